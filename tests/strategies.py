@@ -1,0 +1,1 @@
+"""Hypothesis strategies shared by the tests, each with an example of what it draws."""

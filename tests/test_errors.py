@@ -1,0 +1,133 @@
+"""The error tree, its wording and its argument checks."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textrnn import errors
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (errors.InvalidValueError, ValueError),
+        (errors.InvalidTypeError, TypeError),
+        (errors.MissingKeyError, KeyError),
+        (errors.NotFittedError, ValueError),
+        (errors.NotFittedError, AttributeError),
+        (errors.CorruptFileError, ValueError),
+        (errors.MissingDependencyError, ImportError),
+        (errors.TrainingError, RuntimeError),
+        (errors.NonFiniteLossError, errors.TrainingError),
+    ],
+)
+def test_every_error_is_a_textrnn_error_and_a_builtin(kind, builtin):
+    """Each class can be caught by the library's base and by the built-in's name."""
+    assert issubclass(kind, errors.TextrnnError)
+    assert issubclass(kind, builtin)
+
+
+def test_a_missing_key_error_shows_its_message_without_quotes():
+    """The message reads as a sentence, unlike a plain KeyError's."""
+    assert (
+        str(errors.MissingKeyError("No key 'a'; there are: 'b'.")) == "No key 'a'; there are: 'b'."
+    )
+    assert str(errors.MissingKeyError()) == ""
+
+
+def test_expected_words_argument_rule_and_offender():
+    """A complaint names the argument, the rule and the value."""
+    message = errors.expected("hidden_size", "a positive integer", -3)
+    assert message == "Expected `hidden_size` to be a positive integer, but got -3."
+
+
+@given(st.text() | st.binary() | st.lists(st.text()))
+def test_show_is_short_printable_ascii(value):
+    """Whatever is wrong can be shown in a message on any terminal."""
+    shown = errors.show(value)
+    assert shown.isascii()
+    assert shown.isprintable()
+    assert len(errors.show("x" * 10**6)) <= 100
+
+
+def test_listing_sorts_names_and_admits_emptiness():
+    """A list of names is sorted; no names read as none."""
+    assert errors.listing({"b", "a"}) == "'a', 'b'"
+    assert errors.listing([]) == "none"
+
+
+@pytest.mark.parametrize("value", [1, np.int64(7), 10**12])
+def test_check_int_takes_every_kind_of_integer(value):
+    """Python's and NumPy's integers come back as int."""
+    assert errors.check_int("n", value) == int(value)
+    assert type(errors.check_int("n", value)) is int
+
+
+@pytest.mark.parametrize(
+    ("value", "minimum", "kind", "rule"),
+    [
+        (0, 1, ValueError, "a positive integer, but got 0"),
+        (-1, 0, ValueError, "a non-negative integer, but got -1"),
+        (1, 2, ValueError, "an integer of at least 2, but got 1"),
+        (1.0, 1, TypeError, "a positive integer, but got 1.0"),
+        ("3", 1, TypeError, "a positive integer, but got '3'"),
+        (True, 1, TypeError, "a positive integer, but got True"),
+        (None, 1, TypeError, "a positive integer, but got None"),
+    ],
+)
+def test_check_int_refuses(value, minimum, kind, rule):
+    """Too small integers and other types are named with the rule."""
+    with pytest.raises(kind, match=f"Expected `n` to be {rule}"):
+        errors.check_int("n", value, minimum=minimum)
+
+
+@pytest.mark.parametrize(
+    ("value", "bounds", "kind", "rule"),
+    [
+        (math.nan, {}, ValueError, "a finite number, but got nan"),
+        (math.inf, {}, ValueError, "a finite number, but got inf"),
+        ("1", {}, TypeError, "a finite number, but got '1'"),
+        (True, {}, TypeError, "a finite number, but got True"),
+        (None, {}, TypeError, "a finite number, but got None"),
+        (-0.1, {"minimum": 0}, ValueError, "a number of at least 0, but got -0.1"),
+        (0, {"minimum": 0, "exclusive": True}, ValueError, "a number above 0, but got 0"),
+        (1.5, {"minimum": 0, "maximum": 1}, ValueError, "a number from 0 to 1, but got 1.5"),
+        (
+            1,
+            {"minimum": 0, "maximum": 1, "exclusive": True},
+            ValueError,
+            "a number between 0 and 1, both excluded, but got 1",
+        ),
+    ],
+)
+def test_check_float_refuses(value, bounds, kind, rule):
+    """Values outside the bounds, NaN and other types are named with the rule."""
+    with pytest.raises(kind, match=f"Expected `x` to be {rule}"):
+        errors.check_float("x", value, **bounds)
+
+
+def test_check_float_returns_a_float_within_the_bounds():
+    """NumPy's scalars and the bounds themselves pass."""
+    assert errors.check_float("x", np.float32(0.5), minimum=0, maximum=1) == 0.5
+    assert type(errors.check_float("x", 1, minimum=0, maximum=1)) is float
+
+
+def test_check_choice_lists_the_choices():
+    """A wrong name is answered with the right ones, in their own order."""
+    assert errors.check_choice("cell", "gru", ("rnn", "gru")) == "gru"
+    with pytest.raises(
+        ValueError, match="Expected `cell` to be one of 'rnn', 'gru', but got 'cnn'"
+    ):
+        errors.check_choice("cell", "cnn", ("rnn", "gru"))
+    with pytest.raises(TypeError, match="Expected `cell` to be one of 'rnn', 'gru', but got 3"):
+        errors.check_choice("cell", 3, ("rnn", "gru"))
+
+
+def test_a_missing_extra_is_named_with_the_command_that_brings_it():
+    """An optional dependency that is absent ends in one line that helps."""
+    assert errors.import_extra("math", extra="plot") is math
+    with pytest.raises(errors.MissingDependencyError, match=r"pip install 'textrnn\[plot\]'"):
+        errors.import_extra("no_such_module_anywhere", extra="plot")

@@ -1,0 +1,3 @@
+"""Recurrent text classifiers in PyTorch: typed, fast, exact, pleasant."""
+
+__version__ = "0.1.0"
