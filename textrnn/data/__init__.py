@@ -1,1 +1,6 @@
 """From ids to batches."""
+
+from textrnn.data.batching import Batch, PaddingCollator
+from textrnn.data.sampler import BucketBatchSampler
+
+__all__ = ["Batch", "BucketBatchSampler", "PaddingCollator"]

@@ -1,0 +1,220 @@
+"""Batches of texts of like length, in an order that depends on the seed and the epoch alone.
+
+A batch of random texts is mostly padding when short texts meet long ones. `BucketBatchSampler`
+shuffles all texts, sorts them by length inside pools of many batches, cuts the pools into batches
+and shuffles these. Nearly all padding goes, and every epoch still brings other batches.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch.distributed
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler, Subset
+
+from textrnn.errors import InvalidTypeError, InvalidValueError, check_int, expected
+
+__all__ = ["BucketBatchSampler"]
+
+_POOL_BATCHES = 50  # larger pools save no more padding worth having, smaller ones mix better
+
+
+class BucketBatchSampler(Sampler[list[int]]):
+    """Yields the positions of each batch's texts, grouped by like length.
+
+    It is the `batch_sampler` of a `torch.utils.data.DataLoader`. Each epoch holds every text
+    exactly once, and all batches but the last are full. The order is a pure function of `seed` and
+    the epoch that `set_epoch` was told last; iterating doesn't advance the epoch, and no global
+    random generator is read or changed.
+
+    Under several processes (`torch.distributed`), batches of `world_size * batch_size` texts are
+    formed as one process would, and each is cut into consecutive parts, one for each rank: every
+    rank gets as many batches, of like length, and none is empty. A short last batch is shared out
+    as evenly as it goes. If it has fewer texts than there are ranks, it borrows from the batch
+    before; where `batch_size` is 1 and nothing can be lent, it joins that batch.
+
+    Args:
+        dataset_or_lengths: A `WordDataset` (or any data set with `lengths`), a
+            `torch.utils.data.Subset` of one, or the lengths of the texts themselves.
+        batch_size: Number of texts in a batch of one process.
+        shuffle: Whether each epoch has an order of its own. If not, batches go from the longest
+            texts to the shortest, which pads least, and shows at once whether memory suffices.
+        drop_last: Whether to leave out the short last batch. With `shuffle`, other texts are left
+            out in each epoch; without, it is the shortest ones.
+        seed: Seed of the order, a non-negative integer.
+        rank: Rank of this process, or None to ask `torch.distributed` at each epoch's begin.
+        world_size: Number of processes, or None to ask `torch.distributed`. Give both or neither.
+
+    Attributes:
+        batch_size: As given.
+        epoch: The epoch whose order is next, 0 at first.
+
+    Raises:
+        InvalidTypeError: If an argument has a wrong type.
+        InvalidValueError: If an argument is out of range, or there are fewer texts than processes.
+
+    >>> sampler = BucketBatchSampler([3, 9, 4, 8], batch_size=2, shuffle=False)
+    >>> list(sampler)
+    [[1, 3], [2, 0]]
+    """
+
+    def __init__(
+        self,
+        dataset_or_lengths: Dataset[Any] | Sequence[int] | Tensor | NDArray[Any],
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        lengths = _lengths_of(dataset_or_lengths)
+        self.batch_size = check_int("batch_size", batch_size)
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.seed = check_int("seed", seed, minimum=0)
+        self.epoch = 0
+        self._start_batch = 0
+        self._shard: tuple[int, int] | None = None
+        if (rank is None) != (world_size is None):
+            raise InvalidValueError(
+                "Expected `rank` and `world_size` to be given together, "
+                f"but got {rank!r} and {world_size!r}."
+            )
+        if rank is not None and world_size is not None:
+            world_size = check_int("world_size", world_size)
+            if check_int("rank", rank, minimum=0) >= world_size:
+                raise InvalidValueError(expected("rank", f"below {world_size}", rank))
+            self._shard = rank, world_size
+        # Small keys where ascending means longest first: NumPy sorts 16-bit keys by radix.
+        longest = int(lengths.max(initial=0))
+        self._keys = (longest - lengths).astype(np.min_scalar_type(longest))
+
+    def __len__(self) -> int:
+        """Return the number of batches of a whole epoch, the same on every rank."""
+        return len(self._bounds(self._rank_and_world()[1])) - 1
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Iterate over this rank's batches of the epoch, from the batch that `set_epoch` named."""
+        rank, world_size = self._rank_and_world()
+        bounds = self._bounds(world_size)
+        # Computed here rather than at the first batch, so that a later `set_epoch` is not in time.
+        order = self._order(world_size * self.batch_size)
+        return self._cut(order, bounds[self._start_batch :], rank, world_size)
+
+    def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
+        """Choose the epoch whose order the next iterations have.
+
+        Call it before each epoch, as with `torch.utils.data.DistributedSampler`. A training that
+        was interrupted continues with `start_batch`: nothing before that batch is fetched.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+            start_batch: Number of batches to leave out at the beginning. It holds until the next
+                `set_epoch`; `len` still tells the number of a whole epoch.
+
+        Raises:
+            InvalidTypeError: If one of them is not an integer.
+            InvalidValueError: If one is negative, or the epoch has no `start_batch` batches.
+
+        >>> sampler = BucketBatchSampler([5] * 10, batch_size=2, seed=1)
+        >>> sampler.set_epoch(3)
+        >>> whole = list(sampler)
+        >>> sampler.set_epoch(3, start_batch=4)
+        >>> list(sampler) == whole[4:]
+        True
+        """
+        epoch = check_int("epoch", epoch, minimum=0)
+        start_batch = check_int("start_batch", start_batch, minimum=0)
+        if start_batch > len(self):
+            rule = f"at most the number of batches ({len(self)})"
+            raise InvalidValueError(expected("start_batch", rule, start_batch))
+        self.epoch = epoch
+        self._start_batch = start_batch
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        """Return rank and number of processes: those given, or those of `torch.distributed`."""
+        if self._shard is not None:
+            return self._shard
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return 0, 1
+
+    def _bounds(self, world_size: int) -> NDArray[np.int64]:
+        """Return where the batches of all processes together begin and end in the order."""
+        texts, size = len(self._keys), world_size * self.batch_size
+        bounds = np.arange(0, texts + 1, size)
+        short = texts - int(bounds[-1])
+        if not short or self.drop_last:
+            return bounds
+        bounds = np.append(bounds, texts)
+        if short < world_size:
+            if texts < world_size:
+                rule = f"at least one text for each of the {world_size} processes"
+                raise InvalidValueError(expected("dataset_or_lengths", rule, texts))
+            if self.batch_size > 1:
+                bounds[-2] -= world_size - short
+            else:
+                bounds = np.delete(bounds, -2)
+        return bounds
+
+    def _order(self, size: int) -> NDArray[np.int64]:
+        """Return all positions, batch after batch of `size`, the short one last."""
+        texts = len(self._keys)
+        full = texts // size
+        if not self.shuffle:
+            return np.argsort(self._keys, kind="stable")
+        generator = np.random.default_rng([self.seed, self.epoch])
+        order = generator.permutation(texts)
+        if self.drop_last:
+            order = order[: full * size]
+        # Whole pools are sorted at once as rows; the last one takes what is left over as well.
+        pool = size * _POOL_BATCHES
+        whole = max(len(order) // pool - 1, 0) * pool
+        rows = order[:whole].reshape(-1, pool)
+        rows = np.take_along_axis(rows, np.argsort(self._keys[rows], axis=1, kind="stable"), axis=1)
+        rest = order[whole:]
+        rest = rest[np.argsort(self._keys[rest], kind="stable")]
+        # The short batch is one of any length, not always of the longest or the shortest texts.
+        short = len(order) - full * size
+        if short:
+            start = size * int(generator.integers(len(rest) // size + 1))
+            rest = np.concatenate(
+                [rest[:start], rest[start + short :], rest[start : start + short]]
+            )
+        order = np.concatenate([rows.ravel(), rest])
+        order[: full * size] = generator.permutation(
+            order[: full * size].reshape(full, size)
+        ).ravel()
+        return order
+
+    @staticmethod
+    def _cut(
+        order: NDArray[np.int64], bounds: NDArray[np.int64], rank: int, world_size: int
+    ) -> Iterator[list[int]]:
+        """Cut the order into batches, and of each the part that belongs to `rank`."""
+        for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+            size = end - start
+            first, last = rank * size // world_size, (rank + 1) * size // world_size
+            yield order[start + first : start + last].tolist()
+
+
+def _lengths_of(source: Any) -> NDArray[np.int64]:
+    """Return the lengths of the texts of a data set, a subset of one, or the lengths given."""
+    if isinstance(source, Subset):
+        return _lengths_of(source.dataset)[np.asarray(source.indices, dtype=np.int64)]
+    rule = "a WordDataset, a Subset of one, or a sequence of lengths"
+    if isinstance(source, Dataset) and not hasattr(source, "lengths"):
+        raise InvalidTypeError(expected("dataset_or_lengths", rule, source))
+    try:
+        lengths = np.asarray(getattr(source, "lengths", source))
+    except (TypeError, ValueError):
+        raise InvalidTypeError(expected("dataset_or_lengths", rule, source)) from None
+    if lengths.ndim != 1 or (len(lengths) and lengths.dtype.kind not in "iu"):
+        raise InvalidTypeError(expected("dataset_or_lengths", rule, source))
+    if len(lengths) and lengths.min() < 0:
+        raise InvalidValueError(expected("lengths", "non-negative", int(lengths.min())))
+    return lengths.astype(np.int64)
