@@ -1,0 +1,202 @@
+"""From the states of a text to one vector.
+
+Only real tokens count: what stands at padding positions never reaches the result.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from textrnn.errors import InvalidTypeError, InvalidValueError, check_choice, expected
+from textrnn.nn.masking import check_lengths, padding_mask
+
+__all__ = ["Pooling", "last_pool", "max_pool", "mean_pool"]
+
+_NAMES = ("max", "mean", "last")
+
+
+def max_pool(states: Tensor, lengths: Tensor) -> Tensor:
+    """Take the largest value of each feature over the real tokens.
+
+    Args:
+        states: Floating-point tensor, `(batch, time, features)`.
+        lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
+
+    Returns:
+        A tensor `(batch, features)`.
+
+    Raises:
+        InvalidTypeError: If `lengths` is not an integer tensor.
+        InvalidValueError: If the shapes don't fit, or a length is out of range.
+
+    Example:
+        >>> import torch
+        >>> states = torch.tensor([[[1.0], [3.0], [9.0]]])
+        >>> max_pool(states, torch.tensor([2]))
+        tensor([[3.]])
+    """
+    lengths = _check(states, lengths)
+    return _max(states, padding_mask(lengths, states.shape[1], states.device))
+
+
+def mean_pool(states: Tensor, lengths: Tensor) -> Tensor:
+    """Average each feature over the real tokens.
+
+    Args:
+        states: Floating-point tensor, `(batch, time, features)`.
+        lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
+
+    Returns:
+        A tensor `(batch, features)`.
+
+    Raises:
+        InvalidTypeError: If `lengths` is not an integer tensor.
+        InvalidValueError: If the shapes don't fit, or a length is out of range.
+
+    Example:
+        >>> import torch
+        >>> states = torch.tensor([[[1.0], [3.0], [9.0]]])
+        >>> mean_pool(states, torch.tensor([2]))
+        tensor([[2.]])
+    """
+    lengths = _check(states, lengths)
+    return _mean(states, lengths, padding_mask(lengths, states.shape[1], states.device))
+
+
+def last_pool(states: Tensor, lengths: Tensor, *, bidirectional: bool = False) -> Tensor:
+    """Take the state that has read the entire text.
+
+    That is the state at the last real token. With two directions the second half of the features
+    comes from the backward direction, which has read everything at the first token.
+
+    Args:
+        states: Floating-point tensor, `(batch, time, features)`.
+        lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
+        bidirectional: Whether the second half of the features runs backward.
+
+    Returns:
+        A tensor `(batch, features)`.
+
+    Raises:
+        InvalidTypeError: If `lengths` is not an integer tensor.
+        InvalidValueError: If the shapes don't fit, or a length is out of range.
+
+    Example:
+        >>> import torch
+        >>> states = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]])
+        >>> last_pool(states, torch.tensor([2]))
+        tensor([[3., 4.]])
+        >>> last_pool(states, torch.tensor([2]), bidirectional=True)
+        tensor([[3., 2.]])
+    """
+    lengths = _check(states, lengths)
+    if bidirectional and states.shape[2] % 2:
+        raise InvalidValueError(
+            "Expected `states` to have an even number of features for two directions, "
+            f"but got {states.shape[2]}."
+        )
+    return _last(states, lengths, bidirectional=bidirectional)
+
+
+class Pooling(nn.Module):
+    """Pool the states of each text in one way, or in several ways side by side.
+
+    Args:
+        names: `"max"`, `"mean"` or `"last"`, or several of them, whose results are concatenated
+            in that order.
+        bidirectional: Whether the second half of the features runs backward; `"last"` then takes
+            it from the first token.
+
+    Raises:
+        InvalidTypeError: If `names` is neither a string nor strings.
+        InvalidValueError: If a name is unknown or comes twice, or if there is none.
+
+    Example:
+        >>> import torch
+        >>> pooling = Pooling(("max", "last"))
+        >>> pooling(torch.zeros(2, 5, 3), torch.tensor([5, 4])).shape
+        torch.Size([2, 6])
+        >>> pooling.output_size(3)
+        6
+    """
+
+    def __init__(self, names: str | Iterable[str] = "mean", *, bidirectional: bool = False) -> None:
+        super().__init__()
+        if not isinstance(names, str | Iterable):
+            raise InvalidTypeError(expected("pooling", "a name or several names", names))
+        self.names = (names,) if isinstance(names, str) else tuple(names)
+        for name in self.names:
+            check_choice("pooling", name, _NAMES)
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise InvalidValueError(expected("pooling", "different names, at least one", names))
+        self.bidirectional = bidirectional
+
+    def output_size(self, features: int) -> int:
+        """Return the number of pooled features from that many features of a state."""
+        return len(self.names) * features
+
+    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """Pool the states of each text.
+
+        Args:
+            states: Floating-point tensor, `(batch, time, features)`.
+            lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
+
+        Returns:
+            A tensor `(batch, output_size(features))`.
+
+        Raises:
+            InvalidTypeError: If `lengths` is not an integer tensor.
+            InvalidValueError: If the shapes don't fit, or a length is out of range.
+        """
+        lengths = _check(states, lengths)
+        padding: Tensor | None = None
+        if self.names != ("last",):
+            padding = padding_mask(lengths, states.shape[1], states.device)
+        pooled: list[Tensor] = []
+        for name in self.names:
+            if name == "max":
+                pooled.append(_max(states, padding))
+            elif name == "mean":
+                pooled.append(_mean(states, lengths, padding))
+            else:
+                pooled.append(_last(states, lengths, bidirectional=self.bidirectional))
+        return pooled[0] if len(pooled) == 1 else torch.cat(pooled, 1)  # (batch, output)
+
+    def extra_repr(self) -> str:
+        """Show the names and the directions."""
+        directions = ", bidirectional=True" if self.bidirectional else ""
+        return ", ".join(map(repr, self.names)) + directions
+
+
+def _check(states: Tensor, lengths: Tensor) -> Tensor:
+    """Return the lengths on the CPU if they fit the states."""
+    if states.dim() != 3:
+        raise InvalidValueError(
+            "Expected `states` to be of shape (batch, time, features), "
+            f"but got the shape {tuple(states.shape)}."
+        )
+    return check_lengths(lengths, states.shape[0], states.shape[1])
+
+
+def _max(states: Tensor, padding: Tensor | None) -> Tensor:
+    if padding is not None:
+        states = states.masked_fill(padding.unsqueeze(2), -torch.inf)
+    return states.amax(1)  # (batch, features)
+
+
+def _mean(states: Tensor, lengths: Tensor, padding: Tensor | None) -> Tensor:
+    if padding is None:
+        return states.mean(1)  # (batch, features)
+    total = states.masked_fill(padding.unsqueeze(2), 0.0).sum(1)  # (batch, features)
+    return total / lengths.to(states.device, non_blocking=True).unsqueeze(1)
+
+
+def _last(states: Tensor, lengths: Tensor, *, bidirectional: bool) -> Tensor:
+    last = (lengths - 1).to(states.device, non_blocking=True)  # (batch,)
+    texts = torch.arange(len(lengths), device=states.device)  # (batch,)
+    if not bidirectional:
+        return states[texts, last]  # (batch, features)
+    forward, backward = states.chunk(2, 2)  # (batch, time, features / 2) each
+    return torch.cat((forward[texts, last], backward[:, 0]), 1)  # (batch, features)
