@@ -1,1 +1,16 @@
 """From batches to logits."""
+
+from textrnn.nn.classifier import RecurrentClassifier
+from textrnn.nn.dropout import LockedDropout
+from textrnn.nn.encoder import RecurrentEncoder
+from textrnn.nn.pooling import Pooling, last_pool, max_pool, mean_pool
+
+__all__ = [
+    "LockedDropout",
+    "Pooling",
+    "RecurrentClassifier",
+    "RecurrentEncoder",
+    "last_pool",
+    "max_pool",
+    "mean_pool",
+]

@@ -1,0 +1,237 @@
+"""The classifier: token ids in, logits out."""
+
+from collections.abc import Iterable, Mapping
+from inspect import signature
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from textrnn.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    MissingKeyError,
+    check_float,
+    check_int,
+    expected,
+    listing,
+)
+from textrnn.nn.dropout import LockedDropout
+from textrnn.nn.encoder import RecurrentEncoder
+from textrnn.nn.masking import check_lengths, resolve_lengths
+from textrnn.nn.pooling import Pooling
+
+__all__ = ["RecurrentClassifier"]
+
+
+class RecurrentClassifier(nn.Module):
+    """Classify texts: embedding, recurrent layers, pooling over time, two linear layers.
+
+    A prediction depends on its text alone: neither padding nor the other texts of a batch change
+    it.
+
+    Args:
+        vocab_size: Number of token ids.
+        num_classes: Number of logits.
+        cell: Recurrent cell: `"rnn"`, `"gru"` or `"lstm"`.
+        hidden_size: Features of a state in one direction, and of the hidden linear layer.
+        embedding_size: Features of a token's embedding; None means `hidden_size`.
+        num_layers: Number of recurrent layers.
+        bidirectional: Whether texts are read in both directions.
+        pooling: How the states of a text become one vector: `"max"`, `"mean"` or `"last"`, or
+            several of them, which are concatenated in that order.
+        dropout: Dropout between the two linear layers, from 0 to 1.
+        embedding_dropout: Dropout on embeddings, one mask for all tokens of a text, from 0 to 1.
+        layer_dropout: Dropout between recurrent layers, from 0 to 1.
+        padding_id: The id that fills texts up; its embedding is zero and stays so.
+
+    Attributes:
+        embedding: `torch.nn.Embedding` of the tokens.
+        encoder: `RecurrentEncoder` over the embeddings.
+        pooling: `Pooling` over the states.
+        head: From the pooled states to logits: tanh, linear, dropout, tanh, linear.
+
+    Raises:
+        InvalidTypeError: If an argument has the wrong type.
+        InvalidValueError: If an argument has a value that it must not have.
+
+    Example:
+        >>> import torch
+        >>> model = RecurrentClassifier(100, num_classes=4, hidden_size=16)
+        >>> model(torch.tensor([[2, 7, 9, 3], [2, 8, 3, 0]]), torch.tensor([4, 3])).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        num_classes: int,
+        cell: str = "gru",
+        hidden_size: int = 256,
+        embedding_size: int | None = None,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        pooling: str | Iterable[str] = "mean",
+        dropout: float = 0.1,
+        embedding_dropout: float = 0.0,
+        layer_dropout: float = 0.0,
+        padding_id: int = 0,
+    ) -> None:
+        super().__init__()
+        self.vocab_size = check_int("vocab_size", vocab_size)
+        self.num_classes = check_int("num_classes", num_classes)
+        hidden_size = check_int("hidden_size", hidden_size)
+        if embedding_size is None:
+            embedding_size = hidden_size
+        embedding_size = check_int("embedding_size", embedding_size)
+        dropout = check_float("dropout", dropout, minimum=0.0, maximum=1.0)
+        embedding_dropout = check_float(
+            "embedding_dropout", embedding_dropout, minimum=0.0, maximum=1.0
+        )
+        layer_dropout = check_float("layer_dropout", layer_dropout, minimum=0.0, maximum=1.0)
+        self.padding_id = check_int("padding_id", padding_id, minimum=0)
+        if self.padding_id >= self.vocab_size:
+            raise InvalidValueError(
+                expected("padding_id", f"below the vocabulary's size, {vocab_size}", padding_id)
+            )
+        self.embedding = nn.Embedding(self.vocab_size, embedding_size, self.padding_id)
+        self.embedding_dropout = LockedDropout(embedding_dropout)
+        self.encoder = RecurrentEncoder(
+            embedding_size,
+            hidden_size,
+            cell=cell,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            dropout=layer_dropout,
+        )
+        self.pooling = Pooling(pooling, bidirectional=bidirectional)
+        self.head = nn.Sequential(
+            nn.Tanh(),
+            nn.Linear(self.pooling.output_size(self.encoder.output_size), hidden_size),
+            nn.Dropout(dropout),
+            nn.Tanh(),
+            nn.Linear(hidden_size, self.num_classes),
+        )
+        names = self.pooling.names
+        self._config = {
+            "vocab_size": self.vocab_size,
+            "num_classes": self.num_classes,
+            "cell": cell,
+            "hidden_size": hidden_size,
+            "embedding_size": embedding_size,
+            "num_layers": self.encoder.num_layers,
+            "bidirectional": bidirectional,
+            "pooling": names[0] if isinstance(pooling, str) else list(names),
+            "dropout": dropout,
+            "embedding_dropout": embedding_dropout,
+            "layer_dropout": layer_dropout,
+            "padding_id": self.padding_id,
+        }
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All constructor arguments, as JSON has them; `from_config` takes them back."""
+        pooling = self._config["pooling"]
+        return self._config | {"pooling": pooling[:] if isinstance(pooling, list) else pooling}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build a new classifier from the `config` of another.
+
+        Args:
+            config: All constructor arguments by name.
+
+        Returns:
+            A classifier with that configuration and new, random weights.
+
+        Raises:
+            InvalidTypeError: If `config` is not a mapping, or a value has the wrong type.
+            InvalidValueError: If a value is one that it must not have.
+            MissingKeyError: If arguments are missing or unknown.
+
+        Example:
+            >>> model = RecurrentClassifier(100, num_classes=4, pooling=("max", "last"))
+            >>> RecurrentClassifier.from_config(model.config).config == model.config
+            True
+        """
+        if not isinstance(config, Mapping):
+            raise InvalidTypeError(expected("config", "a mapping of arguments", config))
+        known = set(signature(cls).parameters)
+        unknown, missing = set(config) - known, known - set(config)
+        if unknown or missing:
+            raise MissingKeyError(
+                f"Expected `config` to have the keys {listing(known)}, "
+                f"but got unknown: {listing(unknown)}; missing: {listing(missing)}."
+            )
+        return cls(**config)
+
+    def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute the logits of a batch of texts.
+
+        Args:
+            input_ids: Token ids, int64 or int32, `(batch, time)`. On the CPU ids out of range
+                raise an error; elsewhere they are not looked for, since that would wait for the
+                device.
+            lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`,
+                preferably on the CPU; None derives them, to the last id that is not padding.
+
+        Returns:
+            The logits, `(batch, num_classes)`.
+
+        Raises:
+            InvalidTypeError: If `input_ids` or `lengths` is not an integer tensor.
+            InvalidValueError: If the shapes don't fit, an id or a length is out of range, or a
+                text without given length is padding throughout.
+        """
+        self._check_ids(input_ids)
+        if lengths is None:
+            lengths = resolve_lengths(input_ids, self.padding_id)
+        lengths = check_lengths(lengths, *input_ids.shape)
+        if len(lengths):
+            input_ids = input_ids[:, : int(lengths.max())]  # (batch, time)
+        # Looked up by time first, so that each step's embeddings lie together in memory.
+        embedded = self.embedding(input_ids.t()).transpose(0, 1)  # (batch, time, embedding)
+        return self.forward_embeddings(embedded, lengths)
+
+    def forward_embeddings(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+        """Compute the logits of texts that are embedded already.
+
+        Args:
+            embedded: Embeddings of the tokens, `(batch, time, embedding_size)`.
+            lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
+
+        Returns:
+            The logits, `(batch, num_classes)`.
+
+        Raises:
+            InvalidTypeError: If `lengths` is not an integer tensor.
+            InvalidValueError: If the shapes don't fit, or a length is out of range.
+        """
+        states = self.encoder(self.embedding_dropout(embedded), lengths)  # (batch, time, features)
+        logits: Tensor = self.head(self.pooling(states, lengths))  # (batch, classes)
+        return logits
+
+    def extra_repr(self) -> str:
+        """Show what the parts don't."""
+        return f"vocab_size={self.vocab_size}, num_classes={self.num_classes}"
+
+    def _check_ids(self, input_ids: Tensor) -> None:
+        """Refuse what is no batch of ids of the vocabulary."""
+        rule = "an int64 or int32 tensor"
+        if not isinstance(input_ids, Tensor):
+            raise InvalidTypeError(expected("input_ids", rule, input_ids))
+        if input_ids.dtype not in {torch.int64, torch.int32}:
+            raise InvalidTypeError(expected("input_ids", rule, input_ids.dtype))
+        if input_ids.dim() != 2:
+            raise InvalidValueError(
+                "Expected `input_ids` to be of shape (batch, time), "
+                f"but got the shape {tuple(input_ids.shape)}."
+            )
+        if input_ids.device.type == "cpu" and input_ids.numel():
+            smallest, largest = map(int, torch.aminmax(input_ids))
+            if smallest < 0 or largest >= self.vocab_size:
+                raise InvalidValueError(
+                    f"Expected `input_ids` to be from 0 to {self.vocab_size - 1}, the ids of the "
+                    f"vocabulary, but got {smallest if smallest < 0 else largest}."
+                )
