@@ -1,0 +1,381 @@
+"""Streaming metrics: exact whatever the batches, and without waiting for the device.
+
+All that a metric remembers is one tensor of whole numbers. So its result depends neither on how
+the texts were cut into batches nor on their order, and adding up several processes is exact too.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from textrnn.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    check_float,
+    check_int,
+    expected,
+)
+from textrnn.training.counting import (
+    CountingMetric,
+    check_names,
+    check_total,
+    divide,
+    mean,
+    scores,
+)
+from textrnn.training.reports import ClassificationReport, MultilabelReport
+
+__all__ = ["ClassificationMetrics", "FunctionMetric", "Metric", "MultilabelMetrics"]
+
+_INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_UNIT = 2**32  # a confidence is added up as a whole number of 1 / _UNIT; fits 2**31 texts
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """What the `Trainer` asks of a metric.
+
+    Example:
+        >>> isinstance(ClassificationMetrics(4), Metric)
+        True
+    """
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Take in a batch: logits of shape ``(batch, classes)`` and its labels."""
+
+    def compute(self) -> dict[str, float]:
+        """Return the named values over all batches since the last `reset`."""
+
+    def reset(self) -> None:
+        """Forget all batches."""
+
+
+class ClassificationMetrics(CountingMetric):
+    """Accuracy, F1, calibration error, top-k accuracy and confusions; each text has one class.
+
+    Precision, recall and F1 are 0 where their denominator is 0, and ``macro_f1`` is the mean over
+    the classes that occur among the labels or the predictions, both as in scikit-learn.
+
+    ``calibration_error`` is the expected calibration error: the texts are put into bins of equal
+    width by the probability of their predicted class, and the distances between a bin's accuracy
+    and its mean probability are averaged, weighted by the bins' sizes (Guo et al., 2017, "On
+    Calibration of Modern Neural Networks", equation 3).
+
+    Of equal logits the one with the lower class id ranks first. An infinite logit counts as the
+    largest number there is. A text with a NaN among its logits makes every value NaN and is
+    left out of the confusions.
+
+    Args:
+        num_classes: How many classes there are.
+        top_k: For which ``k`` to compute ``top_k_accuracy``: how often a text's class is among
+            the ``k`` most probable ones.
+        num_bins: The number of bins of the calibration error.
+
+    Attributes:
+        counts: All that the metric remembers, an int64 tensor on the logits' device. Summing it
+            (``torch.distributed.all_reduce(metrics.counts)``) reduces over processes.
+
+    Example:
+        >>> metrics = ClassificationMetrics(3, top_k=(2,))
+        >>> metrics.update(torch.tensor([[4.0, 0.0, 0.0], [0.0, 1.0, 2.0]]), torch.tensor([0, 1]))
+        >>> metrics.update(torch.tensor([[0.0, 0.0, 9.0]]), torch.tensor([2]))
+        >>> {name: round(value, 4) for name, value in metrics.compute().items()}
+        {'accuracy': 0.6667, 'macro_f1': 0.5556, 'weighted_f1': 0.5556,
+         'calibration_error': 0.2336, 'top_2_accuracy': 1.0}
+    """
+
+    def __init__(self, num_classes: int, *, top_k: Sequence[int] = (), num_bins: int = 15) -> None:
+        num_classes = check_int("num_classes", num_classes)
+        self.num_bins = check_int("num_bins", num_bins)
+        self.top_k = tuple(check_int("top_k", k) for k in top_k)
+        if max(self.top_k, default=1) > num_classes:
+            rule = f"numbers from 1 to {num_classes}, the number of classes"
+            raise InvalidValueError(expected("top_k", rule, self.top_k))
+        super().__init__(
+            num_classes, confusion=num_classes**2, bins=3 * self.num_bins, hits=len(self.top_k)
+        )
+        self._edges = torch.arange(1, self.num_bins) / self.num_bins
+
+    def __repr__(self) -> str:
+        settings = f"top_k={self.top_k}, num_bins={self.num_bins}"
+        return f"ClassificationMetrics({self.num_classes}, {settings})"
+
+    @property
+    def _rule(self) -> str:
+        return f"class ids from 0 to {self.num_classes - 1}"
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Take in a batch.
+
+        Args:
+            logits: Floating-point numbers of shape ``(batch, classes)``.
+            labels: Class ids of shape ``(batch,)``. Those on the CPU are checked here, others
+                when a result is asked for.
+
+        Raises:
+            InvalidTypeError: If one of them is no tensor or holds another kind of numbers.
+            InvalidValueError: If a shape is wrong or a label is no class id.
+        """
+        logits = self._check_logits(logits)
+        labels = self._check_labels(labels, len(logits)).to(logits.device, non_blocking=True)
+        outside = (labels < 0) | (labels >= self.num_classes)  # (batch,)
+        nan = logits.isnan().any(dim=1)
+        valid = ~(outside | nan)
+        labels = labels.clamp(0, self.num_classes - 1)
+
+        predictions = logits.argmax(dim=1)
+        probabilities = logits.softmax(dim=1).amax(dim=1).nan_to_num()  # of the predictions
+        self._edges = self._edges.to(probabilities)
+        bins = torch.bucketize(
+            probabilities, self._edges
+        )  # bin b: edge b-1 < probability <= edge b
+        own = logits.gather(1, labels[:, None])  # (batch, 1)
+        lower = torch.arange(self.num_classes, device=logits.device) < labels[:, None]
+        ranks = ((logits > own) | ((logits == own) & lower)).sum(dim=1)  # 0 is the best
+
+        counts = self._split(self.counts)
+        pairs = labels * self.num_classes + predictions
+        counts["confusion"].index_add_(0, pairs, valid.long())
+        sizes, right, confidence = counts["bins"].view(3, self.num_bins)
+        sizes.index_add_(0, bins, valid.long())
+        right.index_add_(0, bins, (valid & (ranks == 0)).long())
+        confidence.index_add_(0, bins, valid * (probabilities * _UNIT).round().long())
+        for i, k in enumerate(self.top_k):
+            counts["hits"][i] += (valid & (ranks < k)).sum()
+        counts["nan"] += nan.sum()
+        counts["outside"] += outside.sum()
+
+    def _check_labels(self, labels: object, batch_size: int) -> Tensor:
+        if not isinstance(labels, Tensor) or labels.dtype not in _INTEGERS:
+            raise InvalidTypeError(expected("labels", "a tensor of integers", labels))
+        if labels.shape != (batch_size,):
+            rule = f"of shape ({batch_size},), one class id for each text"
+            raise InvalidValueError(expected("labels", rule, tuple(labels.shape)))
+        if labels.device.type == "cpu":
+            outside = labels[(labels < 0) | (labels >= self.num_classes)]
+            if len(outside):
+                raise InvalidValueError(expected("labels", self._rule, int(outside[0])))
+        return labels.long()
+
+    def compute(self) -> dict[str, float]:
+        """Return ``accuracy``, ``macro_f1``, ``weighted_f1``, ``calibration_error`` and top-k ones.
+
+        Raises:
+            InvalidValueError: If there was no text yet or a label was no class id.
+        """
+        report = self.report()
+        values = {
+            "accuracy": report.accuracy,
+            "macro_f1": report.macro_f1,
+            "weighted_f1": report.weighted_f1,
+            "calibration_error": report.calibration_error,
+        }
+        return values | {f"top_{k}_accuracy": value for k, value in report.top_k_accuracy.items()}
+
+    def report(self, labels: Sequence[object] | None = None) -> ClassificationReport:
+        """Return all figures, class by class.
+
+        Args:
+            labels: The names of the classes in the order of their ids; None takes the ids.
+
+        Raises:
+            InvalidValueError: If there are more or fewer names than classes, if there was no
+                text yet, or if a label was no class id.
+        """
+        names = check_names(labels, self.num_classes)
+        counts = self._fetch(self._rule)
+        confusion = counts["confusion"].view(self.num_classes, self.num_classes)
+        sizes, right, confidence = counts["bins"].view(3, self.num_bins).double()
+        total = check_total(int(sizes.sum()) + int(counts["nan"]))
+        valid = math.nan if counts["nan"] else 1.0  # multiplies every value
+        hits = confusion.diagonal()
+        support, predicted = confusion.sum(dim=1), confusion.sum(dim=0)
+        classes, f1 = scores(names, hits, support, predicted, valid)
+        occurs = (support + predicted) > 0
+        return ClassificationReport(
+            accuracy=valid * int(hits.sum()) / total,
+            macro_f1=valid * mean(f1, occurs),
+            weighted_f1=valid * mean(f1, support),
+            calibration_error=valid * float((right - confidence / _UNIT).abs().sum()) / total,
+            classes=classes,
+            confusion=tuple(map(tuple, confusion.tolist())),
+            top_k_accuracy={
+                k: valid * number / total
+                for k, number in zip(self.top_k, counts["hits"].tolist(), strict=True)
+            },
+        )
+
+
+class MultilabelMetrics(CountingMetric):
+    """Accuracy and F1 of texts that have any number of labels each.
+
+    A label is predicted where its logit's sigmoid is above the threshold. ``accuracy`` is the
+    part of the texts with exactly the right labels (subset accuracy). F1 is 0 where its
+    denominator is 0. All are as in scikit-learn. A text with a NaN among its logits makes every
+    value NaN and is left out of the counts.
+
+    Args:
+        num_labels: How many labels there are.
+        threshold: The probability above which a label is predicted.
+
+    Attributes:
+        counts: All that the metric remembers, an int64 tensor on the logits' device. Summing it
+            (``torch.distributed.all_reduce(metrics.counts)``) reduces over processes.
+
+    Example:
+        >>> metrics = MultilabelMetrics(2)
+        >>> metrics.update(torch.tensor([[2.0, -1.0], [1.0, 1.0]]), torch.tensor([[1, 0], [0, 1]]))
+        >>> {name: round(value, 4) for name, value in metrics.compute().items()}
+        {'accuracy': 0.5, 'micro_f1': 0.8, 'macro_f1': 0.8333, 'weighted_f1': 0.8333}
+    """
+
+    _rule = "0 or 1 throughout"
+
+    def __init__(self, num_labels: int, *, threshold: float = 0.5) -> None:
+        num_labels = check_int("num_labels", num_labels)
+        self.threshold = check_float("threshold", threshold, minimum=0.0, maximum=1.0)
+        super().__init__(
+            num_labels, hits=num_labels, support=num_labels, predicted=num_labels, exact=1, total=1
+        )
+
+    def __repr__(self) -> str:
+        return f"MultilabelMetrics({self.num_classes}, threshold={self.threshold})"
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Take in a batch.
+
+        Args:
+            logits: Floating-point numbers of shape ``(batch, labels)``.
+            labels: Zeros and ones of the same shape and of any type. Those on the CPU are
+                checked here, others when a result is asked for.
+
+        Raises:
+            InvalidTypeError: If one of them is no tensor or the logits are no floats.
+            InvalidValueError: If a shape is wrong or a label is neither 0 nor 1.
+        """
+        logits = self._check_logits(logits)
+        labels = self._check_labels(labels, logits).to(logits.device, non_blocking=True)
+        truth = labels == 1  # (batch, labels)
+        outside = ~(truth | (labels == 0)).all(dim=1)  # (batch,)
+        nan = logits.isnan().any(dim=1)
+        valid = ~(outside | nan)
+        predictions = logits.sigmoid() > self.threshold
+
+        counts = self._split(self.counts)
+        counts["hits"] += (truth & predictions & valid[:, None]).sum(dim=0)
+        counts["support"] += (truth & valid[:, None]).sum(dim=0)
+        counts["predicted"] += (predictions & valid[:, None]).sum(dim=0)
+        counts["exact"] += ((truth == predictions).all(dim=1) & valid).sum()
+        counts["total"] += len(logits)
+        counts["nan"] += nan.sum()
+        counts["outside"] += outside.sum()
+
+    def _check_labels(self, labels: object, logits: Tensor) -> Tensor:
+        if not isinstance(labels, Tensor):
+            raise InvalidTypeError(expected("labels", "a tensor", labels))
+        if labels.shape != logits.shape:
+            rule = f"of the logits' shape {tuple(logits.shape)}"
+            raise InvalidValueError(expected("labels", rule, tuple(labels.shape)))
+        if labels.device.type == "cpu":
+            outside = labels[(labels != 0) & (labels != 1)]
+            if len(outside):
+                raise InvalidValueError(expected("labels", self._rule, outside[0].item()))
+        return labels
+
+    def compute(self) -> dict[str, float]:
+        """Return ``accuracy``, ``micro_f1``, ``macro_f1`` and ``weighted_f1``.
+
+        Raises:
+            InvalidValueError: If there was no text yet or a label was neither 0 nor 1.
+        """
+        report = self.report()
+        return {
+            "accuracy": report.accuracy,
+            "micro_f1": report.micro_f1,
+            "macro_f1": report.macro_f1,
+            "weighted_f1": report.weighted_f1,
+        }
+
+    def report(self, labels: Sequence[object] | None = None) -> MultilabelReport:
+        """Return all figures, label by label.
+
+        Args:
+            labels: The names of the labels in the order of their ids; None takes the ids.
+
+        Raises:
+            InvalidValueError: If there are more or fewer names than labels, if there was no
+                text yet, or if a label was neither 0 nor 1.
+        """
+        names = check_names(labels, self.num_classes)
+        counts = self._fetch(self._rule)
+        total = check_total(int(counts["total"]))
+        valid = math.nan if counts["nan"] else 1.0  # multiplies every value
+        hits, support, predicted = counts["hits"], counts["support"], counts["predicted"]
+        classes, f1 = scores(names, hits, support, predicted, valid)
+        micro = divide(2 * hits.sum(), support.sum() + predicted.sum())
+        return MultilabelReport(
+            accuracy=valid * int(counts["exact"]) / total,
+            micro_f1=valid * float(micro),
+            macro_f1=valid * float(f1.mean()),
+            weighted_f1=valid * mean(f1, support),
+            classes=classes,
+            num_texts=total,
+        )
+
+
+class FunctionMetric:
+    """Any function of all logits and labels, as a metric.
+
+    The batches are kept and joined, and the function sees all texts at once: the value is exact
+    for functions that are no means over texts, too, at the price of the logits' memory.
+
+    Args:
+        function: Takes the logits ``(texts, classes)`` and the labels ``(texts,)`` or
+            ``(texts, classes)`` and returns a number.
+        name: The value's name; None takes the function's.
+
+    Example:
+        >>> def error_rate(logits, labels):
+        ...     return (logits.argmax(dim=1) != labels).double().mean()
+        >>> metric = FunctionMetric(error_rate)
+        >>> metric.update(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 1]))
+        >>> metric.compute()
+        {'error_rate': 0.5}
+    """
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Any], name: str | None = None) -> None:
+        if not callable(function):
+            raise InvalidTypeError(expected("function", "callable", function))
+        self.function = function
+        self.name = name or str(getattr(function, "__name__", type(function).__name__))
+        self._batches: list[tuple[Tensor, Tensor]] = []
+
+    def __repr__(self) -> str:
+        return f"FunctionMetric({self.function!r}, name={self.name!r})"
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Take in a batch: copies of the logits and the labels are kept on their devices."""
+        self._batches.append((logits.detach().clone(), labels.detach().clone()))
+
+    def compute(self) -> dict[str, float]:
+        """Return the function's value on all batches since the last `reset`, under its name.
+
+        Raises:
+            InvalidTypeError: If the function returns something else than a number.
+            InvalidValueError: If there was no batch yet.
+        """
+        check_total(sum(len(labels) for _, labels in self._batches))
+        logits, labels = (torch.cat(tensors) for tensors in zip(*self._batches, strict=True))
+        value = self.function(logits, labels)
+        try:
+            return {self.name: float(value)}
+        except (TypeError, ValueError, RuntimeError):  # the last for tensors of several numbers
+            rule = f"a function that returns a number ({self.name} does not)"
+            raise InvalidTypeError(expected("function", rule, value)) from None
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._batches = []

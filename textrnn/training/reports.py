@@ -1,0 +1,209 @@
+"""What an evaluation found, class by class: reports that print as tables and turn into JSON."""
+
+import json
+import math
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["ClassScores", "ClassificationReport", "MultilabelReport"]
+
+_MOST_PRINTED = 20  # a wider confusion matrix does not fit on a screen
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How well one class was found.
+
+    Attributes:
+        label: The class's name, or its id where no names were given.
+        precision: Which part of the texts predicted as this class belongs to it.
+        recall: Which part of the class's texts was predicted as this class.
+        f1: The harmonic mean of both.
+        support: How many texts belong to the class.
+    """
+
+    label: Any
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class ClassificationReport:
+    """The result of an evaluation in which every text has exactly one class.
+
+    Attributes:
+        accuracy: Which part of the texts was predicted rightly.
+        macro_f1: The mean F1 of the classes that occur among the labels or the predictions.
+        weighted_f1: The mean F1, each class weighted by its support.
+        calibration_error: The expected calibration error, see `ClassificationMetrics`.
+        classes: The scores of every class, in the order of the class ids.
+        confusion: How often class ``row`` was predicted as class ``column``.
+        top_k_accuracy: For each ``k`` asked for, which part of the texts has its class among
+            the ``k`` most probable ones.
+
+    Example:
+        >>> import torch
+        >>> from textrnn.training.metrics import ClassificationMetrics
+        >>> metrics = ClassificationMetrics(2)
+        >>> logits = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 3.0]])
+        >>> metrics.update(logits, torch.tensor([0, 1, 1]))
+        >>> print(metrics.report(["spam", "ham"]))
+        texts                   3
+        accuracy           0.6667
+        macro F1           0.6667
+        weighted F1        0.6667
+        calibration error  0.2992
+        <BLANKLINE>
+        class  precision  recall      F1  support
+        spam      0.5000  1.0000  0.6667        1
+        ham       1.0000  0.5000  0.6667        2
+        <BLANKLINE>
+        label / prediction  spam  ham
+        spam                   1    0
+        ham                    1    1
+    """
+
+    accuracy: float
+    macro_f1: float
+    weighted_f1: float
+    calibration_error: float
+    classes: tuple[ClassScores, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    top_k_accuracy: dict[int, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data for JSON, in which a NaN becomes None."""
+        top_k = {str(k): value for k, value in self.top_k_accuracy.items()}
+        plain: dict[str, Any] = _plain(asdict(self) | {"top_k_accuracy": top_k})
+        return plain
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """Return the report as a JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def __str__(self) -> str:
+        top_k = {f"top-{k} accuracy": value for k, value in self.top_k_accuracy.items()}
+        figures = {"accuracy": self.accuracy, "macro F1": self.macro_f1}
+        figures |= {"weighted F1": self.weighted_f1, "calibration error": self.calibration_error}
+        parts = [
+            _figures_table(sum(scores.support for scores in self.classes), figures | top_k),
+            _classes_table(self.classes),
+        ]
+        if len(self.classes) <= _MOST_PRINTED:
+            names = [_printable(scores.label) for scores in self.classes]
+            rows = [[name, *map(str, row)] for name, row in zip(names, self.confusion, strict=True)]
+            parts.append(_table([["label / prediction", *names], *rows]))
+        return "\n\n".join(parts)
+
+
+@dataclass(frozen=True)
+class MultilabelReport:
+    """The result of an evaluation in which a text has any number of labels.
+
+    Attributes:
+        accuracy: Which part of the texts was predicted with exactly its labels.
+        micro_f1: The F1 of all decisions, whatever their label.
+        macro_f1: The mean F1 of the labels.
+        weighted_f1: The mean F1, each label weighted by its support.
+        classes: The scores of every label, in the order of the label ids.
+        num_texts: How many texts were evaluated.
+
+    Example:
+        >>> import torch
+        >>> from textrnn.training.metrics import MultilabelMetrics
+        >>> metrics = MultilabelMetrics(2)
+        >>> metrics.update(torch.tensor([[2.0, -1.0], [1.0, 1.0]]), torch.tensor([[1, 0], [0, 1]]))
+        >>> print(metrics.report(["sports", "business"]))
+        texts             2
+        accuracy     0.5000
+        micro F1     0.8000
+        macro F1     0.8333
+        weighted F1  0.8333
+        <BLANKLINE>
+        class     precision  recall      F1  support
+        sports       0.5000  1.0000  0.6667        1
+        business     1.0000  1.0000  1.0000        1
+    """
+
+    accuracy: float
+    micro_f1: float
+    macro_f1: float
+    weighted_f1: float
+    classes: tuple[ClassScores, ...]
+    num_texts: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data for JSON, in which a NaN becomes None."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """Return the report as a JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def __str__(self) -> str:
+        figures = {"accuracy": self.accuracy, "micro F1": self.micro_f1}
+        figures |= {"macro F1": self.macro_f1, "weighted F1": self.weighted_f1}
+        return _figures_table(self.num_texts, figures) + "\n\n" + _classes_table(self.classes)
+
+
+def _plain(value: Any) -> Any:
+    """Reduce a value to what JSON can hold; a label of any other kind becomes its `str`."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _figures_table(num_texts: int, figures: dict[str, float]) -> str:
+    rows = [[name, f"{value:.4f}"] for name, value in figures.items()]
+    return _table([["texts", str(num_texts)], *rows])
+
+
+def _classes_table(classes: Sequence[ClassScores]) -> str:
+    rows = [
+        [
+            _printable(scores.label),
+            *(f"{value:.4f}" for value in (scores.precision, scores.recall, scores.f1)),
+            str(scores.support),
+        ]
+        for scores in classes
+    ]
+    return _table([["class", "precision", "recall", "F1", "support"], *rows])
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Align the first column to the left and the others to the right, two spaces apart."""
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *rest in rows:
+        cells = [first + " " * (widths[0] - _width(first))]
+        cells += [
+            " " * (width - _width(cell)) + cell
+            for cell, width in zip(rest, widths[1:], strict=True)
+        ]
+        lines.append("  ".join(cells))
+    return "\n".join(lines)
+
+
+def _printable(label: object) -> str:
+    """Return a label's name on one line, with escapes where a character can't be printed."""
+    name = str(label)
+    return name if name.isprintable() else repr(name)[1:-1]
+
+
+def _width(text: str) -> int:
+    """Count a terminal's columns: East Asian wide characters take two, accents none."""
+    return sum(
+        0
+        if unicodedata.combining(character)
+        else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
