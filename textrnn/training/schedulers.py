@@ -1,0 +1,352 @@
+"""Learning-rate schedules by name, all of them over PyTorch's own schedulers.
+
+Each function returns a `SchedulerFactory`: a value that can be compared, printed, written to JSON
+and turned into a scheduler once the optimizer and the number of steps are known. Rates follow the
+optimizer's own, so parameter groups with different rates keep their ratio.
+
+Example:
+    >>> from textrnn.training import schedulers
+    >>> factory = schedulers.linear_warmup(warmup=2)
+    >>> schedulers.simulate(factory, lr=3.0, total_steps=5)
+    [1.0, 2.0, 3.0, 2.0, 1.0]
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from textrnn.errors import (
+    InvalidValueError,
+    MissingKeyError,
+    check_choice,
+    check_float,
+    check_int,
+    expected,
+    listing,
+    show,
+)
+from textrnn.training.scheduler_factory import Interval, SchedulerFactory
+
+__all__ = [
+    "NAMES",
+    "Interval",
+    "SchedulerFactory",
+    "by_name",
+    "constant",
+    "cosine",
+    "cosine_warmup",
+    "exponential",
+    "linear_warmup",
+    "one_cycle",
+    "plateau",
+    "simulate",
+    "slanted_triangular",
+    "step",
+]
+
+
+def constant(*, interval: Interval = "epoch") -> SchedulerFactory:
+    """Keep the rate as it is.
+
+    Args:
+        interval: When to step, ``"epoch"`` or ``"step"``.
+    """
+    return SchedulerFactory("constant", {}, interval)
+
+
+def step(
+    *, step_size: int = 1, gamma: float = 0.1, interval: Interval = "epoch"
+) -> SchedulerFactory:
+    """Multiply the rate by `gamma` every `step_size` steps (`torch.optim.lr_scheduler.StepLR`).
+
+    Args:
+        step_size: The number of intervals between two changes.
+        gamma: The factor, above 0.
+        interval: When to step, ``"epoch"`` or ``"step"``.
+
+    Example:
+        >>> simulate(step(step_size=2, gamma=0.5), lr=1.0, total_steps=5)
+        [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
+    arguments = {
+        "step_size": check_int("step_size", step_size),
+        "gamma": check_float("gamma", gamma, minimum=0.0, exclusive=True),
+    }
+    return SchedulerFactory("step", arguments, interval)
+
+
+def exponential(*, gamma: float = 0.9, interval: Interval = "epoch") -> SchedulerFactory:
+    """Multiply the rate by `gamma` each time (`torch.optim.lr_scheduler.ExponentialLR`).
+
+    Args:
+        gamma: The factor, above 0.
+        interval: When to step, ``"epoch"`` or ``"step"``.
+
+    Example:
+        >>> simulate(exponential(gamma=0.5), lr=1.0, total_steps=4)
+        [1.0, 0.5, 0.25, 0.125]
+    """
+    gamma = check_float("gamma", gamma, minimum=0.0, exclusive=True)
+    return SchedulerFactory("exponential", {"gamma": gamma}, interval)
+
+
+def cosine(*, min_factor: float = 0.0, interval: Interval = "step") -> SchedulerFactory:
+    """Let the rate fall along half a cosine (Loshchilov and Hutter, 2017, "SGDR", one cycle).
+
+    Args:
+        min_factor: The part of the rate that is left after the last step, from 0 to 1.
+        interval: When to step, ``"epoch"`` or ``"step"``.
+
+    Example:
+        >>> rates = simulate(cosine(), lr=1.0, total_steps=4)
+        >>> [round(rate, 4) for rate in rates]
+        [1.0, 0.8536, 0.5, 0.1464]
+    """
+    min_factor = check_float("min_factor", min_factor, minimum=0.0, maximum=1.0)
+    return SchedulerFactory("cosine", {"min_factor": min_factor}, interval)
+
+
+def one_cycle(
+    *,
+    max_lr: float | None = None,
+    pct_start: float = 0.3,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    cycle_momentum: bool = True,
+    interval: Interval = "step",
+) -> SchedulerFactory:
+    """Raise the rate to a peak and let it fall far below its start, both along half a cosine.
+
+    From Smith and Topin (2018), "Super-Convergence"; `torch.optim.lr_scheduler.OneCycleLR`.
+
+    Args:
+        max_lr: The peak of every parameter group; None takes the optimizer's rates.
+        pct_start: The part of all steps before the peak, between 0 and 1.
+        div_factor: By how much the first rate is lower than the peak.
+        final_div_factor: By how much the last rate is lower than the first one.
+        cycle_momentum: Whether the momentum (or Adam's first beta) falls from 0.95 to 0.85 where
+            the rate rises, and the reverse. Optimizers that have neither do without.
+        interval: When to step, ``"epoch"`` or ``"step"``.
+
+    Example:
+        >>> rates = simulate(one_cycle(pct_start=0.5), lr=1.0, total_steps=6)
+        >>> [round(rate, 4) for rate in rates]
+        [0.04, 0.52, 1.0, 0.75, 0.25, 0.0]
+    """
+    arguments = {
+        "max_lr": None if max_lr is None else _positive("max_lr", max_lr),
+        "pct_start": check_float("pct_start", pct_start, minimum=0.0, maximum=1.0, exclusive=True),
+        "div_factor": _positive("div_factor", div_factor),
+        "final_div_factor": _positive("final_div_factor", final_div_factor),
+        "cycle_momentum": bool(cycle_momentum),
+    }
+    return SchedulerFactory("one_cycle", arguments, interval)
+
+
+def linear_warmup(*, warmup: float = 0.1, interval: Interval = "step") -> SchedulerFactory:
+    """Raise the rate linearly, then let it fall linearly to 0.
+
+    No step has a rate of 0: with ``w`` warm-up steps, step ``t`` has ``(t + 1) / (w + 1)`` of
+    the rate, up to all of it in step ``w``, and it gets to 0 after the last step.
+
+    Args:
+        warmup: The part of all steps (a float from 0 to 1) or the number of steps (an integer)
+            before the peak.
+        interval: When to step, ``"epoch"`` or ``"step"``.
+
+    Example:
+        >>> simulate(linear_warmup(warmup=0.25), lr=1.0, total_steps=4)
+        [0.5, 1.0, 0.6666666666666666, 0.3333333333333333]
+    """
+    return SchedulerFactory("linear_warmup", {"warmup": _check_warmup(warmup)}, interval)
+
+
+def cosine_warmup(
+    *, warmup: float = 0.1, min_factor: float = 0.0, interval: Interval = "step"
+) -> SchedulerFactory:
+    """Raise the rate linearly as `linear_warmup` does, then let it fall along half a cosine.
+
+    Args:
+        warmup: The part of all steps (a float from 0 to 1) or the number of steps (an integer)
+            before the peak.
+        min_factor: The part of the rate that is left after the last step, from 0 to 1.
+        interval: When to step, ``"epoch"`` or ``"step"``.
+
+    Example:
+        >>> rates = simulate(cosine_warmup(warmup=2), lr=1.0, total_steps=6)
+        >>> [round(rate, 4) for rate in rates]
+        [0.3333, 0.6667, 1.0, 0.8536, 0.5, 0.1464]
+    """
+    arguments = {
+        "warmup": _check_warmup(warmup),
+        "min_factor": check_float("min_factor", min_factor, minimum=0.0, maximum=1.0),
+    }
+    return SchedulerFactory("cosine_warmup", arguments, interval)
+
+
+def slanted_triangular(
+    *, cut_fraction: float = 0.1, ratio: float = 32.0, interval: Interval = "step"
+) -> SchedulerFactory:
+    """Raise the rate linearly and quickly, then let it fall linearly and slowly.
+
+    From Howard and Ruder (2018), "Universal Language Model Fine-tuning for Text Classification",
+    equation 3: with ``cut = floor(T * cut_fraction)``, step ``t`` has ``(1 + p (ratio - 1)) /
+    ratio`` of the rate, where ``p`` is ``t / cut`` before the peak and ``1 - (t - cut) / (T -
+    cut)`` after it. The paper writes ``cut (1 / cut_fraction - 1)`` for ``T - cut``, which is
+    the same where ``T * cut_fraction`` is a whole number, and falls below 0 elsewhere.
+
+    Args:
+        cut_fraction: The part of all steps before the peak, from 0 to 1.
+        ratio: By how much the lowest rate is lower than the peak, at least 1.
+        interval: When to step, ``"epoch"`` or ``"step"``.
+
+    Example:
+        >>> simulate(slanted_triangular(cut_fraction=0.2, ratio=8), lr=8.0, total_steps=10)
+        [1.0, 4.5, 8.0, 7.125, 6.25, 5.375, 4.5, 3.625, 2.75, 1.875]
+    """
+    arguments = {
+        "cut_fraction": check_float("cut_fraction", cut_fraction, minimum=0.0, maximum=1.0),
+        "ratio": check_float("ratio", ratio, minimum=1.0),
+    }
+    return SchedulerFactory("slanted_triangular", arguments, interval)
+
+
+def plateau(
+    *,
+    factor: float = 0.1,
+    patience: int = 2,
+    mode: Literal["min", "max"] = "min",
+    threshold: float = 1e-4,
+    cooldown: int = 0,
+    min_lr: float = 0.0,
+    interval: Interval = "epoch",
+) -> SchedulerFactory:
+    """Lower the rate when a value stops improving (`torch.optim.lr_scheduler.ReduceLROnPlateau`).
+
+    The scheduler's ``step`` takes the value that is watched.
+
+    Args:
+        factor: What the rate is multiplied by, between 0 and 1.
+        patience: How many steps without improvement are accepted.
+        mode: Whether a lower (``"min"``) or a higher value (``"max"``) is an improvement.
+        threshold: How large an improvement must be to count, as a part of the best value.
+        cooldown: How many steps to wait after a change.
+        min_lr: The lowest rate.
+        interval: When to step, ``"epoch"`` or ``"step"``.
+
+    Example:
+        >>> losses = [3.0, 2.0, 2.0, 2.0, 2.0]
+        >>> simulate(plateau(factor=0.5, patience=1), lr=1.0, total_steps=5, values=losses)
+        [1.0, 1.0, 1.0, 1.0, 0.5]
+    """
+    arguments = {
+        "factor": check_float("factor", factor, minimum=0.0, maximum=1.0, exclusive=True),
+        "patience": check_int("patience", patience, minimum=0),
+        "mode": check_choice("mode", mode, ("min", "max")),
+        "threshold": check_float("threshold", threshold, minimum=0.0),
+        "cooldown": check_int("cooldown", cooldown, minimum=0),
+        "min_lr": check_float("min_lr", min_lr, minimum=0.0),
+    }
+    return SchedulerFactory("plateau", arguments, interval)
+
+
+def by_name(name: str, **arguments: Any) -> SchedulerFactory:
+    """Make a factory by the name of its function, for command lines and configurations.
+
+    Args:
+        name: One of `NAMES`.
+        **arguments: The function's keyword arguments.
+
+    Raises:
+        MissingKeyError: If there is no such schedule, or it has no such argument.
+
+    Example:
+        >>> by_name("exponential", gamma=0.8)
+        exponential(gamma=0.8, interval='epoch')
+    """
+    if name not in NAMES:
+        raise MissingKeyError(
+            f"Expected the name of a schedule to be among {listing(NAMES)}, but got {show(name)}."
+        )
+    function = _FUNCTIONS[name]
+    known = inspect.signature(function).parameters
+    for argument in arguments:
+        if argument not in known:
+            raise MissingKeyError(
+                f"Expected the arguments of the schedule {name!r} to be among "
+                f"{listing(known)}, but got {show(argument)}."
+            )
+    return function(**arguments)
+
+
+def simulate(
+    factory: Callable[[Optimizer, int], LRScheduler],
+    *,
+    lr: float = 1e-3,
+    total_steps: int,
+    values: Sequence[float] | None = None,
+) -> list[float]:
+    """Return the rate that each step would use, without training anything.
+
+    Args:
+        factory: A `SchedulerFactory`, or any function of an optimizer and the number of steps.
+        lr: The optimizer's rate.
+        total_steps: The number of steps, or of epochs for a schedule that steps by epochs.
+        values: What a schedule that watches a value sees after each step (`plateau`); None
+            lets the value stand still.
+
+    Raises:
+        InvalidValueError: If there are fewer values than steps.
+
+    Example:
+        >>> simulate(exponential(gamma=0.5), lr=0.1, total_steps=3)
+        [0.1, 0.05, 0.025]
+    """
+    total_steps = check_int("total_steps", total_steps)
+    watched = [0.0] * total_steps if values is None else list(values)
+    if len(watched) < total_steps:
+        raise InvalidValueError(expected("values", f"{total_steps} numbers", values))
+    lr = check_float("lr", lr, minimum=0.0)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr, momentum=0.9)
+    scheduler = factory(optimizer, total_steps)
+    rates = []
+    for value in watched[:total_steps]:
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()  # without gradients it does nothing, but PyTorch warns if it is missing
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(value)
+        else:
+            scheduler.step()
+    return rates
+
+
+def _positive(name: str, value: float) -> float:
+    return check_float(name, value, minimum=0.0, exclusive=True)
+
+
+def _check_warmup(warmup: Any) -> float:
+    if isinstance(warmup, float):
+        return check_float("warmup", warmup, minimum=0.0, maximum=1.0)
+    return check_int("warmup", warmup, minimum=0)
+
+
+_FUNCTIONS: dict[str, Callable[..., SchedulerFactory]] = {
+    function.__name__: function
+    for function in (
+        constant,
+        cosine,
+        cosine_warmup,
+        exponential,
+        linear_warmup,
+        one_cycle,
+        plateau,
+        slanted_triangular,
+        step,
+    )
+}
+NAMES: tuple[str, ...] = tuple(_FUNCTIONS)
+"""The names of the schedules, for `by_name`."""
