@@ -1,1 +1,41 @@
-"""From logits to a trained model."""
+"""From logits to a trained model: the trainer, its callbacks, schedulers and metrics."""
+
+from textrnn.training import schedulers
+from textrnn.training.averaging import WeightAveraging
+from textrnn.training.callbacks import (
+    Callback,
+    EarlyStopping,
+    FreezeEmbeddings,
+    LambdaCallback,
+    LearningRateMonitor,
+    ProgressBar,
+)
+from textrnn.training.checkpoint import Checkpoint
+from textrnn.training.history import History
+from textrnn.training.loggers import CSVLogger, JSONLogger, TensorBoardLogger
+from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
+from textrnn.training.reports import ClassificationReport, MultilabelReport
+from textrnn.training.state import TrainingState
+from textrnn.training.trainer import Trainer
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "Checkpoint",
+    "ClassificationMetrics",
+    "ClassificationReport",
+    "EarlyStopping",
+    "FreezeEmbeddings",
+    "History",
+    "JSONLogger",
+    "LambdaCallback",
+    "LearningRateMonitor",
+    "MultilabelMetrics",
+    "MultilabelReport",
+    "ProgressBar",
+    "TensorBoardLogger",
+    "Trainer",
+    "TrainingState",
+    "WeightAveraging",
+    "schedulers",
+]

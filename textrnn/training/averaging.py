@@ -1,0 +1,99 @@
+"""Averages of the weights over the steps: EMA and SWA, on torch's `AveragedModel`."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
+
+from textrnn.errors import InvalidTypeError, InvalidValueError, check_choice, check_float, expected
+
+__all__ = ["WeightAveraging"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightAveraging:
+    """How weights are averaged; the average is what is evaluated and kept.
+
+    ``"ema"`` lets old weights fade (Polyak and Juditsky, 1992, in its exponential form); ``"swa"``
+    gives every step from `start` on the same say (Izmailov et al., 2018, "Averaging weights leads
+    to wider optima and better generalization").
+
+    Args:
+        kind: ``"ema"`` or ``"swa"``.
+        decay: how much of an EMA a step leaves as it is. Default: 0.999.
+        start: the share of all steps after which averaging begins. Default: 0.0 for EMA, 0.75 for
+            SWA.
+
+    Raises:
+        InvalidValueError: an argument is out of range.
+
+    >>> WeightAveraging.of("swa")
+    WeightAveraging(kind='swa', decay=0.999, start=0.75)
+    """
+
+    kind: str = "ema"
+    decay: float = 0.999
+    start: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, ("ema", "swa"))
+        check_float("decay", self.decay, minimum=0.0, maximum=1.0, exclusive=True)
+        start = {"ema": 0.0, "swa": 0.75}[self.kind] if self.start is None else self.start
+        start = check_float("start", start, minimum=0.0, maximum=1.0)
+        object.__setattr__(self, "start", start)
+
+    @classmethod
+    def of(cls, value: "str | WeightAveraging") -> Self | "WeightAveraging":
+        """Return `value`, or the averaging of that kind with its defaults.
+
+        Args:
+            value: ``"ema"``, ``"swa"`` or a `WeightAveraging`.
+
+        Returns:
+            The averaging.
+
+        Raises:
+            InvalidTypeError: it is neither.
+            InvalidValueError: there is no such kind.
+        """
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, str):
+            rule = "'ema', 'swa' or a WeightAveraging"
+            raise InvalidTypeError(expected("weight_averaging", rule, value))
+        return cls(kind=check_choice("weight_averaging", value, ("ema", "swa")))
+
+    def first_step(self, total_steps: int | None) -> int:
+        """Return after how many steps averaging begins.
+
+        Args:
+            total_steps: how many steps there will be, or None where that is not known.
+
+        Returns:
+            The number of steps that are not averaged.
+
+        Raises:
+            InvalidValueError: it depends on a number of steps that is not known.
+        """
+        if not self.start:
+            return 0
+        if total_steps is None:
+            raise InvalidValueError(
+                expected("start", "0 for a loader without a length", self.start)
+            )
+        return int(self.start * total_steps)
+
+    def begin(self, model: nn.Module) -> AveragedModel:
+        """Return a copy of the model that takes the average up.
+
+        Args:
+            model: the model in training.
+
+        Returns:
+            torch's averaged model, with no step averaged yet.
+        """
+        function = (
+            get_ema_multi_avg_fn(self.decay) if self.kind == "ema" else get_swa_multi_avg_fn()
+        )
+        return AveragedModel(model, multi_avg_fn=function)

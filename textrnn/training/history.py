@@ -1,0 +1,205 @@
+"""`History`: what was measured while training, as plain numbers."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike
+from types import MappingProxyType
+from typing import Any, Self, TypeAlias, overload
+
+from textrnn._files import read_json, write_atomically
+from textrnn.errors import (
+    CorruptFileError,
+    InvalidTypeError,
+    MissingKeyError,
+    expected,
+    listing,
+    show,
+)
+
+__all__ = ["History", "Record"]
+
+Record: TypeAlias = Mapping[str, float]
+"""One row of a `History`: names to plain numbers."""
+
+
+class History(Sequence[Record]):
+    """The records of a training run: one at each evaluation and at the end of each epoch.
+
+    A record holds ``epoch`` (from 1), ``step`` (updates so far), ``loss`` (the mean over the
+    training texts since the record before), ``learning_rate``, ``seconds`` (spent so far, training
+    and evaluating) and, where an evaluation was made, its values as ``eval_loss``,
+    ``eval_accuracy`` and so on.
+
+    Args:
+        records: the rows to begin with. Default: none.
+
+    Raises:
+        InvalidTypeError: a record is not a mapping of strings to numbers.
+
+    >>> history = History([{"epoch": 1, "step": 10, "loss": 0.9, "eval_accuracy": 0.6}])
+    >>> history.append({"epoch": 2, "step": 20, "loss": 0.5, "eval_accuracy": 0.8})
+    >>> history["eval_accuracy"]
+    [0.6, 0.8]
+    >>> history[-1]["step"]
+    20
+    """
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._records: list[Record] = []
+        for record in records:
+            self.append(record)
+
+    def append(self, record: Record) -> None:
+        """Add a row.
+
+        Args:
+            record: names to numbers; integers stay integers.
+
+        Raises:
+            InvalidTypeError: it is not a mapping of strings to numbers.
+        """
+        if not isinstance(record, Mapping):
+            raise InvalidTypeError(expected("record", "a mapping of names to numbers", record))
+        for name, value in record.items():
+            if not isinstance(name, str):
+                raise InvalidTypeError(expected("record", "a mapping of names to numbers", record))
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InvalidTypeError(expected(f"record[{name!r}]", "a plain number", value))
+        self._records.append(MappingProxyType(dict(record)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that any record has, in order of first appearance."""
+        return tuple(dict.fromkeys(name for record in self._records for name in record))
+
+    def column(self, name: str) -> tuple[list[float], list[float]]:
+        """Return the steps at which a value was recorded, and the values.
+
+        Args:
+            name: for example ``"eval_accuracy"``.
+
+        Returns:
+            Two lists of the same length: steps and values.
+
+        Raises:
+            MissingKeyError: no record has that name; those there are, are listed.
+
+        >>> History([{"step": 10, "loss": 0.9}, {"step": 20, "loss": 0.5}]).column("loss")
+        ([10, 20], [0.9, 0.5])
+        """
+        rows = [record for record in self._records if name in record]
+        if not rows:
+            raise MissingKeyError(f"The history has no {show(name)}; it has {listing(self.names)}.")
+        return [row.get("step", math.nan) for row in rows], [row[name] for row in rows]
+
+    @overload
+    def __getitem__(self, key: int) -> Record: ...
+    @overload
+    def __getitem__(self, key: slice) -> "History": ...
+    @overload
+    def __getitem__(self, key: str) -> list[float]: ...
+    def __getitem__(self, key: int | slice | str) -> "Record | History | list[float]":
+        """Return one record by its position, several as a `History`, or a value's list by name."""
+        if isinstance(key, str):
+            return self.column(key)[1]
+        if isinstance(key, slice):
+            return History(self._records[key])
+        return self._records[key]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, History) and self._records == other._records
+
+    __hash__ = None  # type: ignore[assignment]  # a history grows, so it has no hash
+
+    def __repr__(self) -> str:
+        return f"History({len(self)} records of {', '.join(self.names) or 'nothing'})"
+
+    def to_json(self) -> str:
+        """Return the records as a JSON array, one record a line.
+
+        Returns:
+            Text that `from_json` reads back to an equal history. Values that JSON has no number
+            for (NaN, infinities) are written as strings.
+
+        >>> print(History([{"step": 1, "loss": 0.5}]).to_json())
+        [
+        {"step": 1, "loss": 0.5}
+        ]
+        """
+        rows = (
+            json.dumps({name: _encode(value) for name, value in record.items()}, allow_nan=False)
+            for record in self._records
+        )
+        return "[\n" + ",\n".join(rows) + "\n]"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Args:
+            text: a JSON array of objects.
+
+        Returns:
+            The history.
+
+        Raises:
+            CorruptFileError: the text is not such an array.
+        """
+        try:
+            return cls._from_rows(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise CorruptFileError(f"Not a history: {error}") from error
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the records to a JSON file, whole or not at all.
+
+        Args:
+            path: the file; what was there before is replaced.
+
+        Raises:
+            OSError: the file can't be written; the old one is as it was.
+        """
+        write_atomically(path, (self.to_json() + "\n").encode())
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a file that `save` wrote.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The history.
+
+        Raises:
+            CorruptFileError: it holds no history.
+            OSError: it can't be read.
+        """
+        return cls._from_rows(read_json(path, what="a history"))
+
+    @classmethod
+    def _from_rows(cls, rows: Any) -> Self:
+        if not isinstance(rows, list):
+            raise CorruptFileError(f"Expected a history to be a list of records, not {show(rows)}.")
+        history = cls()
+        for row in rows:
+            try:
+                history.append({name: _decode(value) for name, value in row.items()})
+            except (AttributeError, TypeError, ValueError) as error:
+                raise CorruptFileError(f"Not a record of a history: {show(row)}.") from error
+        return history
+
+
+def _encode(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _decode(value: Any) -> Any:
+    return float(value) if value in ("nan", "inf", "-inf") else value

@@ -1,0 +1,200 @@
+"""The mathematics of one update: forward, backward, clipping, the optimizer, averaged weights."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from textrnn.data import Batch
+from textrnn.errors import NonFiniteLossError, check_choice
+from textrnn.training.averaging import WeightAveraging
+from textrnn.training.feed import required_labels
+from textrnn.training.losses import Loss
+from textrnn.training.state import TrainingState
+
+__all__ = ["LossLedger", "Precision", "UpdateStep"]
+
+
+class Precision:
+    """In which numbers a model computes.
+
+    ``"fp32"`` is plain; ``"bf16"`` and ``"fp16"`` run matrix products in half precision under
+    `torch.autocast`, ``"fp16"`` with a gradient scaler (Micikevicius et al., 2018, "Mixed precision
+    training"). Weights stay in fp32.
+
+    Args:
+        name: one of these names.
+        device: where the model computes.
+
+    Raises:
+        InvalidValueError: there is no such precision.
+
+    >>> with Precision("bf16", torch.device("cpu")).autocast():
+    ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
+    torch.bfloat16
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.name = check_choice("precision", name, ("fp32", "bf16", "fp16"))
+        self.device = device
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return the context to compute a forward pass in."""
+        if self.name == "fp32":
+            return nullcontext()
+        dtype = torch.bfloat16 if self.name == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Return a gradient scaler; it does nothing unless the precision is fp16."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.name == "fp16")
+
+
+class LossLedger:
+    """Add up the losses of steps without making a GPU wait for each of them.
+
+    On a CPU each loss is looked at before the weights are touched. Reading one from a GPU would
+    make it wait, so there they are looked at together, every `interval` steps and whenever the sum
+    is needed.
+
+    Args:
+        state: the run, whose ``loss_sum`` and ``loss_weight`` grow.
+        interval: how many losses may wait.
+    """
+
+    def __init__(self, state: TrainingState, *, interval: int) -> None:
+        self._state = state
+        self._interval = interval
+        self._waiting: list[tuple[int, Tensor, Tensor | int, Sequence[Batch]]] = []
+
+    def add(self, loss: Tensor, weight: Tensor | int, batches: Sequence[Batch]) -> None:
+        """Note the mean loss of the step under way.
+
+        Args:
+            loss: the mean, a scalar.
+            weight: what the mean was taken with.
+            batches: the texts it was taken over, to name them if it is not finite.
+
+        Raises:
+            NonFiniteLossError: a loss is NaN or infinite.
+        """
+        self._waiting.append((self._state.step + 1, loss.detach(), weight, batches))
+        if len(self._waiting) >= self._interval:
+            self.flush()
+
+    def flush(self) -> None:
+        """Read all losses that wait.
+
+        Raises:
+            NonFiniteLossError: one of them is NaN or infinite; its step, its texts and the last
+                good checkpoint are named.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        losses = torch.stack([loss for _, loss, _, _ in waiting]).double().tolist()
+        for value, (step, _, weight, batches) in zip(losses, waiting, strict=True):
+            if value - value != 0.0:  # NaN or infinite
+                raise NonFiniteLossError(self._complaint(value, step, batches))
+            self._state.loss_sum += value * float(weight)
+            self._state.loss_weight += float(weight)
+
+    def _complaint(self, value: float, step: int, batches: Sequence[Batch]) -> str:
+        texts = [
+            i for batch in batches if batch.indices is not None for i in batch.indices.tolist()
+        ]
+        listed = ", ".join(map(str, texts[:16])) + (", ..." if len(texts) > 16 else "")
+        where = f"on the texts with the indices {listed}" if texts else "on texts without indices"
+        kept = self._state.last_checkpoint
+        good = f"The last good checkpoint is {kept}." if kept else "There is no checkpoint."
+        advice = "A lower learning rate or `max_grad_norm` may help."
+        return f"The loss became {value} in step {step}, {where}. {good} {advice}"
+
+
+class UpdateStep:
+    """One update of the weights from one or more batches.
+
+    Several batches count as one large one: each adds its gradient with the share of the texts (or
+    class weights) that it has in all of them.
+
+    Args:
+        model: the network, called with ``input_ids`` and ``lengths``.
+        optimizer: its optimizer.
+        loss: the loss.
+        precision: in which numbers to compute.
+        max_grad_norm: the norm that gradients are scaled down to where they exceed it, or None
+            (Pascanu et al., 2013, "On the difficulty of training recurrent neural networks").
+        averaging: how weights are averaged, or None.
+        total_steps: how many updates there will be, or None where that is not known.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss: Loss,
+        *,
+        precision: Precision,
+        max_grad_norm: float | None = None,
+        averaging: WeightAveraging | None = None,
+        total_steps: int | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.loss = loss
+        self.precision = precision
+        self.scaler = precision.scaler()
+        self.max_grad_norm = max_grad_norm
+        self.averaged = averaging.begin(model) if averaging else None
+        self._average_from = averaging.first_step(total_steps) if averaging else 0
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model to evaluate: with averaged weights, where there are any yet."""
+        if self.averaged is not None and int(self.averaged.n_averaged) > 0:
+            return self.averaged.module
+        return self.model
+
+    def gradients(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor | int]:
+        """Compute the gradients of the mean loss over all texts of the batches.
+
+        Args:
+            batches: labelled batches on the model's device.
+
+        Returns:
+            The mean loss, a scalar, and the weight it was taken with.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        weights = [self.loss.weight(required_labels(batch)) for batch in batches]
+        total = sum(weights)
+        means = []
+        for batch, weight in zip(batches, weights, strict=True):
+            with self.precision.autocast():
+                logits = self.model(batch.input_ids, batch.lengths)  # (batch, classes)
+            mean = self.loss(logits, required_labels(batch))
+            if len(batches) > 1:
+                mean = mean * (weight / total)
+            self.scaler.scale(mean).backward()
+            means.append(mean.detach())
+        return (means[0] if len(means) == 1 else torch.stack(means).sum()), total
+
+    def update(self, step: int) -> bool:
+        """Change the weights by the gradients.
+
+        Args:
+            step: the number of this update, from 1.
+
+        Returns:
+            Whether they changed: in fp16 an update with an overflow is left out.
+        """
+        if self.max_grad_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        changed = self.scaler.get_scale() >= scale
+        if self.averaged is not None and changed and step > self._average_from:
+            self.averaged.update_parameters(self.model)
+        return changed
