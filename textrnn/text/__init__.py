@@ -1,1 +1,7 @@
 """From strings to tokens to ids."""
+
+from textrnn.text.encoding import encode_texts
+from textrnn.text.tokenizer import Tokenizer, WordTokenizer
+from textrnn.text.vocabulary import Vocabulary
+
+__all__ = ["Tokenizer", "Vocabulary", "WordTokenizer", "encode_texts"]

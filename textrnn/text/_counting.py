@@ -1,0 +1,97 @@
+"""Counting tokens, and checking what was counted."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from textrnn.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    check_int,
+    expected,
+    show,
+)
+
+__all__ = ["check_counts", "check_specials", "count_tokens"]
+
+_BATCH_TOKENS = 2**14
+
+
+def count_tokens(token_lists: object) -> Counter[str]:
+    """Count the tokens of texts in one pass, never holding more than a few texts' tokens.
+
+    Args:
+        token_lists: Each text's tokens.
+
+    Raises:
+        InvalidTypeError: If a text is not an iterable of tokens, or is a plain string, or a token
+            is not a string.
+    """
+    if isinstance(token_lists, str | bytes) or not isinstance(token_lists, Iterable):
+        raise InvalidTypeError(expected("token_lists", "an iterable of token lists", token_lists))
+    counts: Counter[Any] = Counter()
+    for tokens in _batches(token_lists):
+        try:
+            counts.update(tokens)
+        except TypeError:  # something that can't be hashed, so it is no string
+            wrong = next(token for token in tokens if not isinstance(token, str))
+            raise InvalidTypeError(expected("token", "a string", wrong)) from None
+    for token in counts:
+        if not isinstance(token, str):
+            raise InvalidTypeError(expected("token", "a string", token))
+    return counts
+
+
+def _batches(token_lists: Iterable[object]) -> Iterator[list[object]]:
+    """Yield the tokens of consecutive texts until there are enough of them."""
+    batch: list[object] = []
+    for index, tokens in enumerate(token_lists):
+        if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
+            raise InvalidTypeError(expected(f"token_lists[{index}]", "a list of tokens", tokens))
+        batch.extend(tokens)
+        if len(batch) >= _BATCH_TOKENS:
+            yield batch
+            batch = []
+    yield batch
+
+
+def check_counts(counts: object) -> dict[str, int]:
+    """Return `counts` with plain strings and integers, if each is a positive count of a token.
+
+    Raises:
+        InvalidTypeError: If `counts` is no mapping from strings to integers.
+        InvalidValueError: If a count is below 1.
+    """
+    if not isinstance(counts, Mapping):
+        raise InvalidTypeError(expected("counts", "a mapping from tokens to counts", counts))
+    for token in counts:
+        if not isinstance(token, str):
+            raise InvalidTypeError(expected("token", "a string", token))
+    return {
+        str(token): count
+        if type(count) is int and count > 0
+        else check_int(f"counts[{show(token)}]", count)
+        for token, count in counts.items()
+    }
+
+
+def check_specials(specials: object) -> tuple[str, ...]:
+    """Return the special tokens as a tuple, if there are at least four and no two are equal.
+
+    Raises:
+        InvalidTypeError: If `specials` is a plain string or no sequence of strings.
+        InvalidValueError: If there are too few, or one is empty or occurs twice.
+    """
+    if isinstance(specials, str | bytes) or not isinstance(specials, Sequence):
+        raise InvalidTypeError(expected("specials", "a sequence of strings", specials))
+    for index, token in enumerate(specials):
+        if not isinstance(token, str):
+            raise InvalidTypeError(expected(f"specials[{index}]", "a string", token))
+        if not token:
+            raise InvalidValueError(expected(f"specials[{index}]", "a non-empty string", token))
+    if len(specials) < 4:
+        rule = "the tokens for padding, unknown words, the beginning and the end, and any others"
+        raise InvalidValueError(expected("specials", rule, specials))
+    if len(set(specials)) < len(specials):
+        raise InvalidValueError(expected("specials", "tokens that all differ", specials))
+    return tuple(map(str, specials))

@@ -1,0 +1,132 @@
+"""From a text to its words."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeAlias
+
+from textrnn.errors import InvalidTypeError, InvalidValueError, expected, listing
+from textrnn.text._splitting import (
+    has_punctuation,
+    nltk_tokenizer,
+    remove_punctuation,
+    space_words,
+)
+
+__all__ = ["Tokenizer", "WordTokenizer"]
+
+Tokenizer: TypeAlias = Callable[[str], list[str]]
+"""What cuts a text into tokens: any callable from a string to a list of strings."""
+
+
+class WordTokenizer:
+    """Cut a text into lower-case words without punctuation, as NLTK finds them.
+
+    The words are those of ``nltk.word_tokenize(text, preserve_line=True)``, for every string, after
+    the text was lower-cased and every character of `string.punctuation` was deleted. Nothing needs
+    to be downloaded, and without punctuation NLTK is not even loaded. Texts of any length and lone
+    surrogates are fine; a text without words gives an empty list.
+
+    A tokenizer can't be changed; two with the same options are equal.
+
+    Args:
+        lowercase: Whether to lower-case the text first (default: True).
+        remove_punctuation: Whether to delete ASCII punctuation, after lower-casing (default: True).
+            Punctuation that is kept makes most texts go through NLTK, a hundred times slower.
+
+    Raises:
+        InvalidTypeError: If an option is not a boolean.
+
+    Example:
+        >>> tokenizer = WordTokenizer()
+        >>> tokenizer("Oil prices can't soar, they cannot!")
+        ['oil', 'prices', 'cant', 'soar', 'they', 'can', 'not']
+        >>> WordTokenizer(remove_punctuation=False)("Oil prices can't soar!")
+        ['oil', 'prices', 'ca', "n't", 'soar', '!']
+    """
+
+    __slots__ = ("_lowercase", "_remove_punctuation")
+
+    def __init__(self, *, lowercase: bool = True, remove_punctuation: bool = True) -> None:
+        for name, value in (("lowercase", lowercase), ("remove_punctuation", remove_punctuation)):
+            if not isinstance(value, bool):
+                raise InvalidTypeError(expected(name, "a boolean", value))
+        self._lowercase = lowercase
+        self._remove_punctuation = remove_punctuation
+
+    @property
+    def lowercase(self) -> bool:
+        """Whether texts are lower-cased."""
+        return self._lowercase
+
+    @property
+    def remove_punctuation(self) -> bool:
+        """Whether ASCII punctuation is deleted."""
+        return self._remove_punctuation
+
+    def __call__(self, text: str) -> list[str]:
+        """Return the words of `text`.
+
+        Args:
+            text: Any string.
+
+        Returns:
+            The words in their order; none is empty or holds white space.
+
+        Raises:
+            InvalidTypeError: If `text` is not a string.
+        """
+        if not isinstance(text, str):
+            raise InvalidTypeError(expected("text", "a string", text))
+        if self._lowercase:
+            text = text.lower()
+        if self._remove_punctuation:
+            text = remove_punctuation(text)
+        elif has_punctuation(text):
+            return nltk_tokenizer()(text)
+        return space_words(text, lower_case=self._lowercase).split()
+
+    def to_dict(self) -> dict[str, bool]:
+        """Return the options, ready for JSON.
+
+        Example:
+            >>> WordTokenizer(lowercase=False).to_dict()
+            {'lowercase': False, 'remove_punctuation': True}
+        """
+        return {"lowercase": self._lowercase, "remove_punctuation": self._remove_punctuation}
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> Self:
+        """Return the tokenizer that `to_dict` described.
+
+        Args:
+            options: What `to_dict` returned.
+
+        Raises:
+            InvalidTypeError: If `options` is no mapping or an option is not a boolean.
+            InvalidValueError: If an option is missing or unknown.
+
+        Example:
+            >>> WordTokenizer.from_dict({"lowercase": False, "remove_punctuation": True})
+            WordTokenizer(lowercase=False, remove_punctuation=True)
+        """
+        if not isinstance(options, Mapping):
+            raise InvalidTypeError(expected("options", "a mapping", options))
+        names = ("lowercase", "remove_punctuation")
+        if set(options) != set(names):
+            raise InvalidValueError(
+                f"Expected `options` to have the keys {listing(names)}, but got {listing(options)}."
+            )
+        return cls(**options)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, WordTokenizer):
+            return NotImplemented
+        return type(self) is type(other) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._lowercase, self._remove_punctuation))
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(lowercase={self._lowercase}, "
+            f"remove_punctuation={self._remove_punctuation})"
+        )
