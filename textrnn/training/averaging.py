@@ -1,7 +1,8 @@
 """Averages of the weights over the steps: EMA and SWA, on torch's `AveragedModel`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
@@ -93,7 +94,8 @@ class WeightAveraging:
         Returns:
             torch's averaged model, with no step averaged yet.
         """
-        function = (
-            get_ema_multi_avg_fn(self.decay) if self.kind == "ema" else get_swa_multi_avg_fn()
-        )
+        # torch leaves the types of these two open.
+        ema = cast("Callable[[float], Callable[..., None]]", get_ema_multi_avg_fn)
+        swa = cast("Callable[[], Callable[..., None]]", get_swa_multi_avg_fn)
+        function = ema(self.decay) if self.kind == "ema" else swa()
         return AveragedModel(model, multi_avg_fn=function)
