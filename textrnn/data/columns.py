@@ -1,0 +1,143 @@
+"""Columns of texts and labels, from whatever holds them, with errors that name the row.
+
+Lists, tuples, NumPy arrays, tensors, pandas and polars columns, Arrow arrays and Hugging Face
+columns are read through what they have in common; none of these packages is imported.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from textrnn.errors import InvalidTypeError, InvalidValueError, expected
+
+__all__ = ["read_labels", "read_texts"]
+
+_ARROW_ROWS = 4096  # Arrow strings that become Python's at a time
+_NO_COLUMN = (str, bytes, Mapping, AbstractSet)  # iterable, but not a column of anything
+_CLASS_ID = "a class id (a non-negative integer)"
+
+
+def read_texts(texts: Any) -> Iterator[Any]:
+    """Iterate over a column of texts.
+
+    Args:
+        texts: Any iterable of strings that has an order: a sequence, an array, a Series, an Arrow
+            array, a column of a Hugging Face data set, a generator.
+
+    Returns:
+        An iterator over the entries, which are not checked here. It holds no more than a few
+        thousand strings of its own.
+
+    Raises:
+        InvalidTypeError: If `texts` is a single string, a table, a set, a mapping or not iterable.
+
+    >>> list(read_texts(("one", "two")))
+    ['one', 'two']
+    """
+    is_table = len(getattr(texts, "shape", (0,))) != 1
+    if is_table or isinstance(texts, _NO_COLUMN) or not hasattr(texts, "__iter__"):
+        raise InvalidTypeError(expected("texts", "a column (a sequence) of strings", texts))
+    if not hasattr(texts, "to_pylist"):
+        return iter(texts)
+    # An Arrow array would give scalars of its own rather than Python's strings.
+    rows = range(0, len(texts), _ARROW_ROWS)
+    return chain.from_iterable(texts.slice(row, _ARROW_ROWS).to_pylist() for row in rows)
+
+
+def read_labels(labels: Any) -> Tensor | None:
+    """Read a column of class ids, or a matrix of multi-label targets.
+
+    Args:
+        labels: One non-negative integer per text; or a matrix with one row per text and one column
+            per class, of numbers from 0 to 1; or None for unlabelled texts.
+
+    Returns:
+        A copy: class ids as int64 of shape `(texts,)`, targets as float32 of shape
+        `(texts, classes)`, or None.
+
+    Raises:
+        InvalidTypeError: If labels are strings, booleans or anything else but numbers.
+        InvalidValueError: If a label is missing or out of range, or the rows of a matrix differ.
+
+    >>> read_labels([1, 0, 3])
+    tensor([1, 0, 3])
+    >>> read_labels([[1, 0], [0.5, 1]])
+    tensor([[1.0000, 0.0000],
+            [0.5000, 1.0000]])
+    """
+    if labels is None:
+        return None
+    values = _to_numpy(labels)
+    if values.ndim == 2 and values.shape[1]:
+        return _targets(values)
+    if values.ndim != 1:
+        rule = "one class id per text, or a matrix of texts by classes"
+        raise InvalidValueError(expected("labels", rule, labels))
+    return _class_ids(values)
+
+
+def _to_numpy(labels: Any) -> NDArray[Any]:
+    """Return labels as an array of whatever type they have."""
+    if isinstance(labels, _NO_COLUMN) or not isinstance(labels, Iterable):
+        raise InvalidTypeError(expected("labels", "a column (a sequence) of class ids", labels))
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu()
+        labels = labels.double() if labels.is_floating_point() else labels
+    elif not hasattr(labels, "__array__"):
+        labels = list(labels)
+        if bool in set(map(type, labels)):  # NumPy would make 0 and 1 of them among integers
+            labels = np.array(labels, dtype=object)
+    try:
+        values = np.asarray(labels)
+        if values.dtype == object and values.ndim == 1 and len(values) and np.ndim(values[0]):
+            values = np.asarray([list(row) for row in values])
+    except (TypeError, ValueError):
+        raise InvalidValueError(
+            expected("labels", "class ids, or rows of the same length", labels)
+        ) from None
+    return values
+
+
+def _class_ids(values: NDArray[Any]) -> Tensor:
+    """Check class ids and return them as int64."""
+    if not len(values):
+        return torch.empty(0, dtype=torch.int64)
+    if values.dtype.kind not in "iu":
+        for index, value in enumerate(values.tolist()):
+            if _is_missing(value):
+                raise InvalidValueError(expected(f"labels[{index}]", _CLASS_ID, value))
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise InvalidTypeError(expected(f"labels[{index}]", _CLASS_ID, value))
+    wrong = (values < 0) | (values > np.iinfo(np.int64).max)
+    if wrong.any():
+        index = int(wrong.argmax())
+        raise InvalidValueError(expected(f"labels[{index}]", _CLASS_ID, values.tolist()[index]))
+    return torch.from_numpy(values.astype(np.int64))
+
+
+def _targets(values: NDArray[Any]) -> Tensor:
+    """Check multi-label targets and return them as float32."""
+    try:
+        targets = values.astype(np.float32)
+    except (TypeError, ValueError):
+        raise InvalidTypeError(expected("labels", "a matrix of numbers", values)) from None
+    inside = ((targets >= 0) & (targets <= 1)).all(axis=1)  # false for NaN as well
+    if not inside.all():
+        index = int(inside.argmin())
+        row = values[index].tolist()
+        raise InvalidValueError(expected(f"labels[{index}]", "numbers from 0 to 1", row))
+    return torch.from_numpy(targets)
+
+
+def _is_missing(value: object) -> bool:
+    """Tell whether a value is None, NaN, pandas' NA or NaT."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or type(value).__name__ in {"NAType", "NaTType"}
