@@ -1,6 +1,7 @@
 """From ids to batches."""
 
 from textrnn.data.batching import Batch, PaddingCollator
+from textrnn.data.dataset import WordDataset
 from textrnn.data.sampler import BucketBatchSampler
 
-__all__ = ["Batch", "BucketBatchSampler", "PaddingCollator"]
+__all__ = ["Batch", "BucketBatchSampler", "PaddingCollator", "WordDataset"]
