@@ -18,7 +18,7 @@ from textrnn.errors import InvalidTypeError, InvalidValueError, check_int, expec
 
 __all__ = ["BucketBatchSampler"]
 
-_POOL_BATCHES = 50  # larger pools save no more padding worth having, smaller ones mix better
+_POOL_BATCHES = 100  # smaller pools mix better, but of 50 AG News still pads 5 %, of these 2 %
 
 
 class BucketBatchSampler(Sampler[list[int]]):
@@ -40,7 +40,7 @@ class BucketBatchSampler(Sampler[list[int]]):
             `torch.utils.data.Subset` of one, or the lengths of the texts themselves.
         batch_size: Number of texts in a batch of one process.
         shuffle: Whether each epoch has an order of its own. If not, batches go from the longest
-            texts to the shortest, which pads least, and shows at once whether memory suffices.
+            texts to the shortest: the first one shows whether memory suffices.
         drop_last: Whether to leave out the short last batch. With `shuffle`, other texts are left
             out in each epoch; without, it is the shortest ones.
         seed: Seed of the order, a non-negative integer.
@@ -178,10 +178,10 @@ class BucketBatchSampler(Sampler[list[int]]):
         rows = np.take_along_axis(rows, np.argsort(self._keys[rows], axis=1, kind="stable"), axis=1)
         rest = order[whole:]
         rest = rest[np.argsort(self._keys[rest], kind="stable")]
-        # The short batch is one of any length, not always of the longest or the shortest texts.
+        # The short batch is of any length, not always of the longest or the shortest texts.
         short = len(order) - full * size
         if short:
-            start = size * int(generator.integers(len(rest) // size + 1))
+            start = int(generator.integers(len(rest) - short + 1))
             rest = np.concatenate(
                 [rest[:start], rest[start + short :], rest[start : start + short]]
             )

@@ -1,0 +1,325 @@
+"""Bucketed batches: each text once, like lengths together, an order one can rely on."""
+
+from collections import Counter
+from itertools import chain, pairwise
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow.parquet import read_table
+from torch.utils.data import Dataset, Subset
+
+from textrnn.data import sampler as sampler_module
+from textrnn.data.sampler import BucketBatchSampler
+from textrnn.errors import InvalidTypeError, InvalidValueError
+
+LENGTHS = st.lists(st.integers(0, 40), max_size=60)
+SIZES = st.integers(1, 9)
+SMALL_POOLS = mock.patch.object(sampler_module, "_POOL_BATCHES", 2)
+
+
+class Texts(Dataset):
+    """A data set that knows nothing but the lengths of its texts."""
+
+    def __init__(self, lengths) -> None:
+        self.lengths = torch.tensor(lengths)
+
+
+def padding(batches, lengths):
+    """Return the size of all padded batches relative to their real ids."""
+    batches = [lengths[batch] for batch in batches]
+    return sum(b.max() * len(b) for b in batches) / sum(b.sum() for b in batches)
+
+
+@SMALL_POOLS
+@given(LENGTHS, SIZES, st.booleans(), st.integers(0, 5), st.integers(0, 3))
+def test_every_epoch_holds_each_text_once(lengths, batch_size, shuffle, seed, epoch):
+    """No text is missing or doubled, all batches but the last are full, and `len` is exact."""
+    sampler = BucketBatchSampler(lengths, batch_size, shuffle=shuffle, seed=seed)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    assert all(isinstance(i, int) for batch in batches for i in batch)
+    assert len(batches) == len(sampler) == -(-len(lengths) // batch_size)
+
+
+@SMALL_POOLS
+@given(LENGTHS, SIZES, st.booleans(), st.integers(0, 3))
+def test_dropping_the_last_batch_drops_only_the_short_one(lengths, batch_size, shuffle, epoch):
+    """All batches are full, and fewer texts than a batch holds are missing."""
+    sampler = BucketBatchSampler(lengths, batch_size, shuffle=shuffle, drop_last=True)
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert [len(batch) for batch in batches] == [batch_size] * (len(lengths) // batch_size)
+    assert len({i for batch in batches for i in batch}) == len(batches) * batch_size
+    assert len(batches) == len(sampler)
+
+
+def test_each_epoch_drops_other_texts():
+    """What is left out is drawn at random: long texts as often as short ones."""
+    lengths = np.arange(10)
+    sampler = BucketBatchSampler(lengths, 4, drop_last=True)
+    dropped = Counter()
+    for epoch in range(500):
+        sampler.set_epoch(epoch)
+        dropped.update(set(range(10)) - {i for batch in sampler for i in batch})
+    # Each text is expected 100 times, with a standard deviation of 9.
+    assert all(60 < dropped[i] < 140 for i in range(10))
+
+
+def test_the_short_batch_is_not_always_of_the_same_lengths():
+    """Over epochs every text, whatever its length, gets into the short last batch."""
+    sampler = BucketBatchSampler(np.arange(22), 4)
+    short = set()
+    for epoch in range(100):
+        sampler.set_epoch(epoch)
+        short.update(list(sampler)[-1])
+    assert short == set(range(22))
+
+
+@given(LENGTHS, SIZES, st.integers(0, 5), st.integers(0, 5))
+def test_the_order_depends_on_seed_and_epoch_alone(lengths, batch_size, seed, epoch):
+    """Two samplers agree, whatever they did before and whatever global generators do."""
+    first = BucketBatchSampler(lengths, batch_size, seed=seed)
+    first.set_epoch(epoch)
+    expected = list(first)
+    second = BucketBatchSampler(np.array(lengths, dtype=np.int32), batch_size, seed=seed)
+    list(second)
+    torch.manual_seed(9)
+    second.set_epoch(epoch)
+    assert list(second) == expected
+    assert list(second) == expected
+
+
+def test_global_generators_are_left_alone():
+    """Drawing an order takes nothing from torch's generator, and seeds nothing."""
+    before = torch.get_rng_state()
+    list(BucketBatchSampler(range(100), 7))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_epochs_and_seeds_have_different_orders():
+    """Another epoch or another seed brings other batches in another order."""
+    orders = set()
+    for seed, epoch in [(0, 0), (0, 1), (1, 0), (1, 1)]:
+        sampler = BucketBatchSampler([5] * 100, 10, seed=seed)
+        sampler.set_epoch(epoch)
+        orders.add(str(list(sampler)))
+    assert len(orders) == 4
+
+
+def test_a_started_epoch_is_not_changed_by_the_next():
+    """An iterator belongs to the epoch in which it was made, as prefetching loaders need."""
+    sampler = BucketBatchSampler(range(50), 4)
+    expected = list(sampler)
+    iterator = iter(sampler)
+    sampler.set_epoch(1)
+    assert list(iterator) == expected
+
+
+@given(LENGTHS, SIZES, st.data())
+def test_an_epoch_can_begin_at_any_batch(lengths, batch_size, data):
+    """What follows `start_batch` is what would have followed, until the next `set_epoch`."""
+    sampler = BucketBatchSampler(lengths, batch_size)
+    sampler.set_epoch(2)
+    whole = list(sampler)
+    start = data.draw(st.integers(0, len(whole)))
+    sampler.set_epoch(2, start_batch=start)
+    assert list(sampler) == whole[start:]
+    assert len(sampler) == len(whole)
+    sampler.set_epoch(2)
+    assert list(sampler) == whole
+
+
+def test_without_shuffling_batches_go_from_the_longest_to_the_shortest():
+    """The order is by falling length, equal lengths as they come, in every epoch."""
+    sampler = BucketBatchSampler([3, 9, 3, 8, 1], 2, shuffle=False)
+    sampler.set_epoch(7)
+    assert list(sampler) == [[1, 3], [0, 2], [4]]
+
+
+@given(LENGTHS, SIZES)
+def test_without_shuffling_the_lengths_of_batches_do_not_overlap(lengths, batch_size):
+    """No text is shorter than the longest one of the next batch."""
+    batches = list(BucketBatchSampler(lengths, batch_size, shuffle=False))
+    bounds = [(lengths[batch[-1]], lengths[batch[0]]) for batch in batches]
+    assert all(shortest >= longest for (shortest, _), (_, longest) in pairwise(bounds))
+
+
+def test_shuffled_batches_hold_little_padding():
+    """Lengths over two orders of magnitude quadruple random batches, and not these."""
+    generator = np.random.default_rng(0)
+    lengths = np.exp(generator.normal(3.5, 0.7, 64 * 500)).astype(int) + 2
+    assert padding(generator.permutation(len(lengths)).reshape(-1, 64), lengths) > 4
+    assert padding(BucketBatchSampler(lengths, 64), lengths) < 1.1
+
+
+def test_real_news_are_padded_by_less_than_a_twentieth(data_dir):
+    """Batches of 128 news hold under 5 % of padding in any epoch; random ones more than double."""
+    texts = read_table(data_dir / "ag_news" / "train.parquet")["text"].to_pylist()
+    lengths = np.array([len(text.split()) + 2 for text in texts])
+    assert padding(np.arange(len(lengths) // 128 * 128).reshape(-1, 128), lengths) > 2
+    sampler = BucketBatchSampler(lengths, 128)
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        assert padding(sampler, lengths) < 1.05
+
+
+def test_short_and_long_batches_come_in_random_order():
+    """The length of a batch says nothing about that of the next."""
+    lengths = np.random.default_rng(0).integers(1, 500, 30_000)
+    means = np.array([lengths[b].mean() for b in BucketBatchSampler(lengths, 30)])
+    assert abs(np.corrcoef(means[1:], means[:-1])[0, 1]) < 0.1
+
+
+@SMALL_POOLS
+def test_pools_mix_all_texts():
+    """Over the epochs a text meets all others of its length, since pools are drawn anew."""
+    sampler = BucketBatchSampler([5] * 40, 4)
+    met = set()
+    for epoch in range(60):
+        sampler.set_epoch(epoch)
+        met.update(next(set(batch) for batch in sampler if 0 in batch))
+    assert met == set(range(40))
+
+
+@SMALL_POOLS
+@given(
+    st.lists(st.integers(0, 40), min_size=8, max_size=60),
+    st.integers(1, 5),
+    st.integers(1, 8),
+    st.fixed_dictionaries({"shuffle": st.booleans(), "drop_last": st.booleans()}),
+    st.integers(0, 3),
+)
+def test_ranks_share_each_batch_out(lengths, batch_size, world_size, options, epoch):
+    """Each text goes to one rank; together they hold the batches of one process."""
+
+    def epoch_of(size, **shard):
+        sampler = BucketBatchSampler(lengths, size, seed=1, **options, **shard)
+        sampler.set_epoch(epoch)
+        batches = list(sampler)
+        assert len(sampler) == len(batches)
+        return batches
+
+    ranks = [epoch_of(batch_size, rank=r, world_size=world_size) for r in range(world_size)]
+    one = epoch_of(batch_size * world_size)
+    together = [[i for part in parts for i in part] for parts in zip(*ranks, strict=True)]
+    assert sorted(chain(*together)) == sorted(chain(*one))
+    assert all(part for rank in ranks for part in rank)
+    for parts in zip(*ranks, strict=True):
+        sizes = [len(part) for part in parts]
+        assert max(sizes) - min(sizes) <= 1
+    same = len(one) - 2 if one and len(one[-1]) < world_size else len(one)
+    assert together[:same] == one[:same]
+    if batch_size > 1:
+        assert len(together) == len(one)
+        assert max((len(part) for rank in ranks for part in rank), default=0) <= batch_size
+
+
+def test_a_last_batch_with_fewer_texts_than_ranks_borrows():
+    """Each rank gets one text in the last batch; those missing come from the batch before."""
+    ranks = [
+        list(BucketBatchSampler(range(9), 2, shuffle=False, rank=r, world_size=4)) for r in range(4)
+    ]
+    assert ranks == [[[8], [3]], [[7], [2]], [[6], [1]], [[5, 4], [0]]]
+
+
+def test_a_last_batch_that_can_not_borrow_joins_the_one_before():
+    """With one text per rank and batch nothing can be lent, so some rank takes two."""
+    ranks = [
+        list(BucketBatchSampler(range(4), 1, shuffle=False, rank=r, world_size=3)) for r in range(3)
+    ]
+    assert ranks == [[[3]], [[2]], [[1, 0]]]
+
+
+def test_more_ranks_than_texts_are_refused():
+    """Some rank would have nothing to do; leaving the short batch out leaves nothing at all."""
+    sampler = BucketBatchSampler([4, 4], 8, rank=0, world_size=3)
+    with pytest.raises(InvalidValueError, match="one text for each of the 3 processes, but got 2"):
+        len(sampler)
+    assert list(BucketBatchSampler([4, 4], 8, drop_last=True, rank=0, world_size=3)) == []
+
+
+def test_processes_are_those_of_torch_distributed(monkeypatch):
+    """Without being told, the sampler shares batches out once there is a process group."""
+    sampler = BucketBatchSampler(range(11), 3, seed=4)
+    alone = list(sampler)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    parts = []
+    for rank in range(2):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        parts.append(list(sampler))
+        assert len(sampler) == len(parts[rank])
+    assert [a + b for a, b in zip(*parts, strict=True)] == list(
+        BucketBatchSampler(range(11), 6, seed=4, rank=0, world_size=1)
+    )
+    assert alone == list(BucketBatchSampler(range(11), 3, seed=4, rank=0, world_size=1))
+
+
+def test_a_subset_is_sampled_by_its_own_positions():
+    """Lengths of a subset, and of a subset of that, are looked up in the data set."""
+    texts = Texts([5, 1, 9, 3, 7])
+    subset = Subset(texts, [0, 2, 4])
+    assert list(BucketBatchSampler(subset, 2, shuffle=False)) == [[1, 2], [0]]
+    nested = Subset(subset, torch.tensor([2, 0]))
+    assert list(BucketBatchSampler(nested, 2, shuffle=False)) == [[0, 1]]
+    assert list(BucketBatchSampler(Subset(texts, range(1, 3)), 1, shuffle=False)) == [[1], [0]]
+
+
+@pytest.mark.parametrize(
+    "lengths", [[2, 5], (2, 5), torch.tensor([2, 5]), np.array([2, 5], np.uint8), Texts([2, 5])]
+)
+def test_lengths_may_be_given_in_any_form(lengths):
+    """Sequences, tensors, arrays and data sets with lengths are taken."""
+    assert list(BucketBatchSampler(lengths, 2, shuffle=False)) == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"batch_size": 0}, InvalidValueError, "`batch_size` to be a positive integer, but got 0"),
+        ({"batch_size": "8"}, InvalidTypeError, "`batch_size` .* but got '8'"),
+        ({"seed": -1}, InvalidValueError, "`seed` to be a non-negative integer, but got -1"),
+        ({"rank": 0}, InvalidValueError, "`rank` and `world_size` .* together, but got 0 and None"),
+        ({"world_size": 2}, InvalidValueError, "given together, but got None and 2"),
+        ({"rank": 2, "world_size": 2}, InvalidValueError, "`rank` to be below 2, but got 2"),
+        ({"rank": -1, "world_size": 2}, InvalidValueError, "`rank` .* but got -1"),
+        ({"rank": 0, "world_size": 0}, InvalidValueError, "`world_size` .* but got 0"),
+        ({"dataset_or_lengths": [3, -1]}, InvalidValueError, "`lengths` .* but got -1"),
+        ({"dataset_or_lengths": [0.5]}, InvalidTypeError, r"lengths, but got \[0.5\]"),
+        ({"dataset_or_lengths": [True]}, InvalidTypeError, r"lengths, but got \[True\]"),
+        ({"dataset_or_lengths": ["a"]}, InvalidTypeError, r"lengths, but got \['a'\]"),
+        ({"dataset_or_lengths": [[1], [2, 3]]}, InvalidTypeError, "a sequence of lengths, but got"),
+        ({"dataset_or_lengths": 5}, InvalidTypeError, "lengths, but got 5"),
+        ({"dataset_or_lengths": None}, InvalidTypeError, "lengths, but got None"),
+        ({"dataset_or_lengths": Dataset()}, InvalidTypeError, "a WordDataset, a Subset of one"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, kind, message):
+    """Each argument is checked when the sampler is made."""
+    with pytest.raises(kind, match=message):
+        BucketBatchSampler(**({"dataset_or_lengths": [1, 2], "batch_size": 2} | arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ((-1,), InvalidValueError, "`epoch` to be a non-negative integer, but got -1"),
+        ((0.5,), InvalidTypeError, "`epoch` .* but got 0.5"),
+        ((0, -1), InvalidValueError, "`start_batch` .* but got -1"),
+        ((0, 4), InvalidValueError, r"at most the number of batches \(3\), but got 4"),
+    ],
+)
+def test_a_bad_epoch_is_refused_and_changes_nothing(arguments, kind, message):
+    """After the error the sampler is where it was."""
+    sampler = BucketBatchSampler([1] * 5, 2)
+    sampler.set_epoch(2, 1)
+    with pytest.raises(kind, match=message):
+        sampler.set_epoch(*arguments)
+    assert sampler.epoch == 2
+    assert len(list(sampler)) == 2
