@@ -5,8 +5,7 @@ the texts were cut into batches nor on their order, and adding up several proces
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -28,29 +27,10 @@ from textrnn.training.counting import (
 )
 from textrnn.training.reports import ClassificationReport, MultilabelReport
 
-__all__ = ["ClassificationMetrics", "FunctionMetric", "Metric", "MultilabelMetrics"]
+__all__ = ["ClassificationMetrics", "MultilabelMetrics"]
 
 _INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 _UNIT = 2**32  # a confidence is added up as a whole number of 1 / _UNIT; fits 2**31 texts
-
-
-@runtime_checkable
-class Metric(Protocol):
-    """What the `Trainer` asks of a metric.
-
-    Example:
-        >>> isinstance(ClassificationMetrics(4), Metric)
-        True
-    """
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in a batch: logits of shape ``(batch, classes)`` and its labels."""
-
-    def compute(self) -> dict[str, float]:
-        """Return the named values over all batches since the last `reset`."""
-
-    def reset(self) -> None:
-        """Forget all batches."""
 
 
 class ClassificationMetrics(CountingMetric):
@@ -97,7 +77,6 @@ class ClassificationMetrics(CountingMetric):
         super().__init__(
             num_classes, confusion=num_classes**2, bins=3 * self.num_bins, hits=len(self.top_k)
         )
-        self._edges = torch.arange(1, self.num_bins) / self.num_bins
 
     def __repr__(self) -> str:
         settings = f"top_k={self.top_k}, num_bins={self.num_bins}"
@@ -128,10 +107,8 @@ class ClassificationMetrics(CountingMetric):
 
         predictions = logits.argmax(dim=1)
         probabilities = logits.softmax(dim=1).amax(dim=1).nan_to_num()  # of the predictions
-        self._edges = self._edges.to(probabilities)
-        bins = torch.bucketize(
-            probabilities, self._edges
-        )  # bin b: edge b-1 < probability <= edge b
+        edges = torch.arange(1, self.num_bins, device=logits.device).to(logits) / self.num_bins
+        bins = torch.bucketize(probabilities, edges)  # a bin holds its upper edge
         own = logits.gather(1, labels[:, None])  # (batch, 1)
         lower = torch.arange(self.num_classes, device=logits.device) < labels[:, None]
         ranks = ((logits > own) | ((logits == own) & lower)).sum(dim=1)  # 0 is the best
@@ -324,58 +301,3 @@ class MultilabelMetrics(CountingMetric):
             classes=classes,
             num_texts=total,
         )
-
-
-class FunctionMetric:
-    """Any function of all logits and labels, as a metric.
-
-    The batches are kept and joined, and the function sees all texts at once: the value is exact
-    for functions that are no means over texts, too, at the price of the logits' memory.
-
-    Args:
-        function: Takes the logits ``(texts, classes)`` and the labels ``(texts,)`` or
-            ``(texts, classes)`` and returns a number.
-        name: The value's name; None takes the function's.
-
-    Example:
-        >>> def error_rate(logits, labels):
-        ...     return (logits.argmax(dim=1) != labels).double().mean()
-        >>> metric = FunctionMetric(error_rate)
-        >>> metric.update(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([1, 1]))
-        >>> metric.compute()
-        {'error_rate': 0.5}
-    """
-
-    def __init__(self, function: Callable[[Tensor, Tensor], Any], name: str | None = None) -> None:
-        if not callable(function):
-            raise InvalidTypeError(expected("function", "callable", function))
-        self.function = function
-        self.name = name or str(getattr(function, "__name__", type(function).__name__))
-        self._batches: list[tuple[Tensor, Tensor]] = []
-
-    def __repr__(self) -> str:
-        return f"FunctionMetric({self.function!r}, name={self.name!r})"
-
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in a batch: copies of the logits and the labels are kept on their devices."""
-        self._batches.append((logits.detach().clone(), labels.detach().clone()))
-
-    def compute(self) -> dict[str, float]:
-        """Return the function's value on all batches since the last `reset`, under its name.
-
-        Raises:
-            InvalidTypeError: If the function returns something else than a number.
-            InvalidValueError: If there was no batch yet.
-        """
-        check_total(sum(len(labels) for _, labels in self._batches))
-        logits, labels = (torch.cat(tensors) for tensors in zip(*self._batches, strict=True))
-        value = self.function(logits, labels)
-        try:
-            return {self.name: float(value)}
-        except (TypeError, ValueError, RuntimeError):  # the last for tensors of several numbers
-            rule = f"a function that returns a number ({self.name} does not)"
-            raise InvalidTypeError(expected("function", rule, value)) from None
-
-    def reset(self) -> None:
-        """Forget all batches."""
-        self._batches = []
