@@ -30,8 +30,8 @@ from textrnn.errors import (
 
 __all__ = ["Interval", "SchedulerFactory"]
 
-Interval: TypeAlias = Literal["epoch", "step"]
-"""After what a scheduler's ``step()`` is called: each epoch, or each of the optimizer's steps."""
+Interval: TypeAlias = Literal["step", "evaluation", "epoch"]
+"""After what a scheduler's ``step()`` is called."""
 
 
 @dataclass(frozen=True)
@@ -164,12 +164,13 @@ def _build_one_cycle(
 ) -> LRScheduler:
     if pct_start * total_steps == 1:
         pct_start = math.nextafter(pct_start, 0.0)  # PyTorch would divide by zero
+    has_momentum = "betas" in optimizer.defaults or bool(optimizer.defaults.get("momentum"))
     return _OneCycleLR(
         optimizer,
         [float(group["lr"]) if max_lr is None else max_lr for group in optimizer.param_groups],
         total_steps=total_steps,
         pct_start=pct_start,
-        cycle_momentum=cycle_momentum and not {"momentum", "betas"}.isdisjoint(optimizer.defaults),
+        cycle_momentum=cycle_momentum and has_momentum,
         div_factor=div_factor,
         final_div_factor=final_div_factor,
     )

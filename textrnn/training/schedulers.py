@@ -53,7 +53,7 @@ def constant(*, interval: Interval = "epoch") -> SchedulerFactory:
     """Keep the rate as it is.
 
     Args:
-        interval: When to step, ``"epoch"`` or ``"step"``.
+        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
     """
     return SchedulerFactory("constant", {}, interval)
 
@@ -66,7 +66,7 @@ def step(
     Args:
         step_size: The number of intervals between two changes.
         gamma: The factor, above 0.
-        interval: When to step, ``"epoch"`` or ``"step"``.
+        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
 
     Example:
         >>> simulate(step(step_size=2, gamma=0.5), lr=1.0, total_steps=5)
@@ -84,7 +84,7 @@ def exponential(*, gamma: float = 0.9, interval: Interval = "epoch") -> Schedule
 
     Args:
         gamma: The factor, above 0.
-        interval: When to step, ``"epoch"`` or ``"step"``.
+        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
 
     Example:
         >>> simulate(exponential(gamma=0.5), lr=1.0, total_steps=4)
@@ -99,7 +99,7 @@ def cosine(*, min_factor: float = 0.0, interval: Interval = "step") -> Scheduler
 
     Args:
         min_factor: The part of the rate that is left after the last step, from 0 to 1.
-        interval: When to step, ``"epoch"`` or ``"step"``.
+        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
 
     Example:
         >>> rates = simulate(cosine(), lr=1.0, total_steps=4)
@@ -129,8 +129,8 @@ def one_cycle(
         div_factor: By how much the first rate is lower than the peak.
         final_div_factor: By how much the last rate is lower than the first one.
         cycle_momentum: Whether the momentum (or Adam's first beta) falls from 0.95 to 0.85 where
-            the rate rises, and the reverse. Optimizers that have neither do without.
-        interval: When to step, ``"epoch"`` or ``"step"``.
+            the rate rises, and the reverse. Optimizers without momentum stay so.
+        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
 
     Example:
         >>> rates = simulate(one_cycle(pct_start=0.5), lr=1.0, total_steps=6)
@@ -156,7 +156,7 @@ def linear_warmup(*, warmup: float = 0.1, interval: Interval = "step") -> Schedu
     Args:
         warmup: The part of all steps (a float from 0 to 1) or the number of steps (an integer)
             before the peak.
-        interval: When to step, ``"epoch"`` or ``"step"``.
+        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
 
     Example:
         >>> simulate(linear_warmup(warmup=0.25), lr=1.0, total_steps=4)
@@ -174,7 +174,7 @@ def cosine_warmup(
         warmup: The part of all steps (a float from 0 to 1) or the number of steps (an integer)
             before the peak.
         min_factor: The part of the rate that is left after the last step, from 0 to 1.
-        interval: When to step, ``"epoch"`` or ``"step"``.
+        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
 
     Example:
         >>> rates = simulate(cosine_warmup(warmup=2), lr=1.0, total_steps=6)
@@ -202,7 +202,7 @@ def slanted_triangular(
     Args:
         cut_fraction: The part of all steps before the peak, from 0 to 1.
         ratio: By how much the lowest rate is lower than the peak, at least 1.
-        interval: When to step, ``"epoch"`` or ``"step"``.
+        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
 
     Example:
         >>> simulate(slanted_triangular(cut_fraction=0.2, ratio=8), lr=8.0, total_steps=10)
@@ -223,7 +223,7 @@ def plateau(
     threshold: float = 1e-4,
     cooldown: int = 0,
     min_lr: float = 0.0,
-    interval: Interval = "epoch",
+    interval: Interval = "evaluation",
 ) -> SchedulerFactory:
     """Lower the rate when a value stops improving (`torch.optim.lr_scheduler.ReduceLROnPlateau`).
 
@@ -236,7 +236,7 @@ def plateau(
         threshold: How large an improvement must be to count, as a part of the best value.
         cooldown: How many steps to wait after a change.
         min_lr: The lowest rate.
-        interval: When to step, ``"epoch"`` or ``"step"``.
+        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
 
     Example:
         >>> losses = [3.0, 2.0, 2.0, 2.0, 2.0]
