@@ -110,10 +110,13 @@ def _class_ids(values: NDArray[Any]) -> Tensor:
     if not len(values):
         return torch.empty(0, dtype=torch.int64)
     if values.dtype.kind not in "iu":
-        for index, value in enumerate(values.tolist()):
+        entries = values.tolist()
+        # What is missing makes floats of all the others, so it is looked for first.
+        for index, value in enumerate(entries):
             if _is_missing(value):
                 raise InvalidValueError(expected(f"labels[{index}]", _CLASS_ID, value))
-            if isinstance(value, bool) or not isinstance(value, int):
+        for index, value in enumerate(entries):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
                 raise InvalidTypeError(expected(f"labels[{index}]", _CLASS_ID, value))
     wrong = (values < 0) | (values > np.iinfo(np.int64).max)
     if wrong.any():
