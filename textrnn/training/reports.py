@@ -4,8 +4,10 @@ import json
 import math
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 __all__ = ["ClassScores", "ClassificationReport", "MultilabelReport"]
 
@@ -77,9 +79,7 @@ class ClassificationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data for JSON, in which a NaN becomes None."""
-        top_k = {str(k): value for k, value in self.top_k_accuracy.items()}
-        plain: dict[str, Any] = _plain(asdict(self) | {"top_k_accuracy": top_k})
-        return plain
+        return _as_plain_dict(self)
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """Return the report as a JSON text."""
@@ -138,8 +138,7 @@ class MultilabelReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data for JSON, in which a NaN becomes None."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        return _as_plain_dict(self)
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """Return the report as a JSON text."""
@@ -151,15 +150,22 @@ class MultilabelReport:
         return _figures_table(self.num_texts, figures) + "\n\n" + _classes_table(self.classes)
 
 
+def _as_plain_dict(report: "ClassificationReport | MultilabelReport") -> dict[str, Any]:
+    plain: dict[str, Any] = _plain(vars(report))
+    return plain
+
+
 def _plain(value: Any) -> Any:
-    """Reduce a value to what JSON can hold; a label of any other kind becomes its `str`."""
+    """Reduce what a report holds to what JSON can hold."""
+    if isinstance(value, ClassScores):
+        label = value.label.item() if isinstance(value.label, np.generic) else value.label
+        known = label is None or isinstance(label, bool | int | str)
+        return _plain({**vars(value), "label": label if known else str(label)})
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _figures_table(num_texts: int, figures: dict[str, float]) -> str:
