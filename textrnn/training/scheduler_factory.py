@@ -141,7 +141,7 @@ def _slanted_triangular(t: int, total: int, *, cut_fraction: float, ratio: float
 
 
 def _warmup_steps(warmup: float, total: int) -> int:
-    return min(total, warmup if isinstance(warmup, int) else round(warmup * total))
+    return warmup if isinstance(warmup, int) else round(warmup * total)
 
 
 class _OneCycleLR(OneCycleLR):
