@@ -1,0 +1,113 @@
+"""What the package exports, and what importing it costs."""
+
+import importlib
+import inspect
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import textrnn
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    ["textrnn"]
+    + [
+        module.name
+        for module in pkgutil.walk_packages(textrnn.__path__, "textrnn.")
+        if not module.name.rpartition(".")[2].startswith("_")
+    ]
+)
+HEAVY = [
+    "datasets",
+    "matplotlib",
+    "nltk",
+    "onnx",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "scipy",
+    "sklearn",
+    "tensorboard",
+]
+
+
+def public_objects() -> list[tuple[str, object]]:
+    """Return every name in every module's `__all__`, each object once."""
+    found: dict[int, tuple[str, object]] = {}
+    for name in MODULES:
+        module = importlib.import_module(name)
+        for attribute in module.__all__:
+            value = getattr(module, attribute)
+            found.setdefault(id(value), (f"{name}.{attribute}", value))
+    return list(found.values())
+
+
+def test_the_package_exports_what_a_user_needs() -> None:
+    """The top-level names are exactly these, in ASCII order."""
+    assert textrnn.__all__ == [
+        "Batch",
+        "BucketBatchSampler",
+        "PaddingCollator",
+        "RecurrentClassifier",
+        "TextClassifier",
+        "Trainer",
+        "Vocabulary",
+        "WordDataset",
+        "WordTokenizer",
+        "__version__",
+    ]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_public_module_lists_its_names(name: str) -> None:
+    """Each public module has a docstring and an `__all__` whose names exist."""
+    module: ModuleType = importlib.import_module(name)
+    assert module.__doc__
+    assert len(module.__all__) == len(set(module.__all__))
+    assert [item for item in module.__all__ if not hasattr(module, item)] == []
+
+
+@pytest.mark.parametrize("room", ["data", "nn", "text", "training"])
+def test_a_room_exports_modules_and_what_they_list(room: str) -> None:
+    """What can be imported from a room is one of its modules, or in the `__all__` of one."""
+    package = importlib.import_module(f"textrnn.{room}")
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    for module in set(modules):
+        modules |= set(importlib.import_module(f"{package.__name__}.{module}").__all__)
+    assert set(package.__all__) - modules == set()
+
+
+def test_every_public_object_has_a_docstring() -> None:
+    """Classes, functions and their public methods say what they do in a sentence."""
+    silent = []
+    for name, value in public_objects():
+        if not (inspect.isclass(value) or inspect.isroutine(value)):
+            continue
+        members = [(name, value)]
+        if inspect.isclass(value):
+            members += [
+                (f"{name}.{key}", getattr(value, key))
+                for key, member in vars(value).items()
+                if not key.startswith("_")
+                and (inspect.isroutine(member) or isinstance(member, property))
+            ]
+        silent += [key for key, member in members if not (inspect.getdoc(member) or "").strip()]
+    assert silent == []
+
+
+def test_import_brings_nothing_heavy_along() -> None:
+    """`import textrnn` loads torch, NumPy and little else; the rest comes when it is used."""
+    # What torch itself imports is not counted against the library.
+    program = (
+        "import json, sys, torch; before = set(sys.modules); import textrnn;"
+        f"print(json.dumps(sorted(set({HEAVY}) & (set(sys.modules) - before))))"
+    )
+    run = subprocess.run(  # noqa: S603 - the program is ours
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert json.loads(run.stdout) == []

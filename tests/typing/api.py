@@ -1,0 +1,135 @@
+"""The public API as a user's type checker sees it: checked by mypy, never executed."""
+
+from collections.abc import Iterator
+from typing import Any, assert_type
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+import textrnn
+from textrnn import (
+    Batch,
+    BucketBatchSampler,
+    PaddingCollator,
+    RecurrentClassifier,
+    Trainer,
+    Vocabulary,
+    WordDataset,
+    WordTokenizer,
+)
+from textrnn.errors import InvalidValueError, TextrnnError
+from textrnn.nn import Pooling, RecurrentEncoder
+from textrnn.text import Tokenizer
+from textrnn.training import Callback, Checkpoint, EarlyStopping, History, TrainingState, schedulers
+
+texts: list[str] = ["Oil prices soar", "Striker scores twice"]
+labels: list[int] = [0, 1]
+
+
+def split_on_spaces(text: str) -> list[str]:
+    """Serve in a tokenizer's place."""
+    return text.split()
+
+
+def tokens_and_ids() -> None:
+    """Strings to tokens to ids."""
+    tokenizer = WordTokenizer(lowercase=True, remove_punctuation=False)
+    assert_type(tokenizer("Oil prices"), list[str])
+    own: Tokenizer = split_on_spaces
+    vocabulary = Vocabulary.build(map(own, texts), min_freq=2, max_size=None)
+    assert_type(vocabulary, Vocabulary)
+    assert_type(vocabulary["oil"], int)
+    assert_type(len(vocabulary), int)
+    assert_type(vocabulary.encode(["oil"]), list[int])
+    assert_type(vocabulary.decode([4], skip_specials=True), list[str])
+    assert_type(vocabulary.coverage(map(own, texts)), float)
+    assert_type(vocabulary.merge(vocabulary), Vocabulary)
+    assert_type(vocabulary.tokens, tuple[str, ...])
+    vocabulary.save("vocabulary.json")
+    assert_type(Vocabulary.load("vocabulary.json"), Vocabulary)
+    WordTokenizer(True)  # type: ignore[call-arg]  # keyword-only
+    Vocabulary.build(["oil"], min_freq="2")  # type: ignore[arg-type]  # not a number
+
+
+def batches(vocabulary: Vocabulary, tokenizer: WordTokenizer) -> Iterator[Batch]:
+    """Texts to batches, from lists and from arrays."""
+    data = WordDataset(texts, labels, vocabulary, tokenizer, max_length=256)
+    WordDataset(np.array(texts), torch.tensor(labels), vocabulary, split_on_spaces)
+    WordDataset(texts, None, vocabulary, tokenizer, add_bos=False, add_eos=False)
+    rest, part = data.split(0.25, seed=0)
+    assert_type(rest, WordDataset)
+    assert_type(part.select([0]), WordDataset)
+    assert_type(data[0], dict[str, Any])
+    assert_type(data.lengths, Tensor)
+    sampler = BucketBatchSampler(data, batch_size=128, seed=0)
+    sampler.set_epoch(1)
+    BucketBatchSampler([3, 9, 4], 2, shuffle=False, drop_last=True)
+    collate = PaddingCollator(vocabulary.pad_id)
+    loader: DataLoader[dict[str, Any]] = DataLoader(data, batch_sampler=sampler, collate_fn=collate)
+    batch: Batch
+    for batch in loader:  # torch's stubs don't know what a collator makes
+        assert_type(batch.input_ids, Tensor)
+        yield batch.to("cuda", non_blocking=True).pin_memory()
+
+
+def logits(batch: Batch) -> Tensor:
+    """A batch to logits."""
+    model = RecurrentClassifier(
+        10_000,
+        num_classes=4,
+        cell="lstm",
+        hidden_size=512,
+        num_layers=3,
+        bidirectional=False,
+        pooling=("max", "last"),
+        dropout=0.1,
+    )
+    assert_type(model.encoder, RecurrentEncoder)
+    assert_type(model.pooling, Pooling)
+    assert_type(model.num_classes, int)
+    assert_type(RecurrentClassifier.from_config(model.config), RecurrentClassifier)
+    RecurrentClassifier(10_000, 4)  # type: ignore[call-arg]  # num_classes by name
+    result: Tensor = model(batch.input_ids, batch.lengths)
+    return result
+
+
+class StopAtStep(Callback):
+    """A callback of a user's own."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_batch_end(self, state: TrainingState) -> None:
+        """Stop."""
+        if state.step >= self.step:
+            state.request_stop("that was enough")
+
+
+def training(model: RecurrentClassifier, loader: DataLoader[Any], ready: list[Batch]) -> History:
+    """Logits to a trained model."""
+    trainer = Trainer(
+        model,
+        optimizer=torch.optim.Adam(model.parameters()),
+        scheduler=schedulers.exponential(gamma=0.9),
+        max_grad_norm=1.0,
+        precision="bf16",
+        callbacks=[EarlyStopping(patience=3), Checkpoint("run/", every_steps=500), StopAtStep(9)],
+    )
+    history = trainer.fit(loader, ready, epochs=15, eval_every=469)
+    assert_type(history, History)
+    assert_type(history["eval_accuracy"], list[float])
+    assert_type(trainer.evaluate(loader)["accuracy"], float)
+    assert_type(trainer.predict(ready), Tensor)
+    return trainer.fit(loader, epochs=15, resume_from="run/")
+
+
+def failing() -> None:
+    """Errors are also built-ins."""
+    error: ValueError = InvalidValueError("x")
+    base: TextrnnError = InvalidValueError("x")
+    raise error from base
+
+
+assert_type(textrnn.__version__, str)
