@@ -45,9 +45,10 @@ class Batch:
         InvalidTypeError: If one of them is not a tensor.
         InvalidValueError: If the shapes don't fit each other or `lengths` is not on the CPU.
 
-    >>> batch = Batch(torch.tensor([[2, 5, 3], [2, 3, 0]]), torch.tensor([3, 2]))
-    >>> len(batch), batch.labels
-    (2, None)
+    Example:
+        >>> batch = Batch(torch.tensor([[2, 5, 3], [2, 3, 0]]), torch.tensor([3, 2]))
+        >>> len(batch), batch.labels
+        (2, None)
     """
 
     input_ids: Tensor
@@ -90,9 +91,10 @@ class Batch:
         Returns:
             A new batch; tensors that are there already are shared with it.
 
-        >>> batch = Batch(torch.tensor([[2, 3]]), torch.tensor([2]))
-        >>> batch.to("meta").input_ids.device, batch.to("meta").lengths.device
-        (device(type='meta'), device(type='cpu'))
+        Example:
+            >>> batch = Batch(torch.tensor([[2, 3]]), torch.tensor([2]))
+            >>> batch.to("meta").input_ids.device, batch.to("meta").lengths.device
+            (device(type='meta'), device(type='cpu'))
         """
         return replace(
             self,
@@ -135,12 +137,13 @@ class FetchedTexts(Sequence[dict[str, Any]]):
         labels: Labels of the fetched texts, of shape `(batch,)` or `(batch, classes)`, or None.
         indices: Positions of the fetched texts in the data set, int64 of shape `(batch,)`, or None.
 
-    >>> texts = FetchedTexts(
-    ...     torch.tensor([2, 7, 3, 2, 3]), torch.tensor([3, 0]), torch.tensor([2, 3]),
-    ...     torch.tensor([1, 0]), torch.tensor([1, 0]),
-    ... )
-    >>> texts[0]
-    {'input_ids': tensor([2, 3]), 'label': 1, 'index': 1}
+    Example:
+        >>> texts = FetchedTexts(
+        ...     torch.tensor([2, 7, 3, 2, 3]), torch.tensor([3, 0]), torch.tensor([2, 3]),
+        ...     torch.tensor([1, 0]), torch.tensor([1, 0]),
+        ... )
+        >>> texts[0]
+        {'input_ids': tensor([2, 3]), 'label': 1, 'index': 1}
     """
 
     __slots__ = ("indices", "input_ids", "labels", "lengths", "starts")
@@ -204,16 +207,17 @@ class PaddingCollator:
         InvalidTypeError: If an argument is not an integer.
         InvalidValueError: If `pad_id` is negative or `max_length` not positive.
 
-    >>> collate = PaddingCollator(pad_id=0, max_length=4)
-    >>> batch = collate([
-    ...     {"input_ids": [2, 5, 6, 7, 3], "label": 1},
-    ...     {"input_ids": [2, 3], "label": 0},
-    ... ])
-    >>> batch.input_ids
-    tensor([[2, 5, 6, 3],
-            [2, 3, 0, 0]])
-    >>> batch.lengths, batch.labels
-    (tensor([4, 2]), tensor([1, 0]))
+    Example:
+        >>> collate = PaddingCollator(pad_id=0, max_length=4)
+        >>> batch = collate([
+        ...     {"input_ids": [2, 5, 6, 7, 3], "label": 1},
+        ...     {"input_ids": [2, 3], "label": 0},
+        ... ])
+        >>> batch.input_ids
+        tensor([[2, 5, 6, 3],
+                [2, 3, 0, 0]])
+        >>> batch.lengths, batch.labels
+        (tensor([4, 2]), tensor([1, 0]))
     """
 
     def __init__(self, pad_id: int = 0, max_length: int | None = None) -> None:

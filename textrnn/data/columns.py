@@ -5,7 +5,7 @@ columns are read through what they have in common; none of these packages is imp
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import Any
@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textrnn.errors import InvalidTypeError, InvalidValueError, expected
+from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError, expected, listing
 
-__all__ = ["read_labels", "read_texts"]
+__all__ = ["read_labels", "read_rows", "read_texts"]
 
+_HUB_ROWS = 1000  # rows of a Hugging Face data set that are decoded at a time
 _ARROW_ROWS = 4096  # Arrow strings that become Python's at a time
 _NO_COLUMN = (str, bytes, Mapping, AbstractSet)  # iterable, but not a column of anything
 _CLASS_ID = "a class id (a non-negative integer)"
@@ -38,8 +39,9 @@ def read_texts(texts: Any) -> Iterator[Any]:
     Raises:
         InvalidTypeError: If `texts` is a single string, a table, a set, a mapping or not iterable.
 
-    >>> list(read_texts(("one", "two")))
-    ['one', 'two']
+    Example:
+        >>> list(read_texts(("one", "two")))
+        ['one', 'two']
     """
     is_table = len(getattr(texts, "shape", (0,))) != 1
     if is_table or isinstance(texts, _NO_COLUMN) or not hasattr(texts, "__iter__"):
@@ -66,11 +68,12 @@ def read_labels(labels: Any) -> Tensor | None:
         InvalidTypeError: If labels are strings, booleans or anything else but numbers.
         InvalidValueError: If a label is missing or out of range, or the rows of a matrix differ.
 
-    >>> read_labels([1, 0, 3])
-    tensor([1, 0, 3])
-    >>> read_labels([[1, 0], [0.5, 1]])
-    tensor([[1.0000, 0.0000],
-            [0.5000, 1.0000]])
+    Example:
+        >>> read_labels([1, 0, 3])
+        tensor([1, 0, 3])
+        >>> read_labels([[1, 0], [0.5, 1]])
+        tensor([[1.0000, 0.0000],
+                [0.5000, 1.0000]])
     """
     if labels is None:
         return None
@@ -144,3 +147,33 @@ def _is_missing(value: object) -> bool:
     if isinstance(value, float):
         return math.isnan(value)
     return value is None or type(value).__name__ in {"NAType", "NaTType"}
+
+
+def read_rows(dataset: Any, columns: Sequence[str]) -> Iterator[Mapping[str, list[Any]]]:
+    """Iterate over some columns of a Hugging Face data set, a thousand rows at a time.
+
+    Args:
+        dataset: A `datasets.Dataset` or a streamed `datasets.IterableDataset`, whatever its format.
+        columns: Names of the columns to read; the others are not decoded.
+
+    Returns:
+        An iterator over blocks of rows, each with a list for every column.
+
+    Raises:
+        InvalidTypeError: If `dataset` is not a data set, or is several of them.
+        MissingKeyError: If there is no such column; the message lists those there are.
+    """
+    if isinstance(dataset, Mapping):
+        rule = f"one split, such as dataset[{next(iter(dataset), 'train')!r}]"
+        raise InvalidTypeError(expected("dataset", rule, list(dataset)))
+    if not (hasattr(dataset, "select_columns") and hasattr(dataset, "column_names")):
+        raise InvalidTypeError(expected("dataset", "a Hugging Face data set", dataset))
+    # A stream may not know its columns until a row has come, and has none without rows.
+    names = dataset.column_names or list(next(iter(dataset), columns))
+    for name in columns:
+        if name not in names:
+            raise MissingKeyError(f"No column {name!r}; there are: {listing(names)}.")
+    blocks: Iterator[Mapping[str, list[Any]]] = (
+        dataset.select_columns(list(columns)).with_format(None).iter(_HUB_ROWS)
+    )
+    return blocks

@@ -1,9 +1,9 @@
 """Texts with their labels, encoded once into one flat array of ids."""
 
 import copy
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from typing import Any, Self, SupportsIndex
+import operator
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Any, Self, SupportsIndex, TypeAlias
 
 import numpy as np
 import torch
@@ -12,24 +12,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from textrnn.data.batching import FetchedTexts
-from textrnn.data.columns import read_labels, read_texts
+from textrnn.data.columns import read_labels, read_rows, read_texts
 from textrnn.data.splitting import draw_stratified
-from textrnn.errors import (
-    InvalidTypeError,
-    InvalidValueError,
-    MissingKeyError,
-    check_float,
-    check_int,
-    expected,
-    listing,
-)
+from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
 from textrnn.text import Tokenizer, Vocabulary, encode_texts
 
 __all__ = ["WordDataset"]
 
 _SELECT_TEXTS = 65_536  # texts that `select` copies at a time, to bound its memory
+Positions: TypeAlias = Sequence[int] | NDArray[np.integer] | Tensor
+"""Numbers of texts in a data set."""
+
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-_HUB_ROWS = 1000  # rows of a Hugging Face data set that are read at a time
 
 
 class WordDataset(Dataset[dict[str, Any]]):
@@ -70,13 +64,14 @@ class WordDataset(Dataset[dict[str, Any]]):
         InvalidValueError: If texts and labels differ in number, or a label is missing or out of
             range.
 
-    >>> from textrnn.text import Vocabulary
-    >>> vocabulary = Vocabulary.build([["oil", "prices", "soar"]])
-    >>> dataset = WordDataset(["oil prices", "oil wars soar"], [0, 1], vocabulary, str.split)
-    >>> len(dataset), dataset.num_classes
-    (2, 2)
-    >>> dataset[0]
-    {'input_ids': tensor([2, 4, 5, 3]), 'label': 0, 'index': 0}
+    Example:
+        >>> from textrnn.text import Vocabulary
+        >>> vocabulary = Vocabulary.build([["oil", "prices", "soar"]])
+        >>> dataset = WordDataset(["oil prices", "oil wars soar"], [0, 1], vocabulary, str.split)
+        >>> len(dataset), dataset.num_classes
+        (2, 2)
+        >>> dataset[0]
+        {'input_ids': tensor([2, 4, 5, 3]), 'label': 0, 'index': 0}
     """
 
     def __init__(
@@ -148,27 +143,19 @@ class WordDataset(Dataset[dict[str, Any]]):
             MissingKeyError: If there is no such column; the message lists those there are.
             InvalidValueError: If a label is missing, which the Hub writes as -1 too.
 
-        >>> from datasets import Dataset
-        >>> from textrnn.text import Vocabulary
-        >>> news = Dataset.from_dict({"text": ["oil prices"], "label": [3]})
-        >>> WordDataset.from_hf(news, Vocabulary.build([["oil"]]), str.split)[0]["input_ids"]
-        tensor([2, 4, 1, 3])
+        Example:
+            >>> from datasets import Dataset
+            >>> from textrnn.text import Vocabulary
+            >>> news = Dataset.from_dict({"text": ["oil prices"], "label": [3]})
+            >>> WordDataset.from_hf(news, Vocabulary.build([["oil"]]), str.split)[0]["input_ids"]
+            tensor([2, 4, 1, 3])
         """
-        if isinstance(dataset, Mapping):
-            rule = f"one split, such as dataset[{next(iter(dataset), 'train')!r}]"
-            raise InvalidTypeError(expected("dataset", rule, list(dataset)))
-        if not (hasattr(dataset, "iter") and hasattr(dataset, "column_names")):
-            raise InvalidTypeError(expected("dataset", "a Hugging Face data set", dataset))
-        # A stream may only know its columns once a row has come.
-        names = dataset.column_names or list(next(iter(dataset), {}))
-        columns = [name for name in (text_column, label_column) if name is not None]
-        for name in columns if names else ():
-            if name not in names:
-                raise MissingKeyError(f"No column {name!r}; there are: {listing(names)}.")
+        columns = [text_column] if label_column is None else [text_column, label_column]
+        blocks = read_rows(dataset, columns)
         labels: list[Any] = []
 
         def texts() -> Iterator[str]:
-            for rows in dataset.select_columns(columns).with_format(None).iter(_HUB_ROWS):
+            for rows in blocks:
                 if label_column is not None:
                     if -1 in rows[label_column]:
                         index = len(labels) + rows[label_column].index(-1)
@@ -217,9 +204,17 @@ class WordDataset(Dataset[dict[str, Any]]):
             InvalidTypeError: If `index` is not an integer.
             IndexError: If there is no such text.
         """
-        return self.__getitems__([check_int("index", index, minimum=-sys.maxsize)])[0]
+        try:
+            position = operator.index(index)
+        except TypeError:
+            position = None
+        if position is None or isinstance(index, bool):
+            raise InvalidTypeError(expected("index", "an integer", index))
+        if not -len(self) <= position < len(self):
+            raise self._no_such_text(position)
+        return self.__getitems__([position])[0]
 
-    def __getitems__(self, indices: Sequence[int] | Tensor | NDArray[np.integer]) -> FetchedTexts:
+    def __getitems__(self, indices: Positions) -> FetchedTexts:
         """Return many texts at once; a `torch.utils.data.DataLoader` does so for each batch.
 
         Args:
@@ -241,7 +236,7 @@ class WordDataset(Dataset[dict[str, Any]]):
             positions,
         )
 
-    def select(self, indices: Sequence[int] | Tensor | NDArray[np.integer]) -> Self:
+    def select(self, indices: Positions) -> Self:
         """Return a data set of some of the texts, in the order given and numbered anew.
 
         The ids are copied. `torch.utils.data.Subset` does without that, and every part of the
@@ -257,11 +252,13 @@ class WordDataset(Dataset[dict[str, Any]]):
             InvalidTypeError: If the positions are not integers.
             IndexError: If one of the texts doesn't exist.
 
-        >>> from textrnn.text import Vocabulary
-        >>> dataset = WordDataset(["a b", "b", ""], [2, 1, 0], Vocabulary.build([["b"]]), str.split)
-        >>> part = dataset.select([2, 0])
-        >>> part.input_ids.tolist(), part.labels.tolist()
-        ([2, 3, 2, 1, 4, 3], [0, 2])
+        Example:
+            >>> from textrnn.text import Vocabulary
+            >>> vocabulary = Vocabulary.build([["b"]])
+            >>> dataset = WordDataset(["a b", "b", ""], [2, 1, 0], vocabulary, str.split)
+            >>> part = dataset.select([2, 0])
+            >>> part.input_ids.tolist(), part.labels.tolist()
+            ([2, 3, 2, 1, 4, 3], [0, 2])
         """
         positions = self._positions(indices)
         part = copy.copy(self)
@@ -272,13 +269,10 @@ class WordDataset(Dataset[dict[str, Any]]):
         for first in range(0, len(positions), _SELECT_TEXTS):
             block = slice(first, first + _SELECT_TEXTS)
             lengths, starts = part.lengths[block], part.offsets[:-1][block]
-            # Id k of the block comes from k, moved by what its text has moved.
-            begin = int(starts[0])
-            shift = self.offsets[positions[block]] - starts
-            place = torch.arange(begin, begin + int(lengths.sum())) + shift.repeat_interleave(
-                lengths
-            )
-            part.input_ids[begin : begin + len(place)] = self.input_ids[place]
+            # Each id comes from where it goes to, plus what its text has moved.
+            moved = (self.offsets[positions[block]] - starts).repeat_interleave(lengths)
+            place = torch.arange(len(moved)) + int(starts[0])
+            part.input_ids[place[0] : place[-1] + 1] = self.input_ids[place + moved]
         return part
 
     def split(self, fraction: float, *, seed: int = 0) -> tuple[Self, Self]:
@@ -299,12 +293,13 @@ class WordDataset(Dataset[dict[str, Any]]):
             InvalidTypeError: If an argument is not a number.
             InvalidValueError: If an argument is out of range or there are fewer than two texts.
 
-        >>> from textrnn.text import Vocabulary
-        >>> texts, labels = [str(i) for i in range(10)], [0, 1] * 5
-        >>> dataset = WordDataset(texts, labels, Vocabulary.build([texts]), str.split)
-        >>> train, valid = dataset.split(0.4)
-        >>> len(train), valid.labels.bincount().tolist()
-        (6, [2, 2])
+        Example:
+            >>> from textrnn.text import Vocabulary
+            >>> texts, labels = [str(i) for i in range(10)], [0, 1] * 5
+            >>> dataset = WordDataset(texts, labels, Vocabulary.build([texts]), str.split)
+            >>> train, valid = dataset.split(0.4)
+            >>> len(train), valid.labels.bincount().tolist()
+            (6, [2, 2])
         """
         fraction = check_float("fraction", fraction, minimum=0, maximum=1, exclusive=True)
         generator = np.random.default_rng(check_int("seed", seed, minimum=0))
@@ -317,7 +312,7 @@ class WordDataset(Dataset[dict[str, Any]]):
         chosen = draw_stratified(strata, fraction, generator)
         return self.select(np.flatnonzero(~chosen)), self.select(np.flatnonzero(chosen))
 
-    def _positions(self, indices: Sequence[int] | Tensor | NDArray[np.integer]) -> Tensor:
+    def _positions(self, indices: Positions) -> Tensor:
         """Return checked, non-negative positions as int64 of shape `(indices,)`."""
         rule = "a sequence of integers"
         try:
@@ -331,11 +326,12 @@ class WordDataset(Dataset[dict[str, Any]]):
         positions = positions.to("cpu", torch.int64)
         low, high = (int(bound) for bound in positions.aminmax())
         if low < -len(self) or high >= len(self):
-            wrong = low if low < -len(self) else high
-            raise IndexError(expected("index", f"that of one of {len(self)} texts", wrong))
-        return (
-            positions if low >= 0 else torch.where(positions < 0, positions + len(self), positions)
-        )
+            raise self._no_such_text(low if low < -len(self) else high)
+        return positions if low >= 0 else positions % len(self)
+
+    def _no_such_text(self, position: int) -> IndexError:
+        # Python's own class is what ends a loop over a sequence.
+        return IndexError(expected("index", f"that of one of the {len(self)} texts", position))
 
 
 def _check_count(labels: Tensor | None, texts: int) -> None:

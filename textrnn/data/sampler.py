@@ -55,9 +55,10 @@ class BucketBatchSampler(Sampler[list[int]]):
         InvalidTypeError: If an argument has a wrong type.
         InvalidValueError: If an argument is out of range, or there are fewer texts than processes.
 
-    >>> sampler = BucketBatchSampler([3, 9, 4, 8], batch_size=2, shuffle=False)
-    >>> list(sampler)
-    [[1, 3], [2, 0]]
+    Example:
+        >>> sampler = BucketBatchSampler([3, 9, 4, 8], batch_size=2, shuffle=False)
+        >>> list(sampler)
+        [[1, 3], [2, 0]]
     """
 
     def __init__(
@@ -120,12 +121,13 @@ class BucketBatchSampler(Sampler[list[int]]):
             InvalidTypeError: If one of them is not an integer.
             InvalidValueError: If one is negative, or the epoch has no `start_batch` batches.
 
-        >>> sampler = BucketBatchSampler([5] * 10, batch_size=2, seed=1)
-        >>> sampler.set_epoch(3)
-        >>> whole = list(sampler)
-        >>> sampler.set_epoch(3, start_batch=4)
-        >>> list(sampler) == whole[4:]
-        True
+        Example:
+            >>> sampler = BucketBatchSampler([5] * 10, batch_size=2, seed=1)
+            >>> sampler.set_epoch(3)
+            >>> whole = list(sampler)
+            >>> sampler.set_epoch(3, start_batch=4)
+            >>> list(sampler) == whole[4:]
+            True
         """
         epoch = check_int("epoch", epoch, minimum=0)
         start_batch = check_int("start_batch", start_batch, minimum=0)

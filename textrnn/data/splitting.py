@@ -24,10 +24,11 @@ def draw_stratified(
     Returns:
         Whether each text is chosen, of shape `(texts,)`.
 
-    >>> strata = np.array([0, 0, 0, 0, 1, 1])
-    >>> chosen = draw_stratified(strata, 0.5, np.random.default_rng(0))
-    >>> np.bincount(strata[chosen])
-    array([2, 1])
+    Example:
+        >>> strata = np.array([0, 0, 0, 0, 1, 1])
+        >>> chosen = draw_stratified(strata, 0.5, np.random.default_rng(0))
+        >>> np.bincount(strata[chosen])
+        array([2, 1])
     """
     counts = np.bincount(strata)
     share = counts * fraction
