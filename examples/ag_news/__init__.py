@@ -1,0 +1,1 @@
+"""News topics: the AG News experiments, run, compared and reported."""
