@@ -1,0 +1,100 @@
+"""From texts to a trainer, with the library's parts: the piece to copy from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from examples.ag_news.data import CLASSES, Corpus, Texts
+from examples.ag_news.experiments import Experiment
+from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
+from textrnn.nn import RecurrentClassifier
+from textrnn.text import Vocabulary, WordTokenizer
+from textrnn.training import Callback, Trainer
+
+__all__ = ["Encoded", "make_model", "make_trainer"]
+
+BATCH_SIZE = 128
+MAX_LENGTH = 256
+_EVALUATION_BATCH_SIZE = 256
+
+
+class Encoded:
+    """A corpus as ids, with the vocabulary of its training texts.
+
+    Args:
+        corpus: the texts.
+        min_freq: how often a word must occur in the training texts to be in the vocabulary.
+    """
+
+    def __init__(self, corpus: Corpus, min_freq: int) -> None:
+        self.tokenizer = WordTokenizer()
+        self.vocabulary = Vocabulary.from_texts(
+            corpus.train.texts, self.tokenizer, min_freq=min_freq
+        )
+        self.train = self._encode(corpus.train)
+        self.validation = self._encode(corpus.validation)
+        self.test = self._encode(corpus.test)
+
+    def _encode(self, part: Texts) -> WordDataset:
+        return WordDataset(
+            part.texts, part.labels, self.vocabulary, self.tokenizer, max_length=MAX_LENGTH
+        )
+
+    def training_loader(self, *, seed: int, pin_memory: bool = False) -> DataLoader[dict[str, Any]]:
+        """Return batches of texts of like length, in another order each epoch."""
+        return DataLoader(
+            self.train,
+            batch_sampler=BucketBatchSampler(self.train, BATCH_SIZE, seed=seed),
+            collate_fn=PaddingCollator(self.vocabulary.pad_id),
+            pin_memory=pin_memory,
+        )
+
+    def evaluation_batches(self, dataset: WordDataset, device: torch.device) -> list[Batch]:
+        """Return a data set's batches, made once and kept on the device."""
+        loader = DataLoader(
+            dataset,
+            batch_sampler=BucketBatchSampler(dataset, _EVALUATION_BATCH_SIZE, shuffle=False),
+            collate_fn=PaddingCollator(self.vocabulary.pad_id),
+        )
+        return [batch.to(device) for batch in loader]
+
+
+def make_model(experiment: Experiment, vocabulary: Vocabulary) -> RecurrentClassifier:
+    """Return an experiment's network; its weights come from torch's global generator."""
+    return RecurrentClassifier(
+        len(vocabulary),
+        num_classes=len(CLASSES),
+        cell=experiment.cell,
+        hidden_size=experiment.hidden_size,
+        num_layers=experiment.num_layers,
+        pooling=experiment.pooling,
+        dropout=experiment.dropout,
+        padding_id=vocabulary.pad_id,
+    )
+
+
+def make_trainer(
+    experiment: Experiment,
+    model: RecurrentClassifier,
+    callbacks: Sequence[Callback],
+    *,
+    device: torch.device,
+    precision: str,
+) -> Trainer:
+    """Return an experiment's trainer: Adam, perhaps a decaying rate, best validation accuracy."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=experiment.learning_rate)
+    scheduler = None
+    if experiment.gamma is not None:
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, experiment.gamma)
+    return Trainer(
+        model,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        precision=precision,
+        monitor="accuracy",
+        mode="max",
+        callbacks=callbacks,
+        device=device,
+    )
