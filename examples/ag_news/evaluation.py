@@ -67,7 +67,8 @@ class TestLooks(Callback):
 
     With ``steps`` updates in an epoch, counted from 0, these are the updates 0 and ``steps // 2``
     (1 and 470 of the notebook's 938). The looks are kept and never used: they change neither the
-    model nor a generator, and no checkpoint is chosen by them.
+    model nor a generator, and no checkpoint is chosen by them. Beside its accuracy, a look tells how
+    many of the distinct texts it ``gained`` (right now, wrong at the look before) and ``lost``.
 
     Args:
         predict: gives the model's logits ``(rows, classes)`` for the distinct texts of the draw.
@@ -83,28 +84,40 @@ class TestLooks(Callback):
         self.draw = draw
         self.looks: list[dict[str, Any]] = []
         self.seconds = 0.0
+        self._previous: Tensor | None = None
 
     def on_batch_end(self, state: TrainingState) -> None:
         """Look, if the update was one of the two."""
         steps = state.steps_per_epoch or 1
-        update = (state.step - 1) % steps
-        if update in {0, steps // 2}:
+        if (state.step - 1) % steps in {0, steps // 2}:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()  # updates still under way are not the look's time
             start = time.perf_counter()
-            correct = self.predict().argmax(1) == self.labels
+            correct = self.predict().argmax(1) == self.labels  # (rows,)
             self.seconds += time.perf_counter() - start
-            place = {"epoch": state.epoch, "step": state.step, "progress": state.step / steps}
-            self.looks.append({**place, "accuracy": self.draw.accuracy(correct)})
+            before = correct if self._previous is None else self._previous
+            self.looks.append(
+                {
+                    "epoch": state.epoch,
+                    "step": state.step,
+                    "accuracy": self.draw.accuracy(correct),
+                    "gained": int((correct & ~before).sum()),
+                    "lost": int((before & ~correct).sum()),
+                }
+            )
+            self._previous = correct
 
     def state_dict(self) -> dict[str, Any]:
         """Return the looks so far."""
-        return {"looks": list(self.looks), "seconds": self.seconds}
+        previous = None if self._previous is None else self._previous.int().tolist()
+        return {"looks": list(self.looks), "seconds": self.seconds, "previous": previous}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back the looks so far."""
         self.looks = list(state["looks"])
         self.seconds = state["seconds"]
+        previous = state["previous"]
+        self._previous = None if previous is None else torch.tensor(previous, dtype=torch.bool)
 
 
 @dataclass(frozen=True)
