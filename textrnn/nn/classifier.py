@@ -213,8 +213,10 @@ class RecurrentClassifier(nn.Module):
         return logits
 
     def extra_repr(self) -> str:
-        """Show what the parts don't."""
-        return f"vocab_size={self.vocab_size}, num_classes={self.num_classes}"
+        """Show the arguments that are not the defaults."""
+        defaults = {name: p.default for name, p in signature(type(self)).parameters.items()}
+        shown = {key: value for key, value in self._config.items() if value != defaults.get(key)}
+        return ", ".join(f"{key}={value!r}" for key, value in shown.items())
 
     def _check_ids(self, input_ids: Tensor) -> None:
         """Refuse what is no batch of ids of the vocabulary."""

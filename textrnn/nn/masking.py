@@ -5,7 +5,7 @@ from torch import Tensor
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 
-__all__ = ["check_lengths", "padding_mask", "resolve_lengths"]
+__all__ = ["check_lengths", "resolve_lengths", "token_mask"]
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -51,8 +51,8 @@ def check_lengths(lengths: Tensor, batch: int, time: int) -> Tensor:
     return lengths
 
 
-def padding_mask(lengths: Tensor, time: int, device: torch.device) -> Tensor | None:
-    """Return where a batch is padding, or None if it is nowhere.
+def token_mask(lengths: Tensor, time: int, device: torch.device) -> Tensor | None:
+    """Return where the real tokens of a batch are, or None if they are everywhere.
 
     Args:
         lengths: Checked lengths on the CPU, `(batch,)`.
@@ -60,18 +60,18 @@ def padding_mask(lengths: Tensor, time: int, device: torch.device) -> Tensor | N
         device: Where the mask is needed.
 
     Returns:
-        A boolean tensor `(batch, time)`, true at padding, or None if every text fills its row.
+        A boolean tensor `(batch, time)`, false at padding, or None if every text fills its row.
 
     Example:
         >>> import torch
-        >>> padding_mask(torch.tensor([3, 1]), 3, torch.device("cpu"))
-        tensor([[False, False, False],
-                [False,  True,  True]])
+        >>> token_mask(torch.tensor([3, 1]), 3, torch.device("cpu"))
+        tensor([[ True,  True,  True],
+                [ True, False, False]])
     """
     if not len(lengths) or int(lengths.min()) == time:
         return None
     ends = lengths.to(device, non_blocking=True).unsqueeze(1)  # (batch, 1)
-    return torch.arange(time, device=device) >= ends  # (batch, time)
+    return torch.arange(time, device=device) < ends  # (batch, time)
 
 
 def resolve_lengths(input_ids: Tensor, padding_id: int) -> Tensor:

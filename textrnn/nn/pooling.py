@@ -1,6 +1,6 @@
 """From the states of a text to one vector.
 
-Only real tokens count: what stands at padding positions never reaches the result.
+Only real tokens count. What stands at padding must be finite, but never reaches the result.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_choice, expected
-from textrnn.nn.masking import check_lengths, padding_mask
+from textrnn.nn.masking import check_lengths, token_mask
 
 __all__ = ["Pooling", "last_pool", "max_pool", "mean_pool"]
 
@@ -37,7 +37,7 @@ def max_pool(states: Tensor, lengths: Tensor) -> Tensor:
         tensor([[3.]])
     """
     lengths = _check(states, lengths)
-    return _max(states, padding_mask(lengths, states.shape[1], states.device))
+    return _max(states, token_mask(lengths, states.shape[1], states.device))
 
 
 def mean_pool(states: Tensor, lengths: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def mean_pool(states: Tensor, lengths: Tensor) -> Tensor:
         tensor([[2.]])
     """
     lengths = _check(states, lengths)
-    return _mean(states, lengths, padding_mask(lengths, states.shape[1], states.device))
+    return _mean(states, lengths, token_mask(lengths, states.shape[1], states.device))
 
 
 def last_pool(states: Tensor, lengths: Tensor, *, bidirectional: bool = False) -> Tensor:
@@ -91,11 +91,6 @@ def last_pool(states: Tensor, lengths: Tensor, *, bidirectional: bool = False) -
         tensor([[3., 2.]])
     """
     lengths = _check(states, lengths)
-    if bidirectional and states.shape[2] % 2:
-        raise InvalidValueError(
-            "Expected `states` to have an even number of features for two directions, "
-            f"but got {states.shape[2]}."
-        )
     return _last(states, lengths, bidirectional=bidirectional)
 
 
@@ -103,13 +98,13 @@ class Pooling(nn.Module):
     """Pool the states of each text in one way, or in several ways side by side.
 
     Args:
-        names: `"max"`, `"mean"` or `"last"`, or several of them, whose results are concatenated
+        pooling: `"max"`, `"mean"` or `"last"`, or several of them, whose results are concatenated
             in that order.
         bidirectional: Whether the second half of the features runs backward; `"last"` then takes
             it from the first token.
 
     Raises:
-        InvalidTypeError: If `names` is neither a string nor strings.
+        InvalidTypeError: If `pooling` is neither a string nor strings.
         InvalidValueError: If a name is unknown or comes twice, or if there is none.
 
     Example:
@@ -121,15 +116,19 @@ class Pooling(nn.Module):
         6
     """
 
-    def __init__(self, names: str | Iterable[str] = "mean", *, bidirectional: bool = False) -> None:
+    def __init__(
+        self, pooling: str | Iterable[str] = "mean", *, bidirectional: bool = False
+    ) -> None:
         super().__init__()
-        if not isinstance(names, str | Iterable):
-            raise InvalidTypeError(expected("pooling", "a name or several names", names))
-        self.names = (names,) if isinstance(names, str) else tuple(names)
+        if not isinstance(pooling, str | Iterable):
+            raise InvalidTypeError(expected("pooling", "a name or several names", pooling))
+        self.names = (pooling,) if isinstance(pooling, str) else tuple(pooling)
         for name in self.names:
             check_choice("pooling", name, _NAMES)
         if not self.names or len(set(self.names)) < len(self.names):
-            raise InvalidValueError(expected("pooling", "different names, at least one", names))
+            raise InvalidValueError(
+                expected("pooling", "different names, at least one", self.names)
+            )
         self.bidirectional = bidirectional
 
     def output_size(self, features: int) -> int:
@@ -151,15 +150,15 @@ class Pooling(nn.Module):
             InvalidValueError: If the shapes don't fit, or a length is out of range.
         """
         lengths = _check(states, lengths)
-        padding: Tensor | None = None
+        mask: Tensor | None = None
         if self.names != ("last",):
-            padding = padding_mask(lengths, states.shape[1], states.device)
+            mask = token_mask(lengths, states.shape[1], states.device)
         pooled: list[Tensor] = []
         for name in self.names:
             if name == "max":
-                pooled.append(_max(states, padding))
+                pooled.append(_max(states, mask))
             elif name == "mean":
-                pooled.append(_mean(states, lengths, padding))
+                pooled.append(_mean(states, lengths, mask))
             else:
                 pooled.append(_last(states, lengths, bidirectional=self.bidirectional))
         return pooled[0] if len(pooled) == 1 else torch.cat(pooled, 1)  # (batch, output)
@@ -180,17 +179,19 @@ def _check(states: Tensor, lengths: Tensor) -> Tensor:
     return check_lengths(lengths, states.shape[0], states.shape[1])
 
 
-def _max(states: Tensor, padding: Tensor | None) -> Tensor:
-    if padding is not None:
-        states = states.masked_fill(padding.unsqueeze(2), -torch.inf)
-    return states.amax(1)  # (batch, features)
+def _max(states: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is not None:
+        # Adding minus infinity costs less than `masked_fill`, and nothing in the backward pass.
+        shut = torch.zeros_like(mask, dtype=states.dtype).masked_fill_(~mask, -torch.inf)
+        states = states + shut.unsqueeze(2)  # (batch, time, features)
+    return states.amax(1) if len(states) else states.sum(1)  # (batch, features)
 
 
-def _mean(states: Tensor, lengths: Tensor, padding: Tensor | None) -> Tensor:
-    if padding is None:
-        return states.mean(1)  # (batch, features)
-    total = states.masked_fill(padding.unsqueeze(2), 0.0).sum(1)  # (batch, features)
-    return total / lengths.to(states.device, non_blocking=True).unsqueeze(1)
+def _mean(states: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is not None:
+        states = states * mask.to(states.dtype).unsqueeze(2)  # (batch, time, features)
+    counts = lengths.to(states.device, non_blocking=True).unsqueeze(1)  # (batch, 1)
+    return states.sum(1) / counts  # (batch, features)
 
 
 def _last(states: Tensor, lengths: Tensor, *, bidirectional: bool) -> Tensor:
@@ -198,5 +199,11 @@ def _last(states: Tensor, lengths: Tensor, *, bidirectional: bool) -> Tensor:
     texts = torch.arange(len(lengths), device=states.device)  # (batch,)
     if not bidirectional:
         return states[texts, last]  # (batch, features)
+    if states.shape[2] % 2:
+        raise InvalidValueError(
+            "Expected `states` to have an even number of features for two directions, "
+            f"but got {states.shape[2]}."
+        )
     forward, backward = states.chunk(2, 2)  # (batch, time, features / 2) each
-    return torch.cat((forward[texts, last], backward[:, 0]), 1)  # (batch, features)
+    first = torch.zeros_like(last)  # (batch,)
+    return torch.cat((forward[texts, last], backward[texts, first]), 1)  # (batch, features)
