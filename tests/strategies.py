@@ -37,3 +37,44 @@ def labelled_texts(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     logits, generator = _logits(draw, num_texts, num_labels)
     frequency = draw(st.sampled_from([0.0, 0.2, 0.5, 1.0]))
     return logits, (torch.rand(logits.shape, generator=generator) < frequency).long()
+
+
+# What the tokenizers must get right: NLTK's contractions, quotation marks and dashes, characters
+# that change with case or context, white space of every kind, marks and lone surrogates.
+_TRICKY = [
+    *("cannot", "gimme", "gonna", "gotta", "lemme", "wanna", "Cannot", "GONNA", "can", "not"),
+    *("G\u0130MME", "g\u0131mme", "\u00ab", "\u201c", "\u2018", "\u201e", "\u00bb", "\u201d"),
+    *("\u2019", "\u2011", "\u2012", "\u2015", "\u2016", " ", "\t", "\r\n", "\x85", "\u3000"),
+    *("\x1c", "\x00", "\u0301", "\ud83d", "\ude00", "\U0001f600", "\u017f", "\u212a", "\u03a3"),
+    *("\u00df", "\u200b", "\ufeff", "'", "''", '"', "`", "n't", "d'ye", "more'n", " 'tis", "'s"),
+    *(".", "...", "!", "--", "|", "_", "(", "]", "%", ",", ":", "1", "\xff", "a", "b"),
+]
+
+
+def texts(max_size: int = 12) -> st.SearchStrategy[str]:
+    """Draw texts of any characters, rich in what a tokenizer may stumble over.
+
+    Example: ``"gonna\\x85\\u201ecannot\\ud83d 1x"``
+    """
+    anything = st.text(st.characters(exclude_categories=()), max_size=4)
+    pieces = st.sampled_from(_TRICKY) | anything
+    return st.lists(pieces, max_size=max_size).map("".join)
+
+
+def token_lists() -> st.SearchStrategy[list[list[str]]]:
+    """Draw some texts' tokens, many of which occur several times.
+
+    Example: ``[["b", "a", "b"], [], ["<unk>", "\\ud83d"]]``
+    """
+    tokens = st.sampled_from(["a", "b", "oil", "<unk>", "<pad>", "", "\ud83d", "\ud83d\ude00"])
+    return st.lists(st.lists(tokens | st.text(st.characters(exclude_categories=()), max_size=2)))
+
+
+@st.composite
+def ragged_ids(draw: st.DrawFn, *, vocab_size: int = 12, max_length: int = 9) -> list[list[int]]:
+    """Draw the token ids of one to six texts, none of them empty, id 0 kept for padding.
+
+    Example: ``[[5, 3], [7], [1, 1, 4]]``
+    """
+    text = st.lists(st.integers(1, vocab_size - 1), min_size=1, max_size=max_length)
+    return draw(st.lists(text, min_size=1, max_size=6))
