@@ -1,0 +1,163 @@
+"""Pooling counts real tokens and nothing else."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textrnn.errors import InvalidTypeError, InvalidValueError
+from textrnn.nn import Pooling, last_pool, max_pool, mean_pool
+
+STATES = torch.tensor(
+    [
+        [[1.0, -5.0], [3.0, -4.0], [100.0, 100.0]],
+        [[2.0, -9.0], [-7.0, -3.0], [6.0, -6.0]],
+    ]
+)  # (batch, time, features)
+LENGTHS = torch.tensor([2, 3])
+
+
+def test_max_is_the_largest_value_of_real_tokens():
+    """Values at padding are no candidates, however large; nor are zeros put in their place."""
+    assert max_pool(STATES, LENGTHS).tolist() == [[3.0, -4.0], [6.0, -3.0]]
+
+
+def test_mean_divides_by_the_true_length():
+    """The sum over real tokens is divided by their number."""
+    expected = torch.tensor([[2.0, -4.5], [1.0 / 3, -6.0]])
+    torch.testing.assert_close(mean_pool(STATES, LENGTHS), expected)
+
+
+def test_last_is_the_state_of_the_last_real_token():
+    """Each text has its own last token."""
+    assert last_pool(STATES, LENGTHS).tolist() == [[3.0, -4.0], [6.0, -6.0]]
+
+
+def test_last_of_two_directions_ends_the_second_at_the_first_token():
+    """The backward direction has read the entire text at its first token."""
+    pooled = last_pool(STATES, LENGTHS, bidirectional=True)
+    assert pooled.tolist() == [[3.0, -5.0], [6.0, -9.0]]
+
+
+@st.composite
+def _padded_states(draw):
+    lengths = draw(st.lists(st.integers(1, 7), min_size=1, max_size=5))
+    time = max(lengths) + draw(st.integers(0, 2))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    states = torch.randn(len(lengths), time, 4, generator=generator)
+    return states, lengths
+
+
+@given(_padded_states(), st.permutations(["max", "mean", "last"]), st.booleans())
+def test_pooling_equals_pooling_each_text_without_its_padding(padded, names, bidirectional):
+    """A batch gives what its texts give one by one, and names concatenate in their order."""
+    states, lengths = padded
+    pooled = Pooling(names, bidirectional=bidirectional)(states, torch.tensor(lengths))
+    for row, state, length in zip(pooled, states, lengths, strict=True):
+        last = torch.cat((state[length - 1, :2], state[0, 2:])) if bidirectional else None
+        parts = {
+            "max": state[:length].max(0).values,
+            "mean": state[:length].mean(0),
+            "last": state[length - 1] if last is None else last,
+        }
+        torch.testing.assert_close(row, torch.cat([parts[name] for name in names]))
+
+
+@pytest.mark.parametrize("name", ["max", "mean", "last"])
+def test_a_batch_without_padding_pools_alike(name):
+    """The path without a mask gives what the path with one gives."""
+    states, lengths = torch.randn(3, 5, 4), torch.tensor([5, 5, 5])
+    padded = torch.cat((states, torch.randn(3, 1, 4)), 1)
+    torch.testing.assert_close(Pooling(name)(states, lengths), Pooling(name)(padded, lengths))
+
+
+@pytest.mark.parametrize("name", ["max", "mean", "last"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_gradients_never_reach_padding(name, bidirectional):
+    """What is not pooled gets no gradient, and what is gets one."""
+    states = torch.randn(2, 4, 6, requires_grad=True)
+    pooled = Pooling(name, bidirectional=bidirectional)(states, torch.tensor([4, 2]))
+    pooled.sum().backward()
+    assert not states.grad[1, 2:].any()
+    assert states.grad[1, :2].any()
+
+
+@pytest.mark.parametrize("name", ["max", "mean", "last"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_pooling_keeps_the_type_of_the_states(name, dtype):
+    """Half precision and double precision go in and come out."""
+    pooled = Pooling(name)(STATES.to(dtype), LENGTHS)
+    assert pooled.dtype == dtype
+    torch.testing.assert_close(pooled.float(), Pooling(name)(STATES, LENGTHS), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("time", [0, 4])
+@pytest.mark.parametrize("name", ["max", "mean", "last"])
+def test_an_empty_batch_pools_to_an_empty_batch(name, time):
+    """Zero texts give zero vectors."""
+    pooled = Pooling(name)(torch.zeros(0, time, 6), torch.empty(0, dtype=torch.int64))
+    assert pooled.shape == (0, 6)
+
+
+def test_the_output_size_counts_the_names():
+    """Each name brings all features of a state once."""
+    assert Pooling("max").output_size(5) == 5
+    assert Pooling(("max", "last", "mean")).output_size(5) == 15
+
+
+@pytest.mark.parametrize(
+    ("pooling", "message"),
+    [
+        ("sum", r"`pooling` to be one of 'max', 'mean', 'last', but got 'sum'"),
+        (("max", "min"), r"`pooling` to be one of 'max', 'mean', 'last', but got 'min'"),
+        (
+            ("max", "max"),
+            r"`pooling` to be different names, at least one, but got \('max', 'max'\)",
+        ),
+        ((), r"`pooling` to be different names, at least one, but got \(\)"),
+    ],
+)
+def test_unknown_repeated_and_missing_names_are_refused(pooling, message):
+    """The message lists the names there are."""
+    with pytest.raises(InvalidValueError, match=message):
+        Pooling(pooling)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "message"),
+    [
+        (3, r"`pooling` to be a name or several names, but got 3"),
+        (("max", None), r"`pooling` to be one of 'max', 'mean', 'last', but got None"),
+    ],
+)
+def test_names_are_strings(pooling, message):
+    """Neither a number nor None is taken for a name."""
+    with pytest.raises(InvalidTypeError, match=message):
+        Pooling(pooling)
+
+
+def test_two_directions_need_an_even_number_of_features():
+    """Features that can't be halved have no backward half."""
+    with pytest.raises(InvalidValueError, match=r"even number of features .* but got 3\."):
+        last_pool(torch.zeros(1, 2, 3), torch.tensor([2]), bidirectional=True)
+    with pytest.raises(InvalidValueError, match=r"even number of features .* but got 3\."):
+        Pooling("last", bidirectional=True)(torch.zeros(1, 2, 3), torch.tensor([2]))
+
+
+@pytest.mark.parametrize("pool", [max_pool, mean_pool, last_pool, Pooling()])
+def test_states_and_lengths_must_fit(pool):
+    """States have three dimensions, and lengths lie within the second."""
+    with pytest.raises(InvalidValueError, match=r"shape \(batch, time, features\), but .*\(2, 3\)"):
+        pool(torch.zeros(2, 3), LENGTHS)
+    with pytest.raises(InvalidValueError, match=r"but got 4 at position 1"):
+        pool(STATES, torch.tensor([2, 4]))
+    with pytest.raises(InvalidTypeError, match=r"integer tensor, but got torch\.float32"):
+        pool(STATES, LENGTHS.float())
+
+
+def test_the_repr_shows_names_and_directions():
+    """A printed model tells how it pools."""
+    assert repr(Pooling("mean")) == "Pooling('mean')"
+    assert repr(Pooling(["max", "last"], bidirectional=True)) == (
+        "Pooling('max', 'last', bidirectional=True)"
+    )
