@@ -1,0 +1,148 @@
+"""The model card: what a person should know about a saved model, in Markdown."""
+
+import math
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from textrnn._model import Model
+from textrnn.text import WordTokenizer
+
+__all__ = ["model_card"]
+
+_MOST_LABELS = 50  # more rows than these tell a reader nothing
+
+
+def model_card(model: Model, *, version: str) -> str:
+    """Describe a model for the people who find its folder.
+
+    Args:
+        model: The model.
+        version: The version of the library.
+
+    Returns:
+        Markdown with the header that model hubs read: what the model does, how to load it, its
+        labels, data, measures, settings and limits.
+    """
+    settings, data = model.settings, model.data
+    cell = str(settings["cell"]).upper()
+    kind = "any number of labels" if model.labels.multi_label else "one label"
+    parts = [
+        _header(settings["cell"]),
+        "# Text classifier",
+        (
+            f"It gives a text {kind} out of {len(model.labels)}. It is a recurrent network "
+            f"({_layers(settings)} {cell}) over words, trained from scratch on "
+            f"{data['train_texts']:,} texts with textrnn {version}."
+        ),
+        "## Use",
+        _use(model),
+        "## Labels",
+        _labels(model),
+        "## Data",
+        _data(data),
+        "## Evaluation",
+        _evaluation(model, data),
+        "## Training",
+        "These settings were used; what its user left open was chosen by the number of texts.",
+        _table(("setting", "value"), settings.items()),
+        f"Training took {_seconds(model)} s for {_epochs(model)} epochs.",
+        "## Limits",
+        _limits(model),
+        "## Versions",
+        f"textrnn {version}, PyTorch {torch.__version__}, Python {platform.python_version()}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _header(cell: str) -> str:
+    tags = "".join(f"\n- {tag}" for tag in ("text-classification", "textrnn", cell))
+    return f"---\nlibrary_name: textrnn\npipeline_tag: text-classification\ntags:{tags}\n---"
+
+
+def _layers(settings: Mapping[str, Any]) -> str:
+    number = settings["num_layers"]
+    direction = "bidirectional " if settings["bidirectional"] else ""
+    return f"{number} {direction}layer{'s' if number > 1 else ''} of"
+
+
+def _use(model: Model) -> str:
+    given = type(model.tokenizer) is not WordTokenizer
+    argument = ", tokenizer=tokenizer" if given else ""
+    lines = [
+        "from textrnn import TextClassifier",
+        "",
+        f'classifier = TextClassifier.load("this/folder"{argument})',
+        'classifier.predict(["A text of the kind that it was trained on"])',
+    ]
+    note = "\n\nThe tokenizer is not part of the folder, so it is given." if given else ""
+    return "```python\n" + "\n".join(lines) + "\n```" + note
+
+
+def _labels(model: Model) -> str:
+    counts = model.data["label_counts"]
+    rows = list(zip(map(str, model.labels.names), counts, strict=True))
+    table = _table(("label", "training texts"), rows[:_MOST_LABELS])
+    more = len(rows) - _MOST_LABELS
+    return table + (f"\n\nand {more} more, all of them in `labels.json`." if more > 0 else "")
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    rows = [
+        ("training texts", f"{data['train_texts']:,}"),
+        ("validation texts", f"{data['eval_texts']:,}"),
+        ("words of a training text, on average", f"{data['mean_words']:.1f}"),
+        ("training texts longer than is read", f"{data['cut_texts']:,}"),
+        ("known words of the training texts", f"{data['coverage']:.1%}"),
+    ]
+    return _table(("", ""), rows)
+
+
+def _evaluation(model: Model, data: Mapping[str, Any]) -> str:
+    if not model.metrics:
+        return "There was no validation part, so nothing was measured."
+    rows = [(name.replace("_", " "), f"{value:.4f}") for name, value in model.metrics.items()]
+    source = "that were given for it" if data["eval_given"] else "held out of the training texts"
+    return (
+        f"Measured on {data['eval_texts']:,} texts {source}. The best weights were chosen by them "
+        "as well, so new texts may fare slightly worse.\n\n" + _table(("measure", "value"), rows)
+    )
+
+
+def _seconds(model: Model) -> str:
+    return f"{model.history[-1]['seconds']:.0f}" if len(model.history) else "0"
+
+
+def _epochs(model: Model) -> str:
+    return f"{model.history[-1]['epoch']:.0f}" if len(model.history) else "0"
+
+
+def _limits(model: Model) -> str:
+    words = len(model.vocabulary) - len(model.vocabulary.specials)
+    lines = [
+        f"- It knows {words:,} words; all others look the same to it.",
+        f"- It reads the first {model.max_length - 2} words of a text.",
+        "- It gives every text one of its labels, however foreign the text is."
+        if not model.labels.multi_label
+        else "- It knows no labels but these.",
+        "- What is one-sided in its training texts is one-sided in its predictions.",
+    ]
+    return "\n".join(lines)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    """Write a value on one line, with nothing in it that Markdown would read."""
+    if isinstance(value, float) and math.isfinite(value):
+        value = f"{value:g}"
+    text = str(value)
+    text = text if text.isprintable() else repr(text)[1:-1]
+    for mark in "\\`*_|<[":
+        text = text.replace(mark, f"\\{mark}")
+    return text

@@ -1,0 +1,150 @@
+"""How a classifier is trained where its user says nothing: settings by the size of the data."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from textrnn.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    check_choice,
+    check_float,
+    check_int,
+    expected,
+)
+
+__all__ = ["Settings"]
+
+
+_WHOLE = {
+    "hidden_size": 1,
+    "embedding_size": 1,
+    "num_layers": 1,
+    "min_freq": 1,
+    "max_vocab_size": 4,
+    "max_length": 3,
+    "epochs": 1,
+    "batch_size": 1,
+    "patience": 1,
+    "seed": 0,
+}
+_SHARES = (
+    "dropout",
+    "embedding_dropout",
+    "layer_dropout",
+    "word_dropout",
+    "label_smoothing",
+    "validation_fraction",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All that a training needs to know, with nothing left open.
+
+    The attributes are the parameters of `TextClassifier` of the same names.
+
+    Raises:
+        InvalidTypeError: If one has the wrong type.
+        InvalidValueError: If one is out of range.
+    """
+
+    cell: str
+    hidden_size: int
+    embedding_size: int
+    num_layers: int
+    bidirectional: bool
+    pooling: str | tuple[str, ...]
+    dropout: float
+    embedding_dropout: float
+    layer_dropout: float
+    word_dropout: float
+    min_freq: int
+    max_vocab_size: int | None
+    max_length: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    label_smoothing: float
+    max_grad_norm: float
+    weight_averaging: str | None
+    validation_fraction: float
+    patience: int
+    precision: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, minimum in _WHOLE.items():
+            value = getattr(self, name)
+            if value is not None or name != "max_vocab_size":
+                self._set(name, check_int(name, value, minimum=minimum))
+        for name in _SHARES:
+            self._set(name, check_float(name, getattr(self, name), minimum=0.0, maximum=1.0))
+        self._set("weight_decay", check_float("weight_decay", self.weight_decay, minimum=0.0))
+        for name in ("learning_rate", "max_grad_norm"):
+            value = check_float(name, getattr(self, name), minimum=0.0, exclusive=True)
+            self._set(name, value)
+        if self.validation_fraction == 1:
+            raise InvalidValueError(expected("validation_fraction", "a number below 1", 1))
+        if not isinstance(self.bidirectional, bool):
+            raise InvalidTypeError(expected("bidirectional", "a boolean", self.bidirectional))
+        check_choice("cell", self.cell, ("rnn", "gru", "lstm"))
+        check_choice("precision", self.precision, ("fp32", "bf16", "fp16"))
+        if self.weight_averaging is not None:
+            check_choice("weight_averaging", self.weight_averaging, ("ema", "swa"))
+
+    def _set(self, name: str, value: float) -> None:
+        """Store what a check gave: a plain number, whatever it was before."""
+        object.__setattr__(self, name, value)
+
+    @classmethod
+    def choose(cls, params: Mapping[str, Any], *, num_texts: int, multi_label: bool) -> Self:
+        """Check a classifier's parameters and fill in those that are None.
+
+        Args:
+            params: The classifier's parameters.
+            num_texts: How many texts there are to learn from.
+            multi_label: Whether a text has any number of labels.
+
+        Returns:
+            The settings.
+
+        Raises:
+            InvalidTypeError: If a parameter has the wrong type.
+            InvalidValueError: If a parameter is out of range.
+
+        Example:
+            >>> from textrnn import TextClassifier
+            >>> params = TextClassifier(epochs=3).get_params()
+            >>> settings = Settings.choose(params, num_texts=5000, multi_label=False)
+            >>> settings.epochs, settings.batch_size
+            (3, 64)
+        """
+        chosen = _by_size(num_texts)
+        chosen["label_smoothing"] = 0.0 if multi_label else 0.1
+        for name in cls.__dataclass_fields__:
+            if name not in chosen or params[name] is not None:
+                chosen[name] = params[name]
+        return cls(**chosen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain data."""
+        return asdict(self)
+
+
+def _by_size(num_texts: int) -> dict[str, Any]:
+    """Return the settings that depend on the number of texts."""
+    return {
+        "hidden_size": 128,
+        "embedding_size": 128,
+        "dropout": 0.3,
+        "embedding_dropout": 0.3,
+        "word_dropout": 0.1,
+        "min_freq": 1 if num_texts < 2000 else 2,
+        "max_length": 400,
+        "epochs": round(min(max(4 + 500 / math.sqrt(num_texts), 5), 40)),
+        "batch_size": 2 ** round(math.log2(min(max(num_texts / 80, 8), 128))),
+        "learning_rate": 2e-3,
+    }

@@ -1,0 +1,291 @@
+"""`TextClassifier`: raw strings in, labels out."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+import torch
+from numpy.typing import NDArray
+
+from textrnn._card import model_card
+from textrnn._folder import read_folder, write_folder
+from textrnn._learning import Examples, learn, resolve_device
+from textrnn._parameters import Parameters, params_to_json
+from textrnn._predictions import Predictor, Threshold
+from textrnn.errors import InvalidTypeError, expected
+from textrnn.nn import RecurrentClassifier
+from textrnn.text import Tokenizer, Vocabulary, WordTokenizer
+from textrnn.training import History
+
+__all__ = ["TextClassifier"]
+
+_NOT_SAVED = {"device", "progress", "tokenizer"}  # they belong to the machine, or have a file
+
+
+class TextClassifier(Predictor, Parameters):
+    """Learn to label texts from examples: strings in, labels out.
+
+    A text has one label, any hashable value; or, for multi-label data, any number of them, written
+    as a list or a set, or as a row of a matrix of zeros and ones. Texts and labels may be lists,
+    arrays, pandas or polars columns, Arrow arrays or Hugging Face columns.
+
+    Parameters that are None are chosen by the number of texts. A part of the texts is held out to
+    tell which weights are best and when to stop, unless `fit` gets an `eval_set`.
+
+    It is a scikit-learn estimator, also without scikit-learn: the constructor only stores its
+    arguments, `fit` checks them.
+
+    Args:
+        cell: Recurrent cell: ``"rnn"``, ``"gru"`` or ``"lstm"``.
+        hidden_size: Features of a state in one direction.
+        embedding_size: Features of a word's embedding.
+        num_layers: Recurrent layers.
+        bidirectional: Whether texts are read in both directions.
+        pooling: How the states of a text become one vector: ``"max"``, ``"mean"`` or ``"last"``,
+            or several of them.
+        dropout: Dropout between the last two layers, from 0 to 1.
+        embedding_dropout: Dropout on embeddings, one mask for all words of a text.
+        layer_dropout: Dropout between recurrent layers.
+        word_dropout: The probability that a word is hidden from the network in an epoch.
+        tokenizer: What cuts a text into words (default: ``WordTokenizer()``).
+        min_freq: How often a word must occur to be known.
+        max_vocab_size: The most words known, special tokens included (default: no limit).
+        max_length: How many words of a text are read, begin and end token included.
+        epochs: How often to go through the texts at most.
+        batch_size: Texts of an update.
+        learning_rate: The highest rate; it rises at first, then falls linearly to 0.
+        weight_decay: Weight decay of AdamW.
+        label_smoothing: The share of a target that is spread over all labels.
+        class_weight: ``"balanced"``, or a weight for each label; a label without one has 1.
+        max_grad_norm: The norm that gradients are scaled down to where they exceed it.
+        weight_averaging: ``"ema"``, ``"swa"`` or None: which average of the weights is kept.
+        validation_fraction: The share of the texts to hold out; 0 holds out none.
+        patience: Epochs without a better validation loss after which training stops.
+        threshold: For multi-label data: the probability above which a text has a label, the same
+            for all or one for each.
+        warm_start: Whether `fit` goes on with the weights, the vocabulary and the labels that
+            there are already.
+        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+        device: ``"auto"`` (a CUDA GPU if there is one), or a device's name.
+        progress: Whether a bar is shown on a terminal.
+        seed: Seed of everything random. The same seed gives the same model, bit for bit on a CPU;
+            global generators are left as they were.
+
+    Attributes:
+        classes_: The labels in the order of the probabilities.
+        network_: The trained `RecurrentClassifier`.
+        vocabulary_: The words that it knows.
+        tokenizer_: What cuts texts into words.
+        history_: What was measured while training.
+        metrics_: What the validation part gave in the end; empty without one.
+        settings_: All settings, those that were chosen included.
+
+    Example:
+        >>> texts = ["oil prices soar", "stocks fall", "striker scores", "keeper saves"] * 10
+        >>> labels = ["business", "business", "sports", "sports"] * 10
+        >>> classifier = TextClassifier(hidden_size=16, seed=0).fit(texts, labels)
+        >>> print(*classifier.predict(["oil stocks", "the keeper scores"]))
+        business sports
+        >>> classifier.predict_proba(["oil stocks"]).shape
+        (1, 2)
+        >>> classifier.score(texts, labels)
+        1.0
+    """
+
+    def __init__(
+        self,
+        *,
+        cell: str = "gru",
+        hidden_size: int | None = None,
+        embedding_size: int | None = None,
+        num_layers: int = 1,
+        bidirectional: bool = True,
+        pooling: str | tuple[str, ...] = ("max", "mean"),
+        dropout: float | None = None,
+        embedding_dropout: float | None = None,
+        layer_dropout: float = 0.0,
+        word_dropout: float | None = None,
+        tokenizer: Tokenizer | None = None,
+        min_freq: int | None = None,
+        max_vocab_size: int | None = None,
+        max_length: int | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float = 0.01,
+        label_smoothing: float | None = None,
+        class_weight: str | Mapping[Any, float] | None = None,
+        max_grad_norm: float = 1.0,
+        weight_averaging: str | None = "ema",
+        validation_fraction: float = 0.1,
+        patience: int = 3,
+        threshold: Threshold = 0.5,
+        warm_start: bool = False,
+        precision: str = "fp32",
+        device: str | torch.device = "auto",
+        progress: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.embedding_size = embedding_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.dropout = dropout
+        self.embedding_dropout = embedding_dropout
+        self.layer_dropout = layer_dropout
+        self.word_dropout = word_dropout
+        self.tokenizer = tokenizer
+        self.min_freq = min_freq
+        self.max_vocab_size = max_vocab_size
+        self.max_length = max_length
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
+        self.max_grad_norm = max_grad_norm
+        self.weight_averaging = weight_averaging
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.threshold = threshold
+        self.warm_start = warm_start
+        self.precision = precision
+        self.device = device
+        self.progress = progress
+        self.seed = seed
+
+    def fit(
+        self,
+        texts: Iterable[str],
+        labels: Iterable[Any],
+        eval_set: tuple[Iterable[str], Iterable[Any]] | None = None,
+    ) -> Self:
+        """Learn from labelled texts.
+
+        Args:
+            texts: The texts.
+            labels: A label for each text, or a list or set of labels for each.
+            eval_set: Texts and labels that tell which weights are best and when to stop; none of
+                the texts is held out then (default: None).
+
+        Returns:
+            The classifier itself.
+
+        Raises:
+            InvalidTypeError: If texts, labels or a parameter have the wrong type.
+            InvalidValueError: If texts and labels differ in number, there are fewer than two
+                labels, a label is missing, or a parameter is out of range.
+            MissingKeyError: If `eval_set`, `class_weight` or continued training has a label that
+                is not known.
+        """
+        pair = None
+        if eval_set is not None:
+            try:
+                eval_texts, eval_labels = eval_set
+            except (TypeError, ValueError):
+                rule = "a pair (texts, labels)"
+                raise InvalidTypeError(expected("eval_set", rule, eval_set)) from None
+            pair = Examples.of(eval_texts, eval_labels)
+        before = self._fitted if self.warm_start and self.__sklearn_is_fitted__() else None
+        self._fitted = learn(self.get_params(), Examples.of(texts, labels), pair, before)
+        return self
+
+    def save(self, path: str | os.PathLike[str], *, custom_tokenizer: bool = False) -> None:
+        """Write the classifier into a folder, whole or not at all.
+
+        The folder holds the weights as safetensors, JSON, and a model card in Markdown; no code. A
+        model that is there already is replaced.
+
+        Args:
+            path: The folder.
+            custom_tokenizer: Whether to leave the tokenizer out, if it is not a `WordTokenizer`,
+                which alone can be written as JSON. `load` must then be given it.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If the tokenizer or a label can't be written as JSON.
+            InvalidValueError: If there is something at `path` that is not a model.
+            OSError: If the folder can't be written; what was there before is intact.
+        """
+        import textrnn
+
+        model = self._model()
+        if type(model.tokenizer) is not WordTokenizer and not custom_tokenizer:
+            rule = "a WordTokenizer, which can be written as JSON (or pass custom_tokenizer=True)"
+            raise InvalidTypeError(expected("tokenizer", rule, model.tokenizer))
+        params = {k: v for k, v in self.get_params().items() if k not in _NOT_SAVED}
+        write_folder(
+            path,
+            model,
+            parameters=params_to_json(params),
+            version=textrnn.__version__,
+            card=model_card(model, version=textrnn.__version__),
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        tokenizer: Tokenizer | None = None,
+        device: str | torch.device = "auto",
+    ) -> Self:
+        """Read a classifier that `save` wrote; the folder is not trusted.
+
+        Args:
+            path: The folder.
+            tokenizer: The classifier's tokenizer, if it was saved without (default: None).
+            device: Where to predict, as for the class.
+
+        Returns:
+            The classifier, which predicts as the one that was saved did.
+
+        Raises:
+            FileNotFoundError: If there is no such folder.
+            CorruptFileError: If it does not hold a whole and sound model.
+            InvalidValueError: If `tokenizer` is needed, or is not the classifier's own.
+        """
+        names = {name for name in cls._defaults() if name not in _NOT_SAVED}
+        model, params = read_folder(path, parameters=names, tokenizer=tokenizer)
+        classifier = cls(**params, tokenizer=tokenizer, device=device)
+        model.network.to(resolve_device(device))
+        classifier._fitted = model
+        return classifier
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """The labels in the order of the probabilities."""
+        return self._model().labels.classes
+
+    @property
+    def network_(self) -> RecurrentClassifier:
+        """The trained network."""
+        return self._model().network
+
+    @property
+    def vocabulary_(self) -> Vocabulary:
+        """The words that the classifier knows."""
+        return self._model().vocabulary
+
+    @property
+    def tokenizer_(self) -> Tokenizer:
+        """What cuts texts into words."""
+        return self._model().tokenizer
+
+    @property
+    def history_(self) -> History:
+        """What was measured while training."""
+        return self._model().history
+
+    @property
+    def metrics_(self) -> dict[str, float]:
+        """What the validation part gave in the end; empty without one."""
+        return dict(self._model().metrics)
+
+    @property
+    def settings_(self) -> dict[str, Any]:
+        """All settings, those that were chosen included."""
+        return dict(self._model().settings)
