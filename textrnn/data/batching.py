@@ -1,19 +1,18 @@
 """Batches: ids of texts of different length, padded to one rectangle.
 
-A data set hands over single texts as *items*, dictionaries with `"input_ids"` and, where they are
-known, `"label"` and `"index"`. `PaddingCollator` makes a `Batch` of them, the form in which every
-network of the library takes its input. A `WordDataset` hands over many texts at once as
-`FetchedTexts`, which the collator pads with one gather.
+`PaddingCollator` makes a `Batch`, the form in which every network of the library takes its input,
+of the items that a data set gives.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, overload
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from textrnn.data.items import FetchedTexts
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
@@ -23,7 +22,7 @@ from textrnn.errors import (
     listing,
 )
 
-__all__ = ["Batch", "FetchedTexts", "PaddingCollator"]
+__all__ = ["Batch", "PaddingCollator"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -123,73 +122,6 @@ class Batch:
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
-class FetchedTexts(Sequence[dict[str, Any]]):
-    """Texts that a data set hands over at once: a sequence of items that are made when asked for.
-
-    It looks into the data set's flat array of ids, so fetching costs no copy, and `PaddingCollator`
-    needs one gather. Any other collate function sees an ordinary sequence of items. Pickled, it
-    becomes a list of them.
-
-    Args:
-        input_ids: Ids of all texts of the data set, one after another, of shape `(ids,)`.
-        starts: Where each fetched text begins in `input_ids`, int64 of shape `(batch,)`.
-        lengths: Number of ids of each fetched text, int64 of shape `(batch,)`.
-        labels: Labels of the fetched texts, of shape `(batch,)` or `(batch, classes)`, or None.
-        indices: Positions of the fetched texts in the data set, int64 of shape `(batch,)`, or None.
-
-    Example:
-        >>> texts = FetchedTexts(
-        ...     torch.tensor([2, 7, 3, 2, 3]), torch.tensor([3, 0]), torch.tensor([2, 3]),
-        ...     torch.tensor([1, 0]), torch.tensor([1, 0]),
-        ... )
-        >>> texts[0]
-        {'input_ids': tensor([2, 3]), 'label': 1, 'index': 1}
-    """
-
-    __slots__ = ("indices", "input_ids", "labels", "lengths", "starts")
-
-    def __init__(
-        self,
-        input_ids: Tensor,
-        starts: Tensor,
-        lengths: Tensor,
-        labels: Tensor | None = None,
-        indices: Tensor | None = None,
-    ) -> None:
-        self.input_ids = input_ids
-        self.starts = starts
-        self.lengths = lengths
-        self.labels = labels
-        self.indices = indices
-
-    def __len__(self) -> int:
-        """Return the number of texts."""
-        return len(self.starts)
-
-    @overload
-    def __getitem__(self, position: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, position: slice) -> list[dict[str, Any]]: ...
-    def __getitem__(self, position: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        """Return one item, or the list of those in a slice."""
-        if isinstance(position, slice):
-            return [self[i] for i in range(*position.indices(len(self)))]
-        start = int(self.starts[position])
-        item: dict[str, Any] = {
-            "input_ids": self.input_ids[start : start + int(self.lengths[position])].long()
-        }
-        if self.labels is not None:
-            label = self.labels[position]
-            item["label"] = label.clone() if label.ndim else int(label)
-        if self.indices is not None:
-            item["index"] = int(self.indices[position])
-        return item
-
-    def __reduce__(self) -> tuple[type[list[dict[str, Any]]], tuple[list[dict[str, Any]]]]:
-        # The items alone: the flat array that they are cut from may be gigabytes.
-        return list, (list(self),)
-
-
 class PaddingCollator:
     """Makes a `Batch` of items, padded on the right to the longest of them.
 
@@ -245,21 +177,25 @@ class PaddingCollator:
         if not len(items):
             raise InvalidValueError(expected("items", "at least one item", items))
         texts = items if isinstance(items, FetchedTexts) else _gather_items(items)
-        input_ids, lengths = self._pad(texts.input_ids, texts.starts, texts.lengths)
+        input_ids, lengths = self._pad(texts)
         return Batch(input_ids, lengths, texts.labels, texts.indices)
 
-    def _pad(self, flat: Tensor, starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def _pad(self, texts: FetchedTexts) -> tuple[Tensor, Tensor]:
         """Gather rows from the flat ids; return them with their lengths after cutting."""
+        # NumPy, because its calls cost a third of torch's on arrays as small as a batch.
+        starts, lengths = texts.starts.numpy(), texts.lengths.numpy()
         last = starts + lengths - 1  # (batch,)
         if self.max_length is not None:
-            lengths = lengths.clamp(max=self.max_length)
-        step = torch.arange(int(lengths.max()))  # (time,)
-        end = (lengths - 1).unsqueeze(1)  # (batch, 1)
-        # From the last kept place on, a row reads its text's last id: cutting keeps that one, and
-        # no read leaves the text. What lies beyond is overwritten with padding.
-        place = torch.where(step < end, starts.unsqueeze(1) + step, last.unsqueeze(1))
-        padded = flat[place].long().masked_fill_(step > end, self.pad_id)  # (batch, time)
-        return padded, lengths
+            lengths = np.minimum(lengths, self.max_length)
+        step = np.arange(lengths.max())  # (time,)
+        end = lengths - 1
+        # Padding reads a text's last kept id over and over, so no read leaves the text.
+        place = np.minimum(step, end[:, np.newaxis])  # (batch, time)
+        place += starts[:, np.newaxis]
+        place[np.arange(len(end)), end] = last
+        input_ids = texts.input_ids.numpy()[place].astype(np.int64)
+        input_ids[step > end[:, np.newaxis]] = self.pad_id
+        return torch.from_numpy(input_ids), torch.from_numpy(lengths)
 
 
 def _gather_items(items: Sequence[Mapping[str, Any]]) -> FetchedTexts:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from textrnn.data.batching import FetchedTexts
 from textrnn.data.columns import read_labels, read_rows, read_texts
+from textrnn.data.items import FetchedTexts, make_item
 from textrnn.data.splitting import draw_stratified
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
 from textrnn.text import Tokenizer, Vocabulary, encode_texts
@@ -22,8 +22,6 @@ __all__ = ["WordDataset"]
 _SELECT_TEXTS = 65_536  # texts that `select` copies at a time, to bound its memory
 Positions: TypeAlias = Sequence[int] | NDArray[np.integer] | Tensor
 """Numbers of texts in a data set."""
-
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 class WordDataset(Dataset[dict[str, Any]]):
@@ -212,7 +210,10 @@ class WordDataset(Dataset[dict[str, Any]]):
             raise InvalidTypeError(expected("index", "an integer", index))
         if not -len(self) <= position < len(self):
             raise self._no_such_text(position)
-        return self.__getitems__([position])[0]
+        position %= len(self)
+        first, end = self.offsets[position : position + 2].tolist()
+        label = None if self.labels is None else self.labels[position]
+        return make_item(self.input_ids[first:end], label, position)
 
     def __getitems__(self, indices: Positions) -> FetchedTexts:
         """Return many texts at once; a `torch.utils.data.DataLoader` does so for each batch.
@@ -314,20 +315,19 @@ class WordDataset(Dataset[dict[str, Any]]):
 
     def _positions(self, indices: Positions) -> Tensor:
         """Return checked, non-negative positions as int64 of shape `(indices,)`."""
-        rule = "a sequence of integers"
         try:
-            positions = torch.as_tensor(indices)
-        except (TypeError, ValueError, RuntimeError):
-            raise InvalidTypeError(expected("indices", rule, indices)) from None
-        if not positions.numel():
+            positions = np.asarray(indices)  # for short lists faster than torch's
+        except (TypeError, ValueError):
+            positions = np.empty(())
+        if positions.ndim == 1 and not len(positions):
             return torch.empty(0, dtype=torch.int64)
-        if positions.ndim != 1 or positions.dtype not in _INTEGERS:
-            raise InvalidTypeError(expected("indices", rule, indices))
-        positions = positions.to("cpu", torch.int64)
-        low, high = (int(bound) for bound in positions.aminmax())
+        if positions.ndim != 1 or positions.dtype.kind not in "iu":
+            raise InvalidTypeError(expected("indices", "a sequence of integers", indices))
+        low, high = int(positions.min()), int(positions.max())
         if low < -len(self) or high >= len(self):
             raise self._no_such_text(low if low < -len(self) else high)
-        return positions if low >= 0 else positions % len(self)
+        positions = positions.astype(np.int64)
+        return torch.from_numpy(positions if low >= 0 else positions % len(self))
 
     def _no_such_text(self, position: int) -> IndexError:
         # Python's own class is what ends a loop over a sequence.
