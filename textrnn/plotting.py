@@ -1,0 +1,333 @@
+"""Plots of plain data: histories, learning rates, confusions, lengths.
+
+Each function returns a `matplotlib.figure.Figure` made without `pyplot`: no global state changes,
+no display is needed, and nothing has to be closed. Save it with ``figure.savefig("plot.png")``,
+restyle it through ``figure.axes``, or draw into axes of your own by passing `ax`. matplotlib
+comes with ``pip install 'textrnn[plot]'`` and is imported when the first plot is made.
+
+Colours are those of Okabe and Ito (2008), "Color Universal Design", which readers with any colour
+vision can tell apart; lines are labelled where they end.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from textrnn._drawing import (
+    BLUE,
+    COLOURS,
+    GREY,
+    INK,
+    VERMILLION,
+    Records,
+    array,
+    column,
+    draw_lines,
+    mark_highest,
+    new_figure,
+    number,
+    percent,
+    records,
+    tidy,
+    title_of,
+)
+from textrnn.errors import InvalidValueError, check_choice, check_int, expected, import_extra
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+__all__ = [
+    "plot_comparison",
+    "plot_confusion",
+    "plot_history",
+    "plot_learning_rate",
+    "plot_lengths",
+    "plot_lr_finder",
+]
+
+_MOST_CLASSES = 20  # with a number in each cell
+
+
+def plot_history(
+    history: Records, *, metric: str = "accuracy", x: Literal["step", "epoch"] = "step"
+) -> "matplotlib.figure.Figure":
+    """Draw how training went: the losses on the left, a metric of the evaluations on the right.
+
+    Args:
+        history: A `History`, or any sequence of mappings with ``step`` and ``loss`` or
+            ``eval_loss``. Without ``eval_`` values of the metric there is no right panel.
+        metric: The metric, without ``eval_``; its highest value is marked.
+        x: What to draw over: the optimizer's steps, or epochs as long as the first one.
+
+    Raises:
+        InvalidTypeError: If `history` holds anything else than mappings.
+        InvalidValueError: If there is no loss in it.
+        MissingKeyError: If a loss has no ``step`` (or no ``epoch``, where `x` says so).
+
+    Example:
+        >>> figure = plot_history([
+        ...     {"epoch": 1, "step": 10, "loss": 1.2, "eval_loss": 1.0, "eval_accuracy": 0.7},
+        ...     {"epoch": 2, "step": 20, "loss": 0.8, "eval_loss": 0.9, "eval_accuracy": 0.8},
+        ... ])
+        >>> [axes.get_title(loc="left") for axes in figure.axes]
+        ['Loss', 'Accuracy']
+    """
+    check_choice("x", x, ("step", "epoch"))
+    lines = {
+        label: column(history, name, x)
+        for label, name in {"training": "loss", "evaluation": "eval_loss"}.items()
+        if any(name in record for record in records(history))
+    }
+    if not lines:
+        raise InvalidValueError(expected("history", "records with a 'loss'", history))
+    has_metric = any(f"eval_{metric}" in record for record in history)
+    figure, axes = new_figure(1 + has_metric)
+    draw_lines(axes[0], lines, colours={"training": GREY, "evaluation": BLUE})
+    tidy(axes[0], title="Loss", xlabel=x)
+    if has_metric:
+        line = column(history, f"eval_{metric}", x)
+        draw_lines(axes[1], {"evaluation": line}, colours={"evaluation": BLUE})
+        percent(axes[1], line[1])
+        mark_highest(axes[1], *line)
+        tidy(axes[1], title=title_of(metric), xlabel=x)
+    return figure
+
+
+def plot_comparison(
+    histories: Mapping[str, Records],
+    *,
+    name: str = "eval_accuracy",
+    x: Literal["step", "epoch"] = "step",
+    ax: "matplotlib.axes.Axes | None" = None,
+) -> "matplotlib.figure.Figure":
+    """Draw one value of several runs into one plot.
+
+    Args:
+        histories: The runs' names and their histories, up to seven.
+        name: The value, as the records have it.
+        x: What to draw over: the optimizer's steps, or epochs as long as the first one.
+        ax: Axes to draw into; None makes a new figure.
+
+    Raises:
+        InvalidValueError: If there are no histories or more than seven.
+        MissingKeyError: If one of them does not have the value; those it has are listed.
+
+    Example:
+        >>> gru = [{"step": 10, "eval_accuracy": 0.7}, {"step": 20, "eval_accuracy": 0.8}]
+        >>> rnn = [{"step": 10, "eval_accuracy": 0.6}, {"step": 20, "eval_accuracy": 0.7}]
+        >>> figure = plot_comparison({"gru": gru, "rnn": rnn})
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['rnn', 'gru']
+    """
+    check_choice("x", x, ("step", "epoch"))
+    if not 1 <= len(histories) <= len(COLOURS):
+        raise InvalidValueError(expected("histories", f"1 to {len(COLOURS)} runs", histories))
+    lines = {run: column(history, name, x) for run, history in histories.items()}
+    figure, axes = new_figure(1, ax)
+    draw_lines(axes[0], lines, colours=dict(zip(lines, COLOURS, strict=False)))
+    percent(axes[0], [value for _, values in lines.values() for value in values])
+    tidy(axes[0], title=title_of(name), xlabel=x)
+    return figure
+
+
+def plot_learning_rate(
+    rates: Sequence[float] | Records,
+    *,
+    log: bool = False,
+    ax: "matplotlib.axes.Axes | None" = None,
+) -> "matplotlib.figure.Figure":
+    """Draw a learning rate over the steps.
+
+    Args:
+        rates: The rate of each step, such as `simulate` gives, or a history.
+        log: Whether the rate's axis is logarithmic.
+        ax: Axes to draw into; None makes a new figure.
+
+    Raises:
+        InvalidValueError: If there are no rates.
+        MissingKeyError: If the history has no ``learning_rate``; what it has is listed.
+
+    Example:
+        >>> from textrnn.training import schedulers
+        >>> rates = schedulers.simulate(schedulers.cosine_warmup(), total_steps=100)
+        >>> figure = plot_learning_rate(rates)
+        >>> figure.axes[0].get_xlabel()
+        'step'
+    """
+    if len(rates) == 0:
+        raise InvalidValueError(expected("rates", "at least one rate", rates))
+    first: object = rates[0]
+    if isinstance(first, Mapping):
+        line = column(rates, "learning_rate", "step")
+    else:
+        line = [float(t) for t in range(len(rates))], [number("rates", rate) for rate in rates]
+    figure, axes = new_figure(1, ax)
+    axes[0].plot(*line, color=BLUE, linewidth=2)
+    if log:
+        axes[0].set_yscale("log")
+    else:
+        axes[0].set_ylim(bottom=0)
+        axes[0].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+    tidy(axes[0], title="Learning rate", xlabel="step")
+    return figure
+
+
+def plot_lr_finder(
+    curve: Any, *, ax: "matplotlib.axes.Axes | None" = None
+) -> "matplotlib.figure.Figure":
+    """Draw the losses of a learning-rate range test, and the rate that it suggests.
+
+    Args:
+        curve: A `LearningRateCurve`, or anything with its attributes.
+        ax: Axes to draw into; None makes a new figure.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> losses = [2.0, 1.5, 1.0]
+        >>> curve = SimpleNamespace(
+        ...     rates=[0.01, 0.1, 1.0], losses=losses, smoothed=losses, suggestion=0.1
+        ... )
+        >>> plot_lr_finder(curve).axes[0].get_xscale()
+        'log'
+    """
+    rates, losses, smoothed = (np.array(v) for v in (curve.rates, curve.losses, curve.smoothed))
+    figure, axes = new_figure(1, ax)
+    axes[0].plot(rates, losses, color=GREY, linewidth=1, alpha=0.6)
+    axes[0].plot(rates, smoothed, color=BLUE, linewidth=2)
+    axes[0].set_xscale("log")
+    low, high = smoothed.min(), max(smoothed[0], np.median(losses))
+    axes[0].set_ylim(low - 0.15 * (high - low), high + 0.35 * (high - low) + 1e-9)
+    if curve.suggestion is not None:
+        height = float(np.interp(np.log(curve.suggestion), np.log(rates), smoothed))
+        axes[0].plot(curve.suggestion, height, "o", color=VERMILLION, markersize=7)
+        axes[0].annotate(
+            f"steepest at {curve.suggestion:.1e}",
+            (curve.suggestion, height),
+            xytext=(9, 5),
+            textcoords="offset points",
+            color=VERMILLION,
+        )
+    tidy(axes[0], title="Loss over the learning rate", xlabel="learning rate")
+    return figure
+
+
+def plot_confusion(
+    matrix: Any,
+    labels: Sequence[object] | None = None,
+    *,
+    normalize: bool = False,
+    ax: "matplotlib.axes.Axes | None" = None,
+) -> "matplotlib.figure.Figure":
+    """Draw how often each class was taken for which.
+
+    Args:
+        matrix: How often class ``row`` was predicted as class ``column``, of shape ``(classes,
+            classes)``: a report's ``confusion``, an array, or a tensor.
+        labels: The names of the classes; None takes the ids.
+        normalize: Whether to show shares of each class's texts instead of numbers.
+        ax: Axes to draw into; None makes a new figure.
+
+    Raises:
+        InvalidValueError: If the matrix is not square or empty, holds anything but counts, or
+            there is another number of names.
+
+    Example:
+        >>> figure = plot_confusion([[9, 1], [2, 8]], ["no", "yes"], normalize=True)
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['90 %', '10 %', '20 %', '80 %']
+    """
+    counts = array("matrix", matrix)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
+        raise InvalidValueError(expected("matrix", "of shape (classes, classes)", counts.shape))
+    if not (np.isfinite(counts) & (counts >= 0)).all():
+        raise InvalidValueError(expected("matrix", "counts throughout", matrix))
+    names = [str(name) for name in (range(len(counts)) if labels is None else labels)]
+    if len(names) != len(counts):
+        raise InvalidValueError(expected("labels", f"{len(counts)} names", labels))
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    shown = shares if normalize else counts
+    few = len(counts) <= _MOST_CLASSES
+    size = 1.6 + 0.62 * len(counts) if few else 8.0
+    figure, (axes,) = new_figure(1, ax, width=size + 0.3, height=size)
+    # The square root keeps rare confusions visible beside the frequent right answers.
+    scale = import_extra("matplotlib.colors", extra="plot").PowerNorm(
+        0.5, vmin=0, vmax=1 if normalize else max(1, counts.max())
+    )
+    image = axes.imshow(shown, cmap="Blues", norm=scale)
+    if few:
+        for (row, column_), value in np.ndenumerate(shown):
+            text = f"{value:.0%}".replace("%", " %") if normalize else f"{value:,.0f}"
+            colour = "white" if scale(value) > 0.6 else INK
+            axes.text(column_, row, text, ha="center", va="center", color=colour, fontsize=9)
+    else:
+        figure.colorbar(image, ax=axes, shrink=0.8)
+    step = -(-len(names) // 40)  # not more names than can be read
+    ticks = range(0, len(names), step)
+    # A "$" in a name is no formula.
+    axes.set_yticks(ticks, names[::step], parse_math=False)
+    long = len(counts) > 6 or max(map(len, names)) > 10
+    slant: dict[str, Any] = (
+        {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    )
+    axes.set_xticks(ticks, names[::step], parse_math=False, **slant)
+    tidy(axes, title="Confusions", xlabel="prediction", ylabel="label", grid=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return figure
+
+
+def plot_lengths(
+    lengths: Any,
+    *,
+    max_length: int | None = None,
+    ax: "matplotlib.axes.Axes | None" = None,
+) -> "matplotlib.figure.Figure":
+    """Draw how long the texts are, and how many of them a limit would cut.
+
+    Args:
+        lengths: The number of tokens of each text, such as ``dataset.lengths``.
+        max_length: A limit to mark.
+        ax: Axes to draw into; None makes a new figure.
+
+    Raises:
+        InvalidValueError: If there are no lengths or negative ones.
+
+    Example:
+        >>> figure = plot_lengths([3, 5, 5, 8], max_length=6)
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['limit 6: 25.0 % are longer']
+    """
+    numbers = array("lengths", lengths)
+    counted = numbers.ndim == 1 and numbers.size and np.isfinite(numbers).all()
+    if not counted or numbers.min() < 0:
+        raise InvalidValueError(expected("lengths", "one number of tokens for each text", lengths))
+    figure, (axes,) = new_figure(1, ax)
+    highest = int(numbers.max())
+    width = max(1, math.ceil((highest + 1) / 60))  # whole tokens in each bar
+    edges = [edge - 0.5 for edge in range(0, highest + width + 1, width)]
+    axes.hist(numbers, bins=edges, color=BLUE)
+    if max_length is not None:
+        max_length = check_int("max_length", max_length)
+        cut = float((numbers > max_length).mean())
+        axes.axvline(max_length + 0.5, color=VERMILLION, linewidth=1.5)
+        right = max_length > highest * 0.6
+        axes.annotate(
+            f"limit {max_length}: {100 * cut:.1f} % are longer",
+            (max_length + 0.5, 0.95),
+            xycoords=("data", "axes fraction"),
+            xytext=(-6 if right else 6, 0),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            color=VERMILLION,
+        )
+    median = int(np.median(numbers))
+    tidy(
+        axes,
+        title=f"Lengths of {numbers.size:,} texts, median {median}",
+        xlabel="tokens",
+        ylabel="texts",
+    )
+    return figure
