@@ -42,7 +42,7 @@ class RecurrentClassifier(nn.Module):
             several of them, which are concatenated in that order.
         dropout: Dropout between the two linear layers, from 0 to 1.
         embedding_dropout: Dropout on embeddings, one mask for all tokens of a text, from 0 to 1.
-        layer_dropout: Dropout between recurrent layers, from 0 to 1.
+        layer_dropout: Dropout between recurrent layers, from 0 to 1; 0 with one layer.
         padding_id: The id that fills texts up; its embedding is zero and stays so.
 
     Attributes:
@@ -90,10 +90,13 @@ class RecurrentClassifier(nn.Module):
             "embedding_dropout", embedding_dropout, minimum=0.0, maximum=1.0
         )
         layer_dropout = check_float("layer_dropout", layer_dropout, minimum=0.0, maximum=1.0)
+        if layer_dropout and check_int("num_layers", num_layers) == 1:
+            rule = "0 in a model of one layer (it acts between layers)"
+            raise InvalidValueError(expected("layer_dropout", rule, layer_dropout))
         self.padding_id = check_int("padding_id", padding_id, minimum=0)
         if self.padding_id >= self.vocab_size:
             raise InvalidValueError(
-                expected("padding_id", f"below the vocabulary's size, {vocab_size}", padding_id)
+                expected("padding_id", f"an id of the vocabulary, below {vocab_size}", padding_id)
             )
         self.embedding = nn.Embedding(self.vocab_size, embedding_size, self.padding_id)
         self.embedding_dropout = LockedDropout(embedding_dropout)
@@ -215,6 +218,7 @@ class RecurrentClassifier(nn.Module):
     def extra_repr(self) -> str:
         """Show the arguments that are not the defaults."""
         defaults = {name: p.default for name, p in signature(type(self)).parameters.items()}
+        defaults["embedding_size"] = self._config["hidden_size"]
         shown = {key: value for key, value in self._config.items() if value != defaults.get(key)}
         return ", ".join(f"{key}={value!r}" for key, value in shown.items())
 
@@ -233,7 +237,9 @@ class RecurrentClassifier(nn.Module):
         if input_ids.device.type == "cpu" and input_ids.numel():
             smallest, largest = map(int, torch.aminmax(input_ids))
             if smallest < 0 or largest >= self.vocab_size:
+                wrong = (input_ids < 0) | (input_ids >= self.vocab_size)  # (batch, time)
+                text, step = wrong.nonzero()[0].tolist()
                 raise InvalidValueError(
                     f"Expected `input_ids` to be from 0 to {self.vocab_size - 1}, the ids of the "
-                    f"vocabulary, but got {smallest if smallest < 0 else largest}."
+                    f"vocabulary, but got {int(input_ids[text, step])} at position {text, step}."
                 )
