@@ -78,3 +78,15 @@ def ragged_ids(draw: st.DrawFn, *, vocab_size: int = 12, max_length: int = 9) ->
     """
     text = st.lists(st.integers(1, vocab_size - 1), min_size=1, max_size=max_length)
     return draw(st.lists(text, min_size=1, max_size=6))
+
+
+def label_lists() -> st.SearchStrategy[list]:
+    """Draw labels that differ and that JSON can hold.
+
+    Example: ``["spam", 3, ("a", 0.5)]``
+    """
+    plain = st.one_of(
+        st.text(max_size=4), st.booleans(), st.integers(), st.floats(allow_nan=False)
+    )
+    tuples = st.lists(plain, max_size=2).map(tuple)
+    return st.lists(st.one_of(plain, tuples), min_size=1, max_size=8, unique=True)
