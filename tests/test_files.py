@@ -1,0 +1,203 @@
+"""Files are written whole or not at all, and read without trust."""
+
+import errno
+import os
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from textrnn import _files
+from textrnn.errors import CorruptFileError, InvalidValueError
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=())),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=())), inner)
+    ),
+    max_leaves=10,
+)
+
+
+def names(folder):
+    """Return the names of all files in a folder."""
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize("data", [b"", b"oil", bytearray(b"gas"), memoryview(b"soar")])
+def test_a_new_file_holds_the_data_alone_in_its_folder(tmp_path, data):
+    """Nothing but the file appears."""
+    _files.write_atomically(tmp_path / "file", data)
+    assert (tmp_path / "file").read_bytes() == bytes(data)
+    assert names(tmp_path) == ["file"]
+
+
+def test_an_old_file_is_replaced_and_keeps_its_permissions(tmp_path):
+    """Who could read the file before still can, and nobody else."""
+    path = tmp_path / "file"
+    path.write_bytes(b"a longer old content")
+    path.chmod(0o640)
+    _files.write_atomically(str(path), b"new")
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path):
+    """The user's mask decides, as with `open`."""
+    (tmp_path / "usual").touch()
+    _files.write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_link_is_followed(tmp_path):
+    """A link stays a link; the file it names gets the data."""
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real" / "file", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    _files.write_atomically(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+
+
+def test_a_write_that_takes_a_part_goes_on(tmp_path, monkeypatch):
+    """The system may take fewer bytes than it was given."""
+    whole = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[:3]))
+    _files.write_atomically(tmp_path / "file", b"oil prices soar")
+    assert (tmp_path / "file").read_bytes() == b"oil prices soar"
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "close"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call, error):
+    """Whatever stops the writing, the old content is intact and no other file is left."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    original = getattr(os, call)
+
+    def fail(descriptor, data=b""):
+        if call == "write":
+            original(descriptor, data[:2])  # half of it was written before
+        if call == "close":
+            original(descriptor)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(type(error)):
+            _files.write_atomically(path, b"new content")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    """The error speaks of the folder, not of a file that nobody asked for."""
+    with pytest.raises(FileNotFoundError) as caught:
+        _files.write_atomically(tmp_path / "missing" / "file", b"new")
+    assert caught.value.filename == str(tmp_path / "missing")
+
+
+def test_a_folder_is_not_overwritten(tmp_path):
+    """A folder in the place of the file stays, and nothing is left beside it."""
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        _files.write_atomically(tmp_path / "folder", b"new")
+    assert names(tmp_path) == ["folder"]
+
+
+def test_a_folder_that_can_not_be_synced_is_no_failure(tmp_path, monkeypatch):
+    """Some systems open no folders; the file is written all the same."""
+    original = os.open
+
+    def refuse(path, flags, mode=0o777):
+        if path == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    _files.write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+@given(value=JSON, indent=st.none() | st.integers(0, 3))
+def test_json_comes_back_as_it_was(tmp_path_factory, value, indent):
+    """Any value survives, lone surrogates and pairs of them included."""
+    path = tmp_path_factory.getbasetemp() / "value.json"
+    _files.write_json(path, value, indent=indent)
+    assert _files.read_json(path, what="test") == value
+
+
+def test_json_is_written_for_people(tmp_path):
+    """Letters stand for themselves, one entry has one line, and the last line ends."""
+    _files.write_json(tmp_path / "file", {"\u00fcber": 1})
+    assert (tmp_path / "file").read_text("utf-8") == '{\n  "\u00fcber": 1\n}\n'
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(float("nan"), ValueError), ([float("inf")], ValueError), (b"", TypeError)]
+)
+def test_what_is_no_json_is_not_written(tmp_path, value, error):
+    """A value that could not be read again leaves no file."""
+    with pytest.raises(error):
+        _files.write_json(tmp_path / "file", value)
+    assert not names(tmp_path)
+
+
+def test_json_too_long_to_be_read_is_not_written(tmp_path, monkeypatch):
+    """The limit of reading holds for writing, so that no model is lost."""
+    monkeypatch.setattr(_files, "MAX_JSON_BYTES", 7)
+    _files.write_json(tmp_path / "short", "oil")
+    with pytest.raises(InvalidValueError, match="to need at most 7 bytes, but got 10"):
+        _files.write_json(tmp_path / "long", "oil gas")
+    assert names(tmp_path) == ["short"]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not the JSON expected"),
+        (b"{", "not the JSON expected"),
+        (b'{"a": 1} trailing', "Extra data"),
+        (b"\xff\xfe{}", "not the JSON expected"),
+        (b"\x00\x00\x00", "not the JSON expected"),
+        (b"[NaN]", "'NaN' is not a finite number"),
+        (b"[-Infinity]", "'-Infinity' is not a finite number"),
+        (b"[1e999]", "'1e999' is not a finite number"),
+        (b'{"a": 1, "a": 2}', "names a key twice"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b"9" * 10_000, "not the JSON expected"),
+        (b"[1, 2, 3" + b" " * 20_000 + b"]", "longer than 20000 bytes"),
+    ],
+)
+def test_damaged_json_is_named(tmp_path, data, reason):
+    """Whatever is wrong with a file, one error says which file and what."""
+    path = tmp_path / "words.json"
+    path.write_bytes(data)
+    limit = 20_000 if len(data) < 100_000 else 2**20
+    with pytest.raises(CorruptFileError, match=reason) as caught:
+        _files.read_json(path, what="vocabulary", max_bytes=limit)
+    assert str(caught.value).startswith("The vocabulary file ")
+    assert "words.json" in str(caught.value)
+
+
+@given(data=st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(tmp_path_factory, data):
+    """No content of a file gets another error out of the reader."""
+    path = tmp_path_factory.getbasetemp() / "bytes.json"
+    path.write_bytes(data)
+    try:
+        _files.read_json(path, what="test")
+    except CorruptFileError as error:
+        assert "bytes.json" in str(error)  # noqa: PT017 - most bytes are refused, but some are not
+
+
+def test_a_missing_file_is_the_usual_error(tmp_path):
+    """A file that is not there is not called damaged."""
+    with pytest.raises(FileNotFoundError):
+        _files.read_json(tmp_path / "missing", what="vocabulary")
