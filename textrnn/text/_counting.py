@@ -1,27 +1,21 @@
-"""Counting tokens, and checking what was counted."""
+"""Counting tokens, and checking tokens and counts that were handed in."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from textrnn.errors import (
-    InvalidTypeError,
-    InvalidValueError,
-    check_int,
-    expected,
-    show,
-)
+from textrnn.errors import InvalidTypeError, InvalidValueError, check_int, expected, show
 
-__all__ = ["check_counts", "check_specials", "count_tokens"]
+__all__ = ["check_counts", "check_specials", "check_tokens", "count_tokens"]
 
-_BATCH_TOKENS = 2**14
+_BATCH_TOKENS = 2**12
 
 
 def count_tokens(token_lists: object) -> Counter[str]:
     """Count the tokens of texts in one pass, never holding more than a few texts' tokens.
 
     Args:
-        token_lists: Each text's tokens.
+        token_lists: An iterable of each text's tokens.
 
     Raises:
         InvalidTypeError: If a text is not an iterable of tokens, or is a plain string, or a token
@@ -33,17 +27,14 @@ def count_tokens(token_lists: object) -> Counter[str]:
     for tokens in _batches(token_lists):
         try:
             counts.update(tokens)
-        except TypeError:  # something that can't be hashed, so it is no string
-            wrong = next(token for token in tokens if not isinstance(token, str))
-            raise InvalidTypeError(expected("token", "a string", wrong)) from None
-    for token in counts:
-        if not isinstance(token, str):
-            raise InvalidTypeError(expected("token", "a string", token))
+        except TypeError:  # what has no hash is no string
+            check_tokens(tokens, each=True)
+    check_tokens(counts, each=True)
     return counts
 
 
-def _batches(token_lists: Iterable[object]) -> Iterator[list[object]]:
-    """Yield the tokens of consecutive texts until there are enough of them."""
+def _batches(token_lists: Iterable[object]) -> Iterator[list[Any]]:
+    """Yield the tokens of consecutive texts as soon as there are enough of them."""
     batch: list[object] = []
     for index, tokens in enumerate(token_lists):
         if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
@@ -55,8 +46,28 @@ def _batches(token_lists: Iterable[object]) -> Iterator[list[object]]:
     yield batch
 
 
+def check_tokens(tokens: object, *, each: bool = False) -> list[str]:
+    """Return an iterable of tokens as a list, if it is not a plain string.
+
+    Args:
+        tokens: The tokens.
+        each: Whether to check that each token is a string, which takes longer.
+
+    Raises:
+        InvalidTypeError: If something is of another type.
+    """
+    if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
+        raise InvalidTypeError(expected("tokens", "a list of strings", tokens))
+    items = tokens if isinstance(tokens, list) else list(tokens)
+    if each and set(map(type, items)) - {str}:
+        for token in items:
+            if not isinstance(token, str):
+                raise InvalidTypeError(expected("token", "a string", token))
+    return items
+
+
 def check_counts(counts: object) -> dict[str, int]:
-    """Return `counts` with plain strings and integers, if each is a positive count of a token.
+    """Return `counts` with plain strings and integers, if each token has a positive count.
 
     Raises:
         InvalidTypeError: If `counts` is no mapping from strings to integers.
@@ -64,19 +75,15 @@ def check_counts(counts: object) -> dict[str, int]:
     """
     if not isinstance(counts, Mapping):
         raise InvalidTypeError(expected("counts", "a mapping from tokens to counts", counts))
-    for token in counts:
-        if not isinstance(token, str):
-            raise InvalidTypeError(expected("token", "a string", token))
+    check_tokens(counts, each=True)
     return {
-        str(token): count
-        if type(count) is int and count > 0
-        else check_int(f"counts[{show(token)}]", count)
-        for token, count in counts.items()
+        str(token): n if type(n) is int and n > 0 else check_int(f"counts[{show(token)}]", n)
+        for token, n in counts.items()
     }
 
 
 def check_specials(specials: object) -> tuple[str, ...]:
-    """Return the special tokens as a tuple, if there are at least four and no two are equal.
+    """Return the special tokens as a tuple, if there are at least four and all differ.
 
     Raises:
         InvalidTypeError: If `specials` is a plain string or no sequence of strings.

@@ -3,8 +3,9 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import repeat
-from typing import Any, NoReturn, Self, SupportsIndex
+from typing import Any, ClassVar, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from textrnn.errors import (
     show,
 )
 from textrnn.text._columns import iterate_words
-from textrnn.text._counting import check_counts, check_specials, count_tokens
+from textrnn.text._counting import check_counts, check_specials, check_tokens, count_tokens
 from textrnn.text.tokenizer import Tokenizer, WordTokenizer
 
 __all__ = ["Vocabulary"]
@@ -31,14 +32,14 @@ _FORMAT = 1
 _KEYS = ("format", "specials", "left_out", "words")
 
 
+@dataclass(frozen=True, init=False, repr=False)
 class Vocabulary:
-    """The tokens a model knows, each with its id.
+    """The tokens that a model knows, each with its id.
 
     The special tokens come first: padding 0, unknown 1, beginning 2, end 3, then any others. The
-    words follow by falling count, those of equal count in alphabetical order (by code point), so
-    the same texts always give the same ids. A token of the texts that equals a special one is not a
-    word: it is counted as left out. Without any words, a vocabulary of the special tokens alone is
-    what comes out.
+    words follow by falling count, and alphabetically (by code point) where counts are equal, so
+    the same texts always give the same ids. A token of the texts that equals a special one is no
+    word: it is counted as left out. Without any words, the special tokens alone come out.
 
     A vocabulary can't be changed; two with the same tokens and counts are equal.
 
@@ -47,13 +48,13 @@ class Vocabulary:
         min_freq: How often a word must occur to be kept (default: 1).
         max_size: The most entries, special tokens included; the most frequent words are kept
             (default: no limit).
-        specials: The special tokens: those for padding, unknown words, the beginning and the end of
-            a text, in this order, and any others.
+        specials: The tokens for padding, unknown words, the beginning and the end of a text, in
+            this order, and any others (default: ``("<pad>", "<unk>", "<bos>", "<eos>")``).
 
     Raises:
         InvalidTypeError: If a count or a limit is not an integer, or a token not a string.
-        InvalidValueError: If a count is below 1, a limit is out of range, or `specials` has less
-            than four tokens, an empty one or one twice.
+        InvalidValueError: If a count or a limit is out of range, or `specials` has fewer than four
+            tokens, an empty one or one twice.
 
     Example:
         >>> vocabulary = Vocabulary({"prices": 2, "soar": 1, "oil": 2})
@@ -63,12 +64,19 @@ class Vocabulary:
         (6, False, 7)
     """
 
-    __slots__ = ("_counts", "_ids", "_num_specials", "_tokens")
+    pad_id: ClassVar[int] = 0
+    """The id of padding."""
+    unk_id: ClassVar[int] = 1
+    """The id of unknown tokens."""
+    bos_id: ClassVar[int] = 2
+    """The id of a text's beginning."""
+    eos_id: ClassVar[int] = 3
+    """The id of a text's end."""
 
-    _counts: tuple[int, ...]
-    _ids: dict[str, int]
-    _num_specials: int
     _tokens: tuple[str, ...]
+    _counts: tuple[int, ...]
+    _num_specials: int
+    _ids: dict[str, int] = field(compare=False)
 
     def __init__(
         self,
@@ -78,31 +86,23 @@ class Vocabulary:
         max_size: SupportsIndex | None = None,
         specials: Sequence[str] = _SPECIALS,
     ) -> None:
-        specials = check_specials(specials)
+        first = check_specials(specials)
         least = check_int("min_freq", min_freq)
         most = None
         if max_size is not None:
-            most = check_int("max_size", max_size, minimum=len(specials)) - len(specials)
-        counts = check_counts(counts)
-        kept = [
-            (-count, token)
-            for token, count in counts.items()
-            if count >= least and token not in specials
-        ]
-        kept.sort()
-        del kept[len(kept) if most is None else most :]
-        words = [token for _, token in kept]
-        word_counts = [-count for count, _ in kept]
-        special_counts = [0] * len(specials)
-        special_counts[1] = sum(counts.values()) - sum(word_counts)
-        tokens = (*specials, *words)
-        for name, value in (
-            ("_tokens", tokens),
-            ("_counts", (*special_counts, *word_counts)),
-            ("_ids", {token: index for index, token in enumerate(tokens)}),
-            ("_num_specials", len(specials)),
-        ):
-            object.__setattr__(self, name, value)
+            most = check_int("max_size", max_size, minimum=len(first)) - len(first)
+        known = check_counts(counts)
+        # Sorting is stable, so the words stay in alphabetical order where counts are equal.
+        words = sorted(word for word, n in known.items() if n >= least and word not in first)
+        words.sort(key=known.__getitem__, reverse=True)
+        del words[len(words) if most is None else most :]
+        word_counts = [known[word] for word in words]
+        left_out = sum(known.values()) - sum(word_counts)
+        tokens = (*first, *words)
+        object.__setattr__(self, "_tokens", tokens)
+        object.__setattr__(self, "_counts", (0, left_out, *[0] * (len(first) - 2), *word_counts))
+        object.__setattr__(self, "_num_specials", len(first))
+        object.__setattr__(self, "_ids", {token: index for index, token in enumerate(tokens)})
 
     @classmethod
     def build(
@@ -124,7 +124,7 @@ class Vocabulary:
         Raises:
             InvalidTypeError: If a text is a plain string instead of its tokens, or a token is not a
                 string.
-            InvalidValueError: As for the class.
+            InvalidValueError: If a limit or the special tokens are not as for the class.
 
         Example:
             >>> Vocabulary.build([["oil", "prices"], ["oil"]], min_freq=2).tokens
@@ -145,8 +145,8 @@ class Vocabulary:
     ) -> Self:
         """Tokenize texts, count their tokens in one pass and keep the frequent ones.
 
-        The result equals that of ``Vocabulary.build(map(tokenizer, texts))``; with a
-        `WordTokenizer` it comes faster, as many texts are cut at once.
+        The result is that of ``Vocabulary.build(map(tokenizer, texts))``; a `WordTokenizer` cuts
+        many texts at once here.
 
         Args:
             texts: The texts.
@@ -158,7 +158,7 @@ class Vocabulary:
         Raises:
             InvalidTypeError: If `texts` is a single string or holds anything else than strings, or
                 if `tokenizer` returns anything but a list of strings.
-            InvalidValueError: As for the class.
+            InvalidValueError: If a limit or the special tokens are not as for the class.
 
         Example:
             >>> Vocabulary.from_texts(["Oil prices soar.", "Oil!"], min_freq=2).tokens
@@ -176,10 +176,10 @@ class Vocabulary:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """How often each token occurred, in the order of `tokens`.
+        """How often each of `tokens` occurred.
 
-        The count of the unknown token is that of all the tokens left out; those of the other
-        special tokens are 0. So the sum is the number of tokens that were counted.
+        The unknown token has the count of all that was left out and the other special tokens have
+        none, so the sum is the number of tokens that were counted.
         """
         return self._counts
 
@@ -188,37 +188,16 @@ class Vocabulary:
         """The special tokens."""
         return self._tokens[: self._num_specials]
 
-    @property
-    def pad_id(self) -> int:
-        """The id of padding, 0."""
-        return 0
-
-    @property
-    def unk_id(self) -> int:
-        """The id of unknown tokens, 1."""
-        return 1
-
-    @property
-    def bos_id(self) -> int:
-        """The id of a text's beginning, 2."""
-        return 2
-
-    @property
-    def eos_id(self) -> int:
-        """The id of a text's end, 3."""
-        return 3
-
     def __getitem__(self, token: str) -> int:
-        """Return the id of a token that is known."""
+        """Return the id of a known token."""
         if not isinstance(token, str):
             raise InvalidTypeError(expected("token", "a string", token))
-        try:
+        if token in self._ids:
             return self._ids[token]
-        except KeyError:
-            raise MissingKeyError(
-                f"No token {show(token)} among the {len(self)} of this vocabulary; "
-                f"`encode` gives unknown tokens the id of {show(self._tokens[1])}."
-            ) from None
+        raise MissingKeyError(
+            f"No token {show(token)} among the {len(self)} of this vocabulary, such as "
+            f"{listing(self._tokens[:8])}; `encode` takes it for {show(self._tokens[self.unk_id])}."
+        )
 
     def __contains__(self, token: object) -> bool:
         return isinstance(token, str) and token in self._ids
@@ -229,8 +208,13 @@ class Vocabulary:
     def __iter__(self) -> Iterator[str]:
         return iter(self._tokens)
 
+    def __repr__(self) -> str:
+        words = [show(word) for word in self._tokens[self._num_specials :][:4]]
+        more = ["..."] if len(self) > self._num_specials + len(words) else []
+        return f"<Vocabulary of {len(self)} tokens: {', '.join(words + more) or 'no words'}>"
+
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """Return each token's id, or that of the unknown token.
+        """Return each token's id, that of the unknown token where it has none.
 
         Args:
             tokens: The tokens of a text.
@@ -242,20 +226,17 @@ class Vocabulary:
             >>> Vocabulary({"oil": 1}).encode(["oil", "gas"])
             [4, 1]
         """
-        tokens = _token_list(tokens)
-        ids = list(map(self._ids.get, tokens, repeat(1)))
-        if 1 in ids:
-            _check_strings(tokens)
+        tokens = check_tokens(tokens)
+        ids = list(map(self._ids.get, tokens, repeat(self.unk_id)))
+        if self.unk_id in ids:  # only a string can be known
+            check_tokens(tokens, each=True)
         return ids
 
     def encode_array(self, tokens: Iterable[str]) -> NDArray[np.int32]:
-        """Return what `encode` does, as an array.
+        """Return each token's id as `encode` does, in an int32 array ``(tokens,)``.
 
         Args:
             tokens: The tokens.
-
-        Returns:
-            Their ids, int32 ``(tokens,)``.
 
         Raises:
             InvalidTypeError: If `tokens` is a plain string, or a token is not a string.
@@ -264,10 +245,10 @@ class Vocabulary:
             >>> Vocabulary({"oil": 1}).encode_array(["oil", "gas"])
             array([4, 1], dtype=int32)
         """
-        tokens = _token_list(tokens)
-        ids = np.fromiter(map(self._ids.get, tokens, repeat(1)), np.int32, len(tokens))
-        if 1 in ids:
-            _check_strings(tokens)
+        tokens = check_tokens(tokens)
+        ids = np.fromiter(map(self._ids.get, tokens, repeat(self.unk_id)), np.int32, len(tokens))
+        if self.unk_id in ids:
+            check_tokens(tokens, each=True)
         return ids
 
     def decode(self, ids: Iterable[SupportsIndex], *, skip_specials: bool = False) -> list[str]:
@@ -279,22 +260,21 @@ class Vocabulary:
 
         Raises:
             InvalidTypeError: If an id is not an integer.
-            InvalidValueError: If an id is that of no token.
+            InvalidValueError: If no token has an id.
 
         Example:
             >>> Vocabulary({"oil": 1}).decode([2, 4, 3], skip_specials=True)
             ['oil']
         """
-        if not isinstance(ids, Iterable):
-            raise InvalidTypeError(expected("ids", "a sequence of integers", ids))
         values = ids.tolist() if hasattr(ids, "tolist") else ids
+        if not isinstance(values, Iterable) or isinstance(values, str | bytes):
+            raise InvalidTypeError(expected("ids", "a sequence of integers", ids))
         tokens = []
         for index, value in enumerate(values):
             number = check_int(f"ids[{index}]", value, minimum=0)
             if number >= len(self):
-                raise InvalidValueError(
-                    expected(f"ids[{index}]", f"an id below {len(self)}", number)
-                )
+                rule = f"an id below {len(self)}"
+                raise InvalidValueError(expected(f"ids[{index}]", rule, number))
             if not (skip_specials and number < self._num_specials):
                 tokens.append(self._tokens[number])
         return tokens
@@ -306,7 +286,7 @@ class Vocabulary:
             token_lists: Each text's tokens, or how often each token occurs.
 
         Returns:
-            A number from 0 to 1; 1 where there are no tokens.
+            A number from 0 to 1, which is 1 where there are no tokens.
 
         Raises:
             InvalidTypeError: If a text is a plain string instead of its tokens, or a token is not a
@@ -320,9 +300,9 @@ class Vocabulary:
         if isinstance(token_lists, Mapping):
             counts = check_counts(token_lists)
         else:
-            counts = count_tokens(token_lists)
+            counts = dict(count_tokens(token_lists))
         get, first = self._ids.get, self._num_specials
-        known = sum(count for token, count in counts.items() if get(token, 0) >= first)
+        known = sum(n for token, n in counts.items() if get(token, 0) >= first)
         total = sum(counts.values())
         return known / total if total else 1.0
 
@@ -333,14 +313,14 @@ class Vocabulary:
         min_freq: SupportsIndex = 1,
         max_size: SupportsIndex | None = None,
     ) -> "Vocabulary":
-        """Return the vocabulary of both sets of texts together, ordered by the summed counts.
+        """Return the vocabulary of both sets of texts, ordered by the summed counts.
 
-        A word that one of the two had left out counts only as often as the other kept it, so build
-        both with ``min_freq=1`` and cut here for the same result as from all texts at once.
+        A word counts only as often as the two had kept it, so build both with ``min_freq=1`` and
+        cut here to get what all the texts at once would give.
 
         Args:
             other: A vocabulary with the same special tokens.
-            min_freq: How often a word must occur in both together to be kept (default: 1).
+            min_freq: How often a word must occur to be kept (default: 1).
             max_size: The most entries, special tokens included (default: no limit).
 
         Raises:
@@ -398,7 +378,7 @@ class Vocabulary:
             raise corrupt(path, "vocabulary", str(error).rstrip(".")) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything about the vocabulary, ready for JSON.
+        """Return all there is to the vocabulary, ready for JSON.
 
         Example:
             >>> Vocabulary({"oil": 2, "gas": 1}, min_freq=2).to_dict()
@@ -409,7 +389,7 @@ class Vocabulary:
         return {
             "format": _FORMAT,
             "specials": list(self.specials),
-            "left_out": self._counts[1],
+            "left_out": self._counts[self.unk_id],
             "words": dict(zip(self._tokens[first:], self._counts[first:], strict=True)),
         }
 
@@ -423,11 +403,6 @@ class Vocabulary:
         Raises:
             InvalidTypeError: If a part has the wrong type.
             InvalidValueError: If a part is missing, unknown or impossible.
-
-        Example:
-            >>> vocabulary = Vocabulary({"oil": 2, "gas": 1})
-            >>> Vocabulary.from_dict(vocabulary.to_dict()) == vocabulary
-            True
         """
         if not isinstance(data, Mapping):
             raise InvalidTypeError(expected("data", "a mapping", data))
@@ -442,46 +417,5 @@ class Vocabulary:
         if not counts.keys().isdisjoint(specials):
             raise InvalidValueError(expected("words", "without special tokens", specials))
         if left_out := check_int("left_out", data["left_out"], minimum=0):
-            counts[specials[1]] = left_out
+            counts[specials[cls.unk_id]] = left_out
         return cls(counts, specials=specials)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"A vocabulary can't be changed, so `{name}` can't be set.")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"A vocabulary can't be changed, so `{name}` can't be deleted.")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).from_dict, (self.to_dict(),)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Vocabulary):
-            return NotImplemented
-        return (
-            self._tokens == other._tokens
-            and self._counts == other._counts
-            and self._num_specials == other._num_specials
-        )
-
-    def __hash__(self) -> int:
-        return hash((self._tokens, self._counts, self._num_specials))
-
-    def __repr__(self) -> str:
-        words = ", ".join(map(show, self._tokens[self._num_specials :][:3]))
-        return f"<Vocabulary of {len(self)} tokens: {words or 'no words'}{', ...'}>"
-
-
-def _token_list(tokens: Iterable[str]) -> list[str]:
-    """Return tokens as a list, unless they are a plain string."""
-    if isinstance(tokens, list):
-        return tokens
-    if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
-        raise InvalidTypeError(expected("tokens", "a list of strings", tokens))
-    return list(tokens)
-
-
-def _check_strings(tokens: list[str]) -> None:
-    """Raise if a token is not a string; none that is known can be anything else."""
-    for index, token in enumerate(tokens):
-        if not isinstance(token, str):
-            raise InvalidTypeError(expected(f"tokens[{index}]", "a string", token))
