@@ -9,7 +9,7 @@ from textrnn.text.tokenizer import Tokenizer, WordTokenizer
 
 __all__ = ["WordBatch", "iterate_words"]
 
-_BATCH_CHARACTERS = 2**17
+_BATCH_CHARACTERS = 2**15
 # UTF-8 never uses the byte 255, so it can divide texts. Made a punctuation mark, of which the texts
 # are rid, it still does so once the bytes are a string again.
 _DIVIDER = b" \xff"
