@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
-from types import MappingProxyType
 from typing import Any, Self, TypeAlias, overload
 
 from textrnn._files import read_json, write_atomically
@@ -29,13 +28,13 @@ class History(Sequence[Record]):
     A record holds ``epoch`` (from 1), ``step`` (updates so far), ``loss`` (the mean over the
     training texts since the record before), ``learning_rate``, ``seconds`` (spent so far, training
     and evaluating) and, where an evaluation was made, its values as ``eval_loss``,
-    ``eval_accuracy`` and so on.
+    ``eval_accuracy`` and so on. What is handed out are copies, so records never change.
 
     Args:
-        records: the rows to begin with. Default: none.
+        records: The rows to begin with. Default: none.
 
     Raises:
-        InvalidTypeError: a record is not a mapping of strings to numbers.
+        InvalidTypeError: If a record is not a mapping of strings to numbers.
 
     >>> history = History([{"epoch": 1, "step": 10, "loss": 0.9, "eval_accuracy": 0.6}])
     >>> history.append({"epoch": 2, "step": 20, "loss": 0.5, "eval_accuracy": 0.8})
@@ -46,7 +45,7 @@ class History(Sequence[Record]):
     """
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
-        self._records: list[Record] = []
+        self._records: list[dict[str, float]] = []
         for record in records:
             self.append(record)
 
@@ -54,10 +53,10 @@ class History(Sequence[Record]):
         """Add a row.
 
         Args:
-            record: names to numbers; integers stay integers.
+            record: Names to numbers; integers stay integers.
 
         Raises:
-            InvalidTypeError: it is not a mapping of strings to numbers.
+            InvalidTypeError: If it is not a mapping of strings to numbers.
         """
         if not isinstance(record, Mapping):
             raise InvalidTypeError(expected("record", "a mapping of names to numbers", record))
@@ -66,7 +65,7 @@ class History(Sequence[Record]):
                 raise InvalidTypeError(expected("record", "a mapping of names to numbers", record))
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise InvalidTypeError(expected(f"record[{name!r}]", "a plain number", value))
-        self._records.append(MappingProxyType(dict(record)))
+        self._records.append(dict(record))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,13 +76,13 @@ class History(Sequence[Record]):
         """Return the steps at which a value was recorded, and the values.
 
         Args:
-            name: for example ``"eval_accuracy"``.
+            name: For example ``"eval_accuracy"``.
 
         Returns:
             Two lists of the same length: steps and values.
 
         Raises:
-            MissingKeyError: no record has that name; those there are, are listed.
+            MissingKeyError: If no record has that name; those there are, are listed.
 
         >>> History([{"step": 10, "loss": 0.9}, {"step": 20, "loss": 0.5}]).column("loss")
         ([10, 20], [0.9, 0.5])
@@ -105,13 +104,13 @@ class History(Sequence[Record]):
             return self.column(key)[1]
         if isinstance(key, slice):
             return History(self._records[key])
-        return self._records[key]
+        return dict(self._records[key])
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __iter__(self) -> Iterator[Record]:
-        return iter(self._records)
+        return map(dict, self._records)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, History) and self._records == other._records
@@ -144,27 +143,28 @@ class History(Sequence[Record]):
         """Read what `to_json` wrote.
 
         Args:
-            text: a JSON array of objects.
+            text: A JSON array of objects.
 
         Returns:
             The history.
 
         Raises:
-            CorruptFileError: the text is not such an array.
+            CorruptFileError: If the text is not such an array.
         """
         try:
-            return cls._from_rows(json.loads(text))
-        except (ValueError, RecursionError) as error:
-            raise CorruptFileError(f"Not a history: {error}") from error
+            rows = json.loads(text)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise CorruptFileError(f"Not a history: {error}.") from error
+        return cls._from_rows(rows)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the records to a JSON file, whole or not at all.
 
         Args:
-            path: the file; what was there before is replaced.
+            path: The file; what was there before is replaced.
 
         Raises:
-            OSError: the file can't be written; the old one is as it was.
+            OSError: If the file can't be written; the old one is as it was.
         """
         write_atomically(path, (self.to_json() + "\n").encode())
 
@@ -173,14 +173,14 @@ class History(Sequence[Record]):
         """Read a file that `save` wrote.
 
         Args:
-            path: the file.
+            path: The file.
 
         Returns:
             The history.
 
         Raises:
-            CorruptFileError: it holds no history.
-            OSError: it can't be read.
+            CorruptFileError: If it holds no history.
+            OSError: If it can't be read.
         """
         return cls._from_rows(read_json(path, what="a history"))
 
@@ -192,7 +192,7 @@ class History(Sequence[Record]):
         for row in rows:
             try:
                 history.append({name: _decode(value) for name, value in row.items()})
-            except (AttributeError, TypeError, ValueError) as error:
+            except (AttributeError, TypeError, OverflowError) as error:
                 raise CorruptFileError(f"Not a record of a history: {show(row)}.") from error
         return history
 
@@ -202,4 +202,6 @@ def _encode(value: float) -> float | str:
 
 
 def _decode(value: Any) -> Any:
+    if isinstance(value, int):
+        float(value)  # an integer beyond all floats is no measurement
     return float(value) if value in ("nan", "inf", "-inf") else value
