@@ -34,7 +34,8 @@ class Experiment:
         learning_rate: Adam's rate at the beginning.
         gamma: the factor that the rate is multiplied by after each epoch, or None.
         dropout: share of the head's inner values that training leaves out.
-        min_freq: how often a word must occur in the training texts to be in the vocabulary.
+        min_freq: how often a word must occur in 120,000 training texts to be in the vocabulary; in
+            fewer texts less often, in proportion.
     """
 
     name: str
@@ -93,9 +94,9 @@ def _table() -> dict[str, Experiment]:
         decay.child("exp7-lstm", two, epochs=10, **lstm),
         decay.child("exp7-lstm-15-epochs", "LSTM instead of GRU", **lstm),
         gru.child("concat-last", "the last state beside the mean of all", **last),
-        search("min-freq-2", "words that occur 2 times are kept, instead of 26", min_freq=2),
-        search("min-freq-8", "words that occur 8 times are kept, instead of 26", min_freq=8),
-        search("min-freq-100", "words that occur 100 times are kept, instead of 26", min_freq=100),
+        search("min-freq-2", "words kept from 2 occurrences on, not 26", min_freq=2),
+        search("min-freq-8", "words kept from 8 occurrences on, not 26", min_freq=8),
+        search("min-freq-100", "words kept from 100 occurrences on, not 26", min_freq=100),
         search("dropout-0", "no dropout instead of 0.1", dropout=0.0),
         search("dropout-0.3", "dropout 0.3 instead of 0.1", dropout=0.3),
         search("dropout-0.5", "dropout 0.5 instead of 0.1", dropout=0.5),
@@ -164,8 +165,8 @@ def notebook_facts() -> Mapping[str, Mapping[str, Any]]:
 
     Returns:
         For each of its nine runs the settings, ``best`` (its best accuracy in percent),
-        ``minutes`` on its GPU and ``eval_accuracy`` (what it logged, two values an epoch; None
-        where the source lost one).
+        ``minutes`` on its GPU, ``author`` (what its author concluded) and ``eval_accuracy`` (what
+        it logged, two values an epoch; None where the source lost one).
     """
     path = Path(__file__).with_name("notebook.json")
     facts: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))

@@ -1,6 +1,7 @@
 """From texts to a trainer, with the library's parts: the piece to copy from."""
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any
 
 import torch
@@ -13,11 +14,29 @@ from textrnn.nn import RecurrentClassifier
 from textrnn.text import Vocabulary, WordTokenizer
 from textrnn.training import Callback, Trainer
 
-__all__ = ["Encoded", "make_model", "make_trainer"]
+__all__ = ["Encoded", "make_model", "make_trainer", "scale_min_freq"]
 
 BATCH_SIZE = 128
 MAX_LENGTH = 256
 _EVALUATION_BATCH_SIZE = 256
+_NOTEBOOK_TEXTS = 120_000
+
+
+def scale_min_freq(min_freq: int, texts: int) -> int:
+    """Return how often a word must occur in fewer texts than the notebook had.
+
+    The notebook counted over 120,000 texts. The same number in a part of them would keep far fewer
+    words: 4,653 instead of its 11,842 in a quarter of the texts. So the number shrinks with the
+    texts, but no word that occurs only once is kept.
+
+    Args:
+        min_freq: how often a word must occur in 120,000 texts.
+        texts: how many texts there are, those held out for validation included.
+
+    Returns:
+        How often it must occur in these.
+    """
+    return max(min(min_freq, 2), ceil(min_freq * texts / _NOTEBOOK_TEXTS))
 
 
 class Encoded:

@@ -14,7 +14,7 @@ from examples.ag_news.data import Corpus
 from examples.ag_news.environment import describe_environment
 from examples.ag_news.evaluation import TestLooks, draw_like_the_notebook, read_test
 from examples.ag_news.experiments import Experiment
-from examples.ag_news.pipeline import Encoded, make_model, make_trainer
+from examples.ag_news.pipeline import Encoded, make_model, make_trainer, scale_min_freq
 from examples.ag_news.results import Result, load_result, save_result
 from textrnn.errors import InvalidValueError
 from textrnn.training import Checkpoint, History, ProgressBar
@@ -139,7 +139,8 @@ class Runner:
 
     def _encode(self, min_freq: int) -> Encoded:
         if min_freq not in self._encoded:
-            self._encoded[min_freq] = Encoded(self.corpus, min_freq)
+            texts = len(self.corpus.train) + len(self.corpus.validation)
+            self._encoded[min_freq] = Encoded(self.corpus, scale_min_freq(min_freq, texts))
         return self._encoded[min_freq]
 
     def _identity(self, experiment: Experiment, seed: int) -> dict[str, Any]:
