@@ -169,6 +169,13 @@ def test_real_news_are_padded_by_less_than_a_twentieth(data_dir):
         assert padding(sampler, lengths) < 1.05
 
 
+def test_what_pools_leave_over_is_sorted_with_the_last_of_them():
+    """A few texts more than a pool holds don't make a badly sorted pool of their own."""
+    lengths = np.random.default_rng(0).permutation(1020)
+    batches = [lengths[batch] for batch in BucketBatchSampler(lengths, 10)]
+    assert max(np.ptp(batch) for batch in batches) < 20
+
+
 def test_short_and_long_batches_come_in_random_order():
     """The length of a batch says nothing about that of the next."""
     lengths = np.random.default_rng(0).integers(1, 500, 30_000)
