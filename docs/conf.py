@@ -1,8 +1,13 @@
 """How the documentation is built; every page's examples are executed by `sphinx -b doctest`."""
 
+import importlib
+import pkgutil
 from typing import Any
 
+from docutils import nodes
+from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.ext.autosummary import Autosummary
 
 import textrnn
 
@@ -34,6 +39,7 @@ maximum_signature_line_length = 80
 python_use_unqualified_type_names = True
 autosummary_generate = False  # it is used for tables alone
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # properties have entries of their own
 napoleon_use_rtype = False  # annotations tell the type; prose before a colon is not one
 toc_object_entries_show_parents = "hide"
 
@@ -70,6 +76,25 @@ def _keep_colon(
         lines[:0] = ["..", ""]  # an empty comment
 
 
+class Modules(Autosummary):
+    """A table of a package's public modules, which can't go stale."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Fill in the modules and make the table of them."""
+        package = importlib.import_module(self.arguments[0])
+        names = [
+            module.name
+            for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+            if not module.ispkg and not module.name.rpartition(".")[2].startswith("_")
+        ]
+        self.content = StringList(names, source=package.__name__)
+        self.options["nosignatures"] = None
+        return super().run()
+
+
 def setup(app: Sphinx) -> None:
-    """Connect to the events of the build."""
+    """Add what this file defines to the build."""
+    app.add_directive("modules", Modules)
     app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # before napoleon's 500

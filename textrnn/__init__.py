@@ -8,6 +8,7 @@
 """
 
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
+from textrnn.estimator import TextClassifier
 from textrnn.nn import RecurrentClassifier
 from textrnn.text import Vocabulary, WordTokenizer
 from textrnn.training import Trainer
@@ -17,6 +18,7 @@ __all__ = [
     "BucketBatchSampler",
     "PaddingCollator",
     "RecurrentClassifier",
+    "TextClassifier",
     "Trainer",
     "Vocabulary",
     "WordDataset",
