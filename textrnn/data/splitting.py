@@ -32,8 +32,7 @@ def draw_stratified(
     """
     counts = np.bincount(strata)
     share = counts * fraction
-    # A fraction just below 1 may round to a whole stratum; the total must stay within reach.
-    quota = np.minimum(share.astype(np.int64), counts - 1)
+    quota = share.astype(np.int64)
     total = min(max(round(len(strata) * fraction), 1), len(strata) - 1)
     lot = generator.permutation(len(counts))
     by_remainder = np.lexsort((lot, quota - share))
