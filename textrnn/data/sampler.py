@@ -53,8 +53,8 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     Raises:
         InvalidTypeError: If an argument has a wrong type.
-        InvalidValueError: If an argument is out of range; also when an epoch begins with fewer texts
-            than processes.
+        InvalidValueError: If an argument is out of range; also when an epoch begins with fewer
+            texts than processes.
 
     Example:
         >>> sampler = BucketBatchSampler([3, 9, 4, 8], batch_size=2, shuffle=False)
