@@ -1,0 +1,87 @@
+"""Tests of the AG News example's statistics against SciPy's."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from examples.ag_news.significance import (
+    bootstrap_interval,
+    holm,
+    mcnemar,
+    sign_flip_test,
+    wilson_interval,
+)
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_wilson_interval_equals_scipys(trials, share):
+    """The interval is SciPy's for any proportion, 0 and 1 among them."""
+    successes = round(share * trials)
+    theirs = stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    assert wilson_interval(successes, trials) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+@given(st.integers(0, 700), st.integers(0, 700))
+def test_mcnemar_equals_scipys_binomial_test(gained, lost):
+    """McNemar's exact test is a binomial test of the discordant texts."""
+    expected = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    assert mcnemar(gained, lost) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=9))
+def test_sign_flip_test_equals_enumeration(differences):
+    """The p-value is the share of sign choices whose sum is at least as extreme."""
+    observed = abs(sum(differences))
+    sums = [
+        abs(sum(sign * value for sign, value in zip(signs, differences, strict=True)))
+        for signs in itertools.product((-1, 1), repeat=len(differences))
+    ]
+    expected = sum(value >= observed for value in sums) / len(sums)
+    assert sign_flip_test(differences) == pytest.approx(expected, abs=1e-12)
+
+
+def test_sign_flip_test_equals_scipys_permutation_test():
+    """On differences of several seeds it is SciPy's exact paired permutation test."""
+    differences = np.array([3, -1, 2, 2, 0, 1, -2, 1, 3, 1])
+    theirs = stats.permutation_test(
+        (differences,), np.sum, permutation_type="samples", n_resamples=np.inf
+    )
+    assert sign_flip_test(differences) == pytest.approx(theirs.pvalue)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_bootstrap_interval_equals_scipys(seeds):
+    """The interval is SciPy's percentile bootstrap but for the random draws."""
+    generator = np.random.default_rng(1)
+    differences = generator.integers(-seeds, seeds + 1, size=500) / seeds + 0.02
+    theirs = stats.bootstrap(
+        (differences,), np.mean, n_resamples=20_000, method="percentile", rng=generator
+    ).confidence_interval
+    assert bootstrap_interval(differences) == pytest.approx((theirs.low, theirs.high), abs=5e-3)
+
+
+def test_bootstrap_interval_is_reproducible_and_pointlike_without_differences():
+    """The same differences give the same interval, and equal models one of no width."""
+    differences = [1, 0, -1, 1, 0, 0]
+    assert bootstrap_interval(differences) == bootstrap_interval(differences)
+    assert bootstrap_interval([0, 0, 0]) == (0.0, 0.0)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_keeps_order_and_only_raises(p_values):
+    """Adjusted values never fall below the raw ones nor above Bonferroni's, and keep their order."""
+    adjusted = holm(p_values)
+    for raw, value in zip(p_values, adjusted, strict=True):
+        assert raw <= value <= min(1.0, len(p_values) * raw) or value == max(adjusted)
+    ranks = sorted(range(len(p_values)), key=p_values.__getitem__)
+    assert [adjusted[i] for i in ranks] == sorted(adjusted)
+
+
+def test_holm_equals_a_worked_example():
+    """Four p-values, adjusted by hand: 4 x 0.005, 3 x 0.01, 2 x 0.03, and no less for 0.04."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
