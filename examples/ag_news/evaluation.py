@@ -67,8 +67,8 @@ class TestLooks(Callback):
 
     With ``steps`` updates in an epoch, counted from 0, these are the updates 0 and ``steps // 2``
     (1 and 470 of the notebook's 938). The looks are kept and never used: they change neither the
-    model nor a generator, and no checkpoint is chosen by them. Beside its accuracy, a look tells how
-    many of the distinct texts it ``gained`` (right now, wrong at the look before) and ``lost``.
+    model nor a generator, and no checkpoint is chosen by them. Beside its accuracy, a look tells
+    how many of the distinct texts it ``gained`` (right now, wrong at the look before) and ``lost``.
 
     Args:
         predict: gives the model's logits ``(rows, classes)`` for the distinct texts of the draw.

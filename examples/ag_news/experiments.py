@@ -94,9 +94,9 @@ def _table() -> dict[str, Experiment]:
         decay.child("exp7-lstm", two, epochs=10, **lstm),
         decay.child("exp7-lstm-15-epochs", "LSTM instead of GRU", **lstm),
         gru.child("concat-last", "the last state beside the mean of all", **last),
-        search("min-freq-2", "words kept from 2 occurrences on, not 26", min_freq=2),
-        search("min-freq-8", "words kept from 8 occurrences on, not 26", min_freq=8),
-        search("min-freq-100", "words kept from 100 occurrences on, not 26", min_freq=100),
+        search("min-freq-2", "words kept from 2 in 120,000 texts on, not 26", min_freq=2),
+        search("min-freq-8", "words kept from 8 in 120,000 texts on, not 26", min_freq=8),
+        search("min-freq-100", "words kept from 100 in 120,000 texts on, not 26", min_freq=100),
         search("dropout-0", "no dropout instead of 0.1", dropout=0.0),
         search("dropout-0.3", "dropout 0.3 instead of 0.1", dropout=0.3),
         search("dropout-0.5", "dropout 0.5 instead of 0.1", dropout=0.5),
@@ -119,26 +119,19 @@ class Preset:
         summary: what it does, in words.
         epochs_divisor: epochs are divided by this, and rounded up.
         width_divisor: hidden widths are divided by this.
-        min_freq_divisor: minimum frequencies are divided by this, and rounded up, but to no less
-            than 2.
     """
 
     name: str
     summary: str
     epochs_divisor: int = 1
     width_divisor: int = 1
-    min_freq_divisor: int = 1
 
     def apply(self, experiment: Experiment, *, epochs: int | None = None) -> Experiment:
         """Return the experiment as the preset runs it; `epochs` overrides how long it is."""
-        min_freq = max(
-            min(2, experiment.min_freq), ceil(experiment.min_freq / self.min_freq_divisor)
-        )
         return replace(
             experiment,
             epochs=ceil(experiment.epochs / self.epochs_divisor) if epochs is None else epochs,
             hidden_size=experiment.hidden_size // self.width_divisor,
-            min_freq=min_freq,
         )
 
 
