@@ -7,6 +7,7 @@ from typing import Any
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 from sphinx.ext.autosummary import Autosummary
 
 import textrnn
@@ -40,6 +41,7 @@ python_use_unqualified_type_names = True
 autosummary_generate = False  # it is used for tables alone
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # properties have entries of their own
+strip_signature_backslash = True  # or a name such as classes_ loses its underscore
 napoleon_use_rtype = False  # annotations tell the type; prose before a colon is not one
 toc_object_entries_show_parents = "hide"
 
@@ -97,4 +99,7 @@ class Modules(Autosummary):
 def setup(app: Sphinx) -> None:
     """Add what this file defines to the build."""
     app.add_directive("modules", Modules)
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"  # what docstrings call them
     app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # before napoleon's 500
