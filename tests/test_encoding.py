@@ -84,6 +84,12 @@ def test_no_character_of_a_text_can_pass_for_the_end_of_it(character):
     assert ids.tolist() == [number for row in rows for number in row]
 
 
+def test_strings_of_other_classes_are_tokens_too():
+    """A token from an array of NumPy is a string like any other."""
+    ids, _ = encode_texts(["oil a"], lambda text: list(np.array(text.split())), VOCABULARY)
+    assert ids.tolist() == [2, *VOCABULARY.encode(["oil", "a"]), 3]
+
+
 def test_a_subclass_cuts_as_it_says():
     """The short way is only for the class whose words it knows."""
 

@@ -95,7 +95,8 @@ def test_decoding_undoes_encoding(token_lists, others):
         known = [token if token in vocabulary else "<unk>" for token in tokens]
         ids = vocabulary.encode(tokens)
         assert vocabulary.decode(ids) == known
-        assert vocabulary.encode_array(iter(tokens)).tolist() == ids
+        assert vocabulary.encode(iter(tokens)) == ids
+        assert [vocabulary.get(token, 1) for token in tokens] == ids
         assert vocabulary.decode(ids, skip_specials=True) == [
             token for token in known if token not in SPECIALS
         ]
@@ -263,8 +264,6 @@ def test_a_missing_token_is_answered_with_those_there_are():
         (lambda: Vocabulary({}).encode("oil"), InvalidTypeError, "`tokens` to be a list"),
         (lambda: Vocabulary({}).encode(None), InvalidTypeError, "`tokens` to be a list"),
         (lambda: Vocabulary({}).encode(["a", 3]), InvalidTypeError, "`token` .* but got 3"),
-        (lambda: Vocabulary({}).encode_array("oil"), InvalidTypeError, "`tokens` to be a list"),
-        (lambda: Vocabulary({}).encode_array([3]), InvalidTypeError, "`token` .* but got 3"),
         (lambda: Vocabulary({}).decode(3), InvalidTypeError, "`ids` to be a sequence of integers"),
         (
             lambda: Vocabulary({}).decode("3"),
@@ -305,6 +304,19 @@ def test_an_error_of_the_caller_is_not_covered_up():
 
     with pytest.raises(TypeError, match="mine"):
         Vocabulary.build([tokens()])
+
+
+def test_strings_that_can_not_be_counted_are_no_secret():
+    """Tokens that are strings and yet have no hash are not passed over."""
+
+    class Unhashable(str):
+        """A string without a hash."""
+
+        __slots__ = ()
+        __hash__ = None
+
+    with pytest.raises(TypeError, match="unhashable"):
+        Vocabulary.build([[Unhashable("oil")]])
 
 
 def test_the_file_is_readable(tmp_path):

@@ -29,6 +29,7 @@ def count_tokens(token_lists: object) -> Counter[str]:
             counts.update(tokens)
         except TypeError:  # what has no hash is no string
             check_tokens(tokens, each=True)
+            raise
     check_tokens(counts, each=True)
     return counts
 
@@ -37,9 +38,12 @@ def _batches(token_lists: Iterable[object]) -> Iterator[list[Any]]:
     """Yield the tokens of consecutive texts as soon as there are enough of them."""
     batch: list[object] = []
     for index, tokens in enumerate(token_lists):
-        if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
+        if type(tokens) is list:  # the usual case, found out fast
+            batch += tokens
+        elif isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
             raise InvalidTypeError(expected(f"token_lists[{index}]", "a list of tokens", tokens))
-        batch.extend(tokens)
+        else:
+            batch.extend(tokens)
         if len(batch) >= _BATCH_TOKENS:
             yield batch
             batch = []

@@ -1,17 +1,21 @@
 """From texts to ids: whole columns at a time, into one flat array."""
 
+from array import array
 from collections.abc import Iterable
+from itertools import repeat
 from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textrnn.errors import InvalidTypeError, check_int, expected
-from textrnn.text._columns import WordBatch, iterate_words
+from textrnn.text._columns import iterate_words
 from textrnn.text.tokenizer import Tokenizer
 from textrnn.text.vocabulary import Vocabulary
 
 __all__ = ["encode_texts"]
+
+_BLOCK = 2**16
 
 
 def encode_texts(
@@ -54,42 +58,35 @@ def encode_texts(
     """
     if not isinstance(vocabulary, Vocabulary):
         raise InvalidTypeError(expected("vocabulary", "a Vocabulary", vocabulary))
+    bos = array("i", [vocabulary.bos_id] if add_bos else [])
+    eos = array("i", [vocabulary.eos_id] if add_eos else [])
+    edges = len(bos) + len(eos)
     limit = None
     if max_length is not None:
-        edges = add_bos + add_eos
         limit = check_int("max_length", max_length, minimum=max(1, edges)) - edges
+    get, unk = vocabulary.get, repeat(vocabulary.unk_id)
+    lengths = array("q")
     flat = np.empty(0, dtype=np.int32)
     used = 0
-    lengths: list[NDArray[np.int64]] = []
-    for batch in iterate_words(texts, tokenizer, limit=limit):
-        ids, counts = _encode(batch, vocabulary, add_bos=add_bos, add_eos=add_eos)
-        if used + len(ids) > len(flat):
-            # Growing in place, an eighth at a time, needs no second copy of the whole.
-            flat.resize(max(used + len(ids), len(flat) * 9 // 8), refcheck=False)
-        flat[used : used + len(ids)] = ids
-        used += len(ids)
-        lengths.append(counts)
+    block = array("i")
+    for words in iterate_words(texts, tokenizer, limit=limit):
+        block += bos
+        block.extend(map(get, words, unk))
+        block += eos
+        lengths.append(len(words) + edges)
+        if len(block) >= _BLOCK:
+            used = _append(flat, used, block)
+            block = array("i")
+    used = _append(flat, used, block)
     flat.resize(used, refcheck=False)
-    return flat, np.concatenate(lengths) if lengths else np.empty(0, dtype=np.int64)
+    return flat, np.array(lengths, dtype=np.int64)
 
 
-def _encode(
-    batch: WordBatch, vocabulary: Vocabulary, *, add_bos: bool, add_eos: bool
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the ids of a batch and each text's number of them."""
-    words = vocabulary.encode_array(batch.words)
-    lengths = np.array(batch.lengths, dtype=np.int64)
-    if not (add_bos or add_eos):
-        return words, lengths
-    lengths += add_bos + add_eos
-    ends = lengths.cumsum()
-    ids = np.empty(ends[-1], dtype=np.int32)
-    is_word = np.ones(len(ids), dtype=np.bool_)
-    if add_bos:
-        ids[ends - lengths] = vocabulary.bos_id
-        is_word[ends - lengths] = False
-    if add_eos:
-        ids[ends - 1] = vocabulary.eos_id
-        is_word[ends - 1] = False
-    ids[is_word] = words
-    return ids, lengths
+def _append(flat: NDArray[np.int32], used: int, block: "array[int]") -> int:
+    """Write `block` into `flat` behind the part that is used, and return how much then is."""
+    end = used + len(block)
+    if end > len(flat):
+        # In place, so that there is never a second copy; by an eighth, so that this is rare.
+        flat.resize(max(end, len(flat) * 9 // 8), refcheck=False)
+    flat[used:end] = block
+    return end
