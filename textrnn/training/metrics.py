@@ -17,7 +17,7 @@ from textrnn.errors import (
     check_int,
     expected,
 )
-from textrnn.training.counting import (
+from textrnn.training._counting import (
     CountingMetric,
     check_names,
     check_total,
