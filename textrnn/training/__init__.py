@@ -3,15 +3,14 @@
 from textrnn.training import schedulers
 from textrnn.training.averaging import WeightAveraging
 from textrnn.training.callbacks import (
-    Callback,
     EarlyStopping,
     FreezeEmbeddings,
-    LambdaCallback,
     LearningRateMonitor,
     ProgressBar,
 )
 from textrnn.training.checkpoint import Checkpoint
 from textrnn.training.history import History
+from textrnn.training.hooks import Callback, LambdaCallback
 from textrnn.training.loggers import CSVLogger, JSONLogger, TensorBoardLogger
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
 from textrnn.training.reports import ClassificationReport, MultilabelReport

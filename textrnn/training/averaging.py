@@ -22,12 +22,12 @@ class WeightAveraging:
 
     Args:
         kind: ``"ema"`` or ``"swa"``.
-        decay: how much of an EMA a step leaves as it is. Default: 0.999.
-        start: the share of all steps after which averaging begins. Default: 0.0 for EMA, 0.75 for
+        decay: How much of an EMA a step leaves as it is. Default: 0.999.
+        start: The share of all steps after which averaging begins. Default: 0.0 for EMA, 0.75 for
             SWA.
 
     Raises:
-        InvalidValueError: an argument is out of range.
+        InvalidValueError: If an argument is out of range.
 
     >>> WeightAveraging.of("swa")
     WeightAveraging(kind='swa', decay=0.999, start=0.75)
@@ -55,8 +55,8 @@ class WeightAveraging:
             The averaging.
 
         Raises:
-            InvalidTypeError: it is neither.
-            InvalidValueError: there is no such kind.
+            InvalidTypeError: If it is neither.
+            InvalidValueError: If there is no such kind.
         """
         if isinstance(value, cls):
             return value
@@ -69,13 +69,13 @@ class WeightAveraging:
         """Return after how many steps averaging begins.
 
         Args:
-            total_steps: how many steps there will be, or None where that is not known.
+            total_steps: How many steps there will be, or None where that is not known.
 
         Returns:
             The number of steps that are not averaged.
 
         Raises:
-            InvalidValueError: it depends on a number of steps that is not known.
+            InvalidValueError: If it depends on a number of steps that is not known.
         """
         if not self.start:
             return 0
@@ -89,10 +89,10 @@ class WeightAveraging:
         """Return a copy of the model that takes the average up.
 
         Args:
-            model: the model in training.
+            model: The model in training.
 
         Returns:
-            torch's averaged model, with no step averaged yet.
+            PyTorch's averaged model, with no step averaged yet.
         """
         # torch leaves the types of these two open.
         ema = cast("Callable[[float], Callable[..., None]]", get_ema_multi_avg_fn)

@@ -1,13 +1,14 @@
-"""What watches a run or decides between its steps; `Callback` is the base of all."""
+"""What watches a run or decides between its steps."""
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 from tqdm import tqdm
 
 from textrnn.errors import (
-    InvalidTypeError,
+    CorruptFileError,
     InvalidValueError,
     MissingKeyError,
     check_choice,
@@ -17,7 +18,8 @@ from textrnn.errors import (
     listing,
     show,
 )
-from textrnn.training.state import TrainingState
+from textrnn.training.hooks import Callback, LambdaCallback
+from textrnn.training.state import TrainingState, checked
 
 __all__ = [
     "Callback",
@@ -29,59 +31,19 @@ __all__ = [
 ]
 
 
-class Callback:
-    """The base of all callbacks: typed hooks that do nothing.
-
-    A callback watches, or decides between steps; what changes the mathematics of a step is an
-    argument of the `Trainer`. So the order of callbacks never changes the numbers. A step's hooks
-    run in the order: `on_evaluation_end` (where one was made), `on_batch_end`, and, after the last
-    step of an epoch, `on_epoch_end`. A checkpoint is written when all of them have run.
-
-    >>> class CountSteps(Callback):
-    ...     def __init__(self):
-    ...         self.steps = 0
-    ...     def on_batch_end(self, state):
-    ...         self.steps += 1
-    """
-
-    def on_fit_begin(self, state: TrainingState) -> None:
-        """Run once before the first step, after a checkpoint was loaded if one is resumed."""
-
-    def on_epoch_begin(self, state: TrainingState) -> None:
-        """Run before the first step of an epoch, and when one is resumed half-way."""
-
-    def on_evaluation_end(self, state: TrainingState) -> None:
-        """Run after each evaluation; ``state.evaluation`` holds its values."""
-
-    def on_batch_end(self, state: TrainingState) -> None:
-        """Run after each update of the weights."""
-
-    def on_epoch_end(self, state: TrainingState) -> None:
-        """Run after the last step of an epoch; not for an epoch that was cut short."""
-
-    def on_fit_end(self, state: TrainingState) -> None:
-        """Run once at the end, also when an error ended the run."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resume needs, as plain values that JSON can hold."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
-
-
 class EarlyStopping(Callback):
     """Stop when an evaluation's value has not become better for a while.
 
     Args:
-        patience: how many evaluations in a row may fail to be better; the last of them stops.
-        monitor: the value's name, such as ``"accuracy"``. Default: the trainer's `monitor`.
+        patience: How many evaluations in a row may fail to be better; the last of them stops.
+        monitor: The value's name, such as ``"accuracy"``. Default: the trainer's `monitor`.
         mode: ``"min"`` or ``"max"``. Default: the trainer's, which goes with its `monitor`.
-        min_delta: by how much a value must be better to count. Default: 0.0.
+        min_delta: By how much a value must be better to count. Default: 0.0.
 
     Raises:
-        InvalidValueError: an argument is out of range, or `monitor` stands without `mode`.
-        MissingKeyError: at the first evaluation, if it has no such value.
+        InvalidValueError: If an argument is out of range, or `monitor` stands without `mode`; when
+            training starts, if it is without evaluations.
+        MissingKeyError: When training starts, if an evaluation will give no such value.
 
     >>> EarlyStopping(patience=3)
     EarlyStopping(patience=3, monitor=None, mode=None, min_delta=0.0)
@@ -112,6 +74,17 @@ class EarlyStopping(Callback):
 
     def on_fit_begin(self, state: TrainingState) -> None:
         """Stop at once if the run that is resumed had used up its patience."""
+        if not state.evaluation_names:
+            raise InvalidValueError(
+                expected("eval_loader", "given, for `EarlyStopping` looks at evaluations", None)
+            )
+        if self.monitor is not None and self.monitor not in state.evaluation_names:
+            raise MissingKeyError(
+                f"`EarlyStopping` can't monitor {show(self.monitor)}: "
+                f"an evaluation gives {listing(state.evaluation_names)}."
+            )
+        if state.step == 0:
+            self.best_value, self.evaluations_without_gain = None, 0
         self._judge(state)
 
     def on_evaluation_end(self, state: TrainingState) -> None:
@@ -141,41 +114,13 @@ class EarlyStopping(Callback):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back the best value and the patience used."""
-        self.best_value = state["best_value"]
-        self.evaluations_without_gain = state["evaluations_without_gain"]
+        """Take back the best value and the patience used.
 
-
-class LambdaCallback(Callback):
-    """Call functions at the hooks, without a class of one's own.
-
-    Args:
-        **hooks: a function of one `TrainingState` for each hook, by the hook's name.
-
-    Raises:
-        MissingKeyError: there is no hook of a given name; those there are, are listed.
-        InvalidTypeError: a hook is not callable.
-
-    >>> steps = []
-    >>> callback = LambdaCallback(on_batch_end=lambda state: steps.append(state.step))
-    """
-
-    HOOKS = (
-        "on_fit_begin",
-        "on_epoch_begin",
-        "on_evaluation_end",
-        "on_batch_end",
-        "on_epoch_end",
-        "on_fit_end",
-    )
-
-    def __init__(self, **hooks: Callable[[TrainingState], object]) -> None:
-        for name, hook in hooks.items():
-            if name not in self.HOOKS:
-                raise MissingKeyError(f"No hook {show(name)}; there are {listing(self.HOOKS)}.")
-            if not callable(hook):
-                raise InvalidTypeError(expected(name, "a function of a TrainingState", hook))
-            setattr(self, name, hook)
+        Raises:
+            CorruptFileError: If they are of another kind.
+        """
+        self.best_value = checked(state, "best_value", float, int, type(None))
+        self.evaluations_without_gain = checked(state, "evaluations_without_gain", int)
 
 
 class FreezeEmbeddings(Callback):
@@ -184,12 +129,12 @@ class FreezeEmbeddings(Callback):
     For embeddings that were trained before, which a new head's first gradients would spoil.
 
     Args:
-        until_epoch: the epoch (from 1) that trains them first.
-        attribute: where the model holds them. Default: ``"embedding"``.
+        until_epoch: The epoch (from 1) that trains them first.
+        attribute: Where the model holds them; dots lead into modules. Default: ``"embedding"``.
 
     Raises:
-        InvalidValueError: `until_epoch` is not positive.
-        MissingKeyError: when fitting starts, if the model has no such module.
+        InvalidValueError: If `until_epoch` is not positive.
+        MissingKeyError: When training starts, if the model has no such module.
 
     >>> FreezeEmbeddings(until_epoch=2)
     FreezeEmbeddings(until_epoch=2, attribute='embedding')
@@ -205,19 +150,20 @@ class FreezeEmbeddings(Callback):
 
     def on_fit_begin(self, state: TrainingState) -> None:
         """Find the embeddings."""
-        module = getattr(state.model, self.attribute, None)
-        if not isinstance(module, nn.Module):
+        try:
+            state.model.get_submodule(self.attribute)
+        except AttributeError:
             names = [name for name, _ in state.model.named_children()]
             raise MissingKeyError(
                 f"The model has no module {show(self.attribute)}; it has {listing(names)}."
-            )
+            ) from None
 
     def on_epoch_begin(self, state: TrainingState) -> None:
         """Freeze or release."""
         if state.epoch >= self.until_epoch:
             self._release()
         elif not self._frozen:
-            module = getattr(state.model, self.attribute)
+            module = state.model.get_submodule(self.attribute)
             self._frozen = [weight for weight in module.parameters() if weight.requires_grad]
             for weight in self._frozen:
                 weight.requires_grad_(False)  # torch takes it by position
@@ -248,6 +194,11 @@ class LearningRateMonitor(Callback):
         self.steps: list[int] = []
         self.learning_rates: list[float] = []
 
+    def on_fit_begin(self, state: TrainingState) -> None:
+        """Begin a new curve where a new run begins."""
+        if state.step == 0:
+            self.steps, self.learning_rates = [], []
+
     def on_batch_end(self, state: TrainingState) -> None:
         """Note the rate that the update used."""
         self.steps.append(state.step)
@@ -258,9 +209,15 @@ class LearningRateMonitor(Callback):
         return {"steps": list(self.steps), "learning_rates": list(self.learning_rates)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back the curve so far."""
-        self.steps = list(state["steps"])
-        self.learning_rates = list(state["learning_rates"])
+        """Take back the curve so far.
+
+        Raises:
+            CorruptFileError: If it is none.
+        """
+        steps, rates = checked(state, "steps", list), checked(state, "learning_rates", list)
+        if len(steps) != len(rates) or not all(isinstance(x, int | float) for x in steps + rates):
+            raise CorruptFileError("The curve of the learning rate is none.")
+        self.steps, self.learning_rates = list(steps), list(rates)
 
 
 class ProgressBar(Callback):
@@ -269,7 +226,7 @@ class ProgressBar(Callback):
     Args:
         disable: True for silence, False for a bar in any case, None for a bar only on a terminal.
             Default: None.
-        description: a word to put before the epoch. Default: none.
+        description: A word to put before the epoch. Default: none.
 
     >>> ProgressBar(disable=True).on_fit_begin  # doctest: +ELLIPSIS
     <bound method ...>
@@ -283,6 +240,9 @@ class ProgressBar(Callback):
     def on_epoch_begin(self, state: TrainingState) -> None:
         """Begin a bar, at the place where a resumed epoch goes on."""
         self._close()
+        # tqdm would start a thread even for a bar that it does not show.
+        if self.disable or (self.disable is None and not _on_terminal()):
+            return
         # A length that the loader has, and steps already made in this epoch.
         total = state.steps_per_epoch
         done = 0 if total is None else state.step - state.completed_epochs * total
@@ -291,13 +251,12 @@ class ProgressBar(Callback):
             initial=max(done, 0),
             desc=f"{self.description} epoch {state.epoch}/{state.epochs}".strip(),
             unit="step",
-            disable=self.disable,
             dynamic_ncols=True,
         )
 
     def on_batch_end(self, state: TrainingState) -> None:
         """Move the bar."""
-        if self._bar is not None and not self._bar.disable:
+        if self._bar is not None:
             shown: dict[str, object] = {"loss": f"{state.loss:.4f}"} if state.loss_weight else {}
             for name in ("loss", "accuracy"):
                 if name in state.evaluation:
@@ -319,3 +278,7 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()

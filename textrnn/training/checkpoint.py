@@ -1,24 +1,15 @@
 """Checkpoints: everything that a run needs to go on, in one folder a step, whole or not there."""
 
 import hashlib
-import io
 import json
 import os
 import re
 import secrets
 import shutil
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from textrnn.errors import (
     CorruptFileError,
@@ -26,65 +17,15 @@ from textrnn.errors import (
     TrainingError,
     check_int,
     expected,
-    show,
 )
-from textrnn.training.callbacks import Callback
+from textrnn.training.hooks import Callback
+from textrnn.training.snapshot import Snapshot
 from textrnn.training.state import TrainingState
 
 __all__ = ["Checkpoint", "Snapshot", "load_latest"]
 
-_VERSION = 1
 _NAME = re.compile(r"step-(\d{8,})")
-
-
-@dataclass(kw_only=True)
-class Snapshot:
-    """What a checkpoint holds.
-
-    Args:
-        tensors: weights by file: ``model``, and ``averaged`` and ``best`` where there are any.
-        optimizer: states that torch keeps: optimizer, scheduler, scaler, generators.
-        values: plain values: the place in the run, the history, the callbacks' states.
-    """
-
-    tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
-
-    def to_files(self) -> dict[str, bytes]:
-        """Return the files' contents by their names: safetensors, torch's own, and JSON."""
-        files = {
-            f"{name}.safetensors": save_tensors(
-                {key: value.detach().cpu().contiguous().clone() for key, value in part.items()}
-            )
-            for name, part in self.tensors.items()
-        }
-        buffer = io.BytesIO()
-        torch.save(self.optimizer, buffer)
-        values = {"format_version": _VERSION, **self.values}
-        return {
-            **files,
-            "optimizer.pt": buffer.getvalue(),
-            "state.json": json.dumps(values, indent=1).encode(),
-        }
-
-    @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> "Snapshot":
-        """Read what `to_files` gave; nothing in it is run as code."""
-        values = json.loads(files["state.json"])
-        if values["format_version"] != _VERSION:
-            raise ValueError(f"format version {show(values['format_version'])}")
-        return cls(
-            tensors={
-                name.removesuffix(".safetensors"): load_tensors(data)
-                for name, data in files.items()
-                if name.endswith(".safetensors")
-            },
-            optimizer=torch.load(
-                io.BytesIO(files["optimizer.pt"]), map_location="cpu", weights_only=True
-            ),
-            values=values,
-        )
+_CHECKSUMS = "checksums.json"
 
 
 class Checkpoint(Callback):
@@ -95,15 +36,20 @@ class Checkpoint(Callback):
     renamed, so an interruption at any moment leaves the one before it as it was; its files carry
     checksums. One is written when all callbacks of the step have run, and where training stops.
 
+    Random numbers that a data set or a `collate_fn` draws from the global generators go on as well,
+    with one exception: those drawn in workers that live longer than an epoch
+    (``persistent_workers=True``).
+
     Args:
-        directory: the folder of the checkpoints; it is made if it is not there.
-        every_steps: the number of updates from one to the next. Default: one after each epoch.
-        keep: how many of the newest are kept. Default: 2.
+        directory: The folder of the checkpoints; it is made if it is not there.
+        every_steps: The number of updates from one to the next. Default: one after each epoch.
+        keep: How many of the newest are kept. Default: 2.
 
     Raises:
-        InvalidValueError: a number is not positive; when training starts, if the folder holds
+        InvalidValueError: If a number is not positive; when training starts, if the folder holds
             checkpoints of another run.
-        TrainingError: when one can't be written; those before it are as they were.
+        TrainingError: If one can't be written; those before it are as they were. A folder that
+            can't be written to is found when training starts.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -120,12 +66,7 @@ class Checkpoint(Callback):
         self.every_steps = None if every_steps is None else check_int("every_steps", every_steps)
         self.keep = check_int("keep", keep)
         self.due = False
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(
-                f"The folder {self.directory} can't be made: {error.strerror}."
-            ) from error
+        self._make_directory()
 
     def __repr__(self) -> str:
         return (
@@ -135,24 +76,36 @@ class Checkpoint(Callback):
     def begin(self, state: TrainingState, resumed_from: Path | None) -> None:
         """Make the folder ready for a run.
 
+        Checkpoints that lie ahead of the place where the run goes on, or that could not be read,
+        are set aside under another name.
+
         Args:
-            state: where the run stands.
-            resumed_from: the folder whose checkpoint it goes on from, if any.
+            state: Where the run stands.
+            resumed_from: The folder whose checkpoint it goes on from, if any.
 
         Raises:
-            InvalidValueError: the folder holds checkpoints of another run.
+            InvalidValueError: If the folder holds checkpoints of another run.
+            TrainingError: If the folder can't be written to.
         """
         self.due = False
-        there = _steps(self.directory)
-        if resumed_from is None or not _same(resumed_from, self.directory):
-            if there:
+        self._make_directory()
+        own = resumed_from is not None and _same(resumed_from, self.directory)
+        set_aside = []
+        for step, folder in _steps(self.directory):
+            run = state.run_id if own else _run_of(folder) if resumed_from else ""
+            if run not in {None, state.run_id}:
                 rule = "a folder without another run's checkpoints (or use `resume_from`)"
                 raise InvalidValueError(expected("directory", rule, str(self.directory)))
-        else:
-            # Those after the one that was taken could not be read.
-            for step, folder in there:
-                if step > state.step:
-                    _remove(folder)
+            if run is None or step > state.step:
+                set_aside.append(folder)
+        try:
+            for folder in set_aside:
+                _set_aside(folder)
+            self._aside("probe").mkdir()  # before the training, not after its first hour
+        except OSError as error:
+            raise TrainingError(
+                f"The folder {self.directory} can't be written to: {_reason(error)}."
+            ) from error
         for leftover in self.directory.glob(".step-*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -167,23 +120,27 @@ class Checkpoint(Callback):
         if self.every_steps is None:
             self.due = True
 
+    def has(self, step: int) -> bool:
+        """Tell whether there is a checkpoint of a step."""
+        return (self.directory / _name(step)).exists()
+
     def write(self, state: TrainingState, snapshot: Snapshot) -> None:
         """Write a checkpoint and remove those that are too old.
 
         Args:
-            state: where the run stands; its `last_checkpoint` is set.
-            snapshot: what to write.
+            state: Where the run stands; its `last_checkpoint` is set.
+            snapshot: What to write.
 
         Raises:
-            TrainingError: it can't be written; those before it are as they were.
+            TrainingError: If it can't be written; those before it are as they were.
         """
         self.due = False
-        target = self.directory / f"step-{state.step:08d}"
-        aside = self.directory / f".{target.name}.{secrets.token_hex(8)}.tmp"
+        target = self.directory / _name(state.step)
+        aside = self._aside(target.name)
         try:
             files = snapshot.to_files()
             checksums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-            files["checksums.json"] = json.dumps(checksums, indent=1).encode()
+            files[_CHECKSUMS] = json.dumps(checksums, indent=1).encode()
             aside.mkdir()
             for name, data in files.items():
                 with (aside / name).open("wb") as file:
@@ -195,17 +152,29 @@ class Checkpoint(Callback):
                 _remove(target)
             aside.rename(target)
             _sync(self.directory)
-        except (OSError, TypeError, ValueError) as error:
-            shutil.rmtree(aside, ignore_errors=True)
+        except Exception as error:
             kept = state.last_checkpoint
             good = f"The last good one is {kept}." if kept else "There is none before it."
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise TrainingError(
-                f"The checkpoint {target} can't be written: {reason}. {good}"
+                f"The checkpoint {target} can't be written: {_reason(error)}. {good}"
             ) from error
+        finally:  # nothing is there any more where it went well
+            shutil.rmtree(aside, ignore_errors=True)
         state.last_checkpoint = str(target)
         for _, folder in _steps(self.directory)[: -self.keep]:
             _remove(folder)
+
+    def _make_directory(self) -> None:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(
+                f"The folder {self.directory} can't be made: {_reason(error)}."
+            ) from error
+
+    def _aside(self, name: str) -> Path:
+        """Return a new name in the folder that is never taken for a checkpoint."""
+        return self.directory / f".step-{name}.{secrets.token_hex(8)}.tmp"
 
 
 def load_latest(directory: str | PathLike[str]) -> tuple[Path, Snapshot] | None:
@@ -214,17 +183,21 @@ def load_latest(directory: str | PathLike[str]) -> tuple[Path, Snapshot] | None:
     Those that are torn or were tampered with are passed over, each with a warning.
 
     Args:
-        directory: the folder of the checkpoints.
+        directory: The folder of the checkpoints; or a checkpoint itself, to read that one.
 
     Returns:
         The checkpoint's own folder and what it holds; None where there is no whole one.
 
     Raises:
-        InvalidValueError: there is no such folder.
+        InvalidValueError: If there is no such folder, or another version of the library wrote it.
+        CorruptFileError: If `directory` is itself a checkpoint and is not whole.
+        TrainingError: If files may not be read.
     """
     directory = Path(directory)
     if not directory.is_dir():
         raise InvalidValueError(expected("resume_from", "a folder that exists", str(directory)))
+    if (directory / _CHECKSUMS).exists():
+        return directory, _read(directory)
     for _, folder in reversed(_steps(directory)):
         try:
             return folder, _read(folder)
@@ -236,21 +209,41 @@ def load_latest(directory: str | PathLike[str]) -> tuple[Path, Snapshot] | None:
 
 def _read(folder: Path) -> Snapshot:
     try:
-        checksums = json.loads((folder / "checksums.json").read_bytes())
-        files = {name: (folder / Path(name).name).read_bytes() for name in checksums}
+        checksums = json.loads(_bytes(folder / _CHECKSUMS))
+        files = {name: _bytes(folder / Path(name).name) for name in checksums}
         damaged = [
             name
             for name, data in files.items()
             if hashlib.sha256(data).hexdigest() != checksums[name]
         ]
-        snapshot = None if damaged else Snapshot.from_files(files)
+        if not damaged:
+            return Snapshot.from_files(files)
+    except PermissionError as error:
+        raise TrainingError(f"The checkpoint {folder} can't be read: {_reason(error)}.") from error
+    except InvalidValueError:
+        raise
     except Exception as error:
         # Whatever a damaged file makes a parser raise, it means the same.
-        raise CorruptFileError(f"The checkpoint {folder} can't be read: {error}.") from error
-    if snapshot is None:
-        reason = f"{', '.join(damaged)} changed since it was written"
-        raise CorruptFileError(f"The checkpoint {folder} can't be read: {reason}.")
-    return snapshot
+        raise CorruptFileError(
+            f"The checkpoint {folder} can't be read: {_reason(error)}."
+        ) from error
+    reason = f"{', '.join(damaged)} changed since it was written"
+    raise CorruptFileError(f"The checkpoint {folder} can't be read: {reason}.")
+
+
+def _bytes(path: Path) -> bytes:
+    if not path.is_file():  # reading a device or a pipe might never end
+        raise CorruptFileError(f"{path.name} is missing")
+    return path.read_bytes()
+
+
+def _run_of(folder: Path) -> str | None:
+    """Return the run that wrote a checkpoint; None where that can't be told."""
+    try:
+        run = _read(folder).values["state"]["run_id"]
+    except (CorruptFileError, InvalidValueError, TrainingError):
+        return None
+    return str(run)
 
 
 def _steps(directory: Path) -> list[tuple[int, Path]]:
@@ -259,13 +252,32 @@ def _steps(directory: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for match, path in matches if match)
 
 
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says, in one line without a full stop."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+
+
 def _same(one: Path, other: Path) -> bool:
     return one.exists() and other.exists() and one.samefile(other)
 
 
+def _set_aside(folder: Path) -> None:
+    """Rename a checkpoint, so that it is not taken for one of the run, but not lost either."""
+    target = folder.with_name(f"set-aside-{folder.name}")
+    if target.exists():
+        _remove(target)
+    folder.rename(target)
+
+
 def _remove(folder: Path) -> None:
     """Remove a checkpoint; renamed first, so that a half removed one is not taken for one."""
-    aside = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
+    aside = folder.with_name(f".step-{folder.name}.{secrets.token_hex(8)}.tmp")
     with suppress(OSError):
         folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)

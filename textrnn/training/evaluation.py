@@ -4,17 +4,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from textrnn.data import Batch
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected, show
-from textrnn.training.feed import check_batch, required_labels
+from textrnn.training.feed import check_batch, iterate, required_labels
+from textrnn.training.generators import undisturbed_generators
+from textrnn.training.labels import on_device, positions_of
 from textrnn.training.losses import Loss
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
 from textrnn.training.step import Precision
 
-__all__ = ["MetricFunction", "evaluate", "predict"]
+__all__ = ["MetricFunction", "evaluate", "figure_names", "predict"]
 
 MetricFunction: TypeAlias = Callable[[Tensor, Tensor], Any]
 """From all logits ``(texts, classes)`` and all labels ``(texts,)``, on the CPU, to one number."""
@@ -31,47 +34,48 @@ def evaluate(
     """Measure a model on a loader.
 
     The figures are exact whatever the sizes of the batches. Nothing is left changed: neither the
-    model's mode nor the global generator, so evaluating never changes how training goes on.
+    model's mode nor a generator, so evaluating never changes how training goes on.
 
     Args:
-        model: the network.
-        loader: labelled batches.
-        loss: the loss to report.
-        precision: in which numbers to compute.
-        metrics: further figures, each a function of all logits and labels. Default: none.
+        model: The network.
+        loader: Labelled batches.
+        loss: The loss to report.
+        precision: In which numbers to compute.
+        metrics: Further figures, each a function of all logits and labels. Default: none.
 
     Returns:
         ``loss``, then ``accuracy``, ``macro_f1`` and whatever the metrics are called.
 
     Raises:
-        InvalidValueError: the loader is empty, or a batch has no labels.
-        InvalidTypeError: a metric gives something else than a number.
+        InvalidValueError: If the loader is empty, or labels are missing or out of range.
+        InvalidTypeError: If the loader does not give batches, or a metric gives something else
+            than a number.
     """
     counted: ClassificationMetrics | MultilabelMetrics | None = None
-    total, weight = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    means: list[Tensor] = []
+    weights: list[Tensor | int] = []
     kept: list[tuple[Tensor, Tensor]] = []
-    with _undisturbed(model):
-        for batch in loader:
-            moved = check_batch(batch).to(precision.device, non_blocking=True)
-            labels = required_labels(moved)
-            with precision.autocast():
-                logits = model(moved.input_ids, moved.lengths).float()  # (batch, classes)
+    figures: dict[str, float] = {}
+    with _undisturbed(model, loader):
+        for logits, batch in _logits(model, loader, precision):
+            labels = required_labels(batch)
             if counted is None:
-                kind = MultilabelMetrics if labels.is_floating_point() else ClassificationMetrics
-                counted = kind(logits.shape[1]).to(logits.device)
-                total, weight = total.to(logits.device), weight.to(logits.device)
+                counted = _counter(labels, logits.shape[1])
             counted.update(logits, labels)
-            share = loss.weight(labels)
-            total += loss(logits, labels).double() * share
-            weight += share
+            means.append(loss(logits, labels))
+            weights.append(loss.weight(labels))
             if metrics:
                 kept.append((logits.cpu(), labels.cpu()))
-    if counted is None:
-        raise InvalidValueError(expected("loader", "at least one batch", []))
-    figures = {"loss": float(total / weight), **counted.compute()}
-    if metrics:
-        logits, labels = (torch.cat(parts) for parts in zip(*kept, strict=True))
-        figures |= {name: _number(name, metric(logits, labels)) for name, metric in metrics.items()}
+        if counted is None:
+            raise InvalidValueError(expected("loader", "at least one batch", []))
+        # On the CPU, for not every device has double precision.
+        mean = torch.stack(means).cpu().double()  # (batches,)
+        weight = torch.stack([torch.as_tensor(each) for each in weights]).cpu().double()
+        figures = {"loss": float((mean * weight).sum() / weight.sum()), **counted.compute()}
+        if metrics:
+            logits, labels = (torch.cat(parts) for parts in zip(*kept, strict=True))
+            for name, metric in metrics.items():
+                figures[name] = _number(name, metric(logits, labels))
     return figures
 
 
@@ -79,44 +83,99 @@ def predict(model: nn.Module, loader: Iterable[Batch], *, precision: Precision) 
     """Return a model's logits for all texts of a loader, in the data set's order.
 
     Args:
-        model: the network.
-        loader: batches, labelled or not. Where they tell the texts' indices, the rows are put in
-            the order of these; else they stay as they come.
-        precision: in which numbers to compute.
+        model: The network.
+        loader: Batches, labelled or not. Where they tell the texts' indices, the rows are put in
+            the order of the data set, which for a `torch.utils.data.Subset` is that of the subset;
+            else they stay as they come.
+        precision: In which numbers to compute.
 
     Returns:
         Logits ``(texts, classes)`` in fp32 on the CPU.
 
     Raises:
-        InvalidValueError: the loader is empty, or only some of the batches tell indices.
+        InvalidTypeError: If the loader does not give batches.
+        InvalidValueError: If the loader is empty, or only some of the batches tell indices.
     """
-    logits: list[Tensor] = []
+    rows: list[Tensor] = []
     indices: list[Tensor] = []
-    with _undisturbed(model):
-        for batch in loader:
-            moved = check_batch(batch).to(precision.device, non_blocking=True)
-            with precision.autocast():
-                logits.append(model(moved.input_ids, moved.lengths).float())  # (batch, classes)
+    with _undisturbed(model, loader):
+        for logits, batch in _logits(model, loader, precision):
+            rows.append(logits)
             if batch.indices is not None:
-                indices.append(batch.indices.cpu())
-    if not logits:
+                indices.append(batch.indices)
+    if not rows:
         raise InvalidValueError(expected("loader", "at least one batch", []))
-    if indices and len(indices) != len(logits):
+    if indices and len(indices) != len(rows):
         raise InvalidValueError(
-            f"Expected all batches to tell indices or none, but {len(indices)} of {len(logits)} do."
+            f"Expected all batches to tell indices or none, but {len(indices)} of {len(rows)} do."
         )
-    rows = torch.cat(logits).cpu()  # (texts, classes)
-    return rows[torch.cat(indices).argsort(stable=True)] if indices else rows
+    whole = torch.cat(rows).cpu()  # (texts, classes)
+    return whole[_order(torch.cat(indices).cpu(), loader)] if indices else whole
+
+
+def figure_names(*, multilabel: bool | None) -> tuple[str, ...]:
+    """Return the names of the figures that every evaluation gives.
+
+    Args:
+        multilabel: Whether the labels are multi-label floats; None where that is not known.
+
+    Returns:
+        The names; those of both kinds of labels where the kind is not known.
+
+    >>> figure_names(multilabel=True)
+    ('loss', 'accuracy', 'micro_f1', 'macro_f1', 'weighted_f1')
+    """
+    kinds = (False, True) if multilabel is None else (multilabel,)
+    names = ["loss"]
+    for kind in kinds:
+        labels = torch.zeros(1, 1) if kind else torch.zeros(1, dtype=torch.int64)
+        counted = _counter(labels, 1)
+        counted.update(torch.zeros(1, 1), labels)
+        names += counted.compute()
+    return tuple(dict.fromkeys(names))
+
+
+def _counter(labels: Tensor, num_classes: int) -> ClassificationMetrics | MultilabelMetrics:
+    if labels.is_floating_point():
+        return MultilabelMetrics(num_classes)
+    return ClassificationMetrics(num_classes)
+
+
+def _logits(
+    model: nn.Module, loader: Iterable[Batch], precision: Precision
+) -> Iterator[tuple[Tensor, Batch]]:
+    """Run the model over a loader; give the logits of each batch, and the batch on the device."""
+    num_classes = getattr(model, "num_classes", None)
+    for batch in iterate(loader):
+        moved = on_device(check_batch(batch), precision.device, num_classes)
+        with precision.autocast():
+            logits = model(moved.input_ids, moved.lengths)  # (batch, classes)
+        yield logits.float(), moved
+
+
+def _order(indices: Tensor, loader: Iterable[Batch]) -> Tensor:
+    """Return how to put rows in the data set's order."""
+    order = indices.argsort(stable=True)  # (texts,)
+    chosen = positions_of(loader)
+    if chosen is None:
+        return order
+    # In the order of the data set that the subset is taken of, then as the subset has them.
+    place = np.argsort(chosen, kind="stable")  # (texts of the subset,)
+    if np.array_equal(chosen[place], indices[order].numpy()):
+        return order[torch.from_numpy(np.argsort(place, kind="stable"))]
+    if not np.isin(indices.numpy(), chosen).all():  # the batches count in a way of their own
+        return order
+    found = np.searchsorted(chosen, indices.numpy(), sorter=place)  # some texts are left out
+    return torch.from_numpy(place[found]).argsort(stable=True)
 
 
 @contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Compute in evaluation mode, without gradients; leave modes and generator as they were."""
+def _undisturbed(model: nn.Module, loader: Iterable[Any]) -> Iterator[None]:
+    """Compute in evaluation mode, without gradients; leave modes and generators as they were."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        # A DataLoader draws a seed from the global generator each time it is iterated.
-        with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        with undisturbed_generators(loader), torch.inference_mode():
             yield
     finally:
         for module, mode in modes:

@@ -1,22 +1,21 @@
 """One epoch of a loader, batch by batch, from any place in it."""
 
-from collections.abc import Iterable, Mapping
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
-from textrnn.data import Batch, BucketBatchSampler, PaddingCollator
+from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError, TrainingError, expected, show
 
-__all__ = [
-    "Feed",
-    "check_batch",
-    "loader_generators",
-    "required_labels",
-    "restore_loader_generators",
-]
+__all__ = ["Feed", "check_batch", "iterate", "required_labels"]
+
+_END = object()
 
 
 class Feed:
@@ -26,62 +25,131 @@ class Feed:
     fetched when an epoch is resumed; any other loader is run up to the place.
 
     Args:
-        loader: anything that gives `Batch` objects each time it is iterated.
-        epoch: the number of the epoch, from 0, for samplers with ``set_epoch``.
-        consumed: how many batches of the epoch are over already.
+        loader: Anything that gives `Batch` objects each time it is iterated.
+        epoch: The number of the epoch, from 0, for samplers with ``set_epoch``.
+        consumed: How many batches of the epoch are over already.
+        ahead: The batch that was read ahead when the epoch was interrupted. A loader that draws
+            random numbers between the steps would not make it again. Default: the loader's.
 
     Raises:
-        TrainingError: the loader has fewer batches than are over already.
-        InvalidTypeError: `loader` can't be iterated, or gives something else than batches.
+        TrainingError: If the loader has fewer batches than are over already.
+        InvalidTypeError: If `loader` can't be iterated, or gives something else than batches.
     """
 
-    def __init__(self, loader: Iterable[Batch], *, epoch: int, consumed: int = 0) -> None:
-        fetched = consumed
-        if isinstance(loader, DataLoader):
-            sampler = loader.batch_sampler
-            if isinstance(sampler, BucketBatchSampler):
-                # A collator of another kind may draw random numbers, which must not be left out.
-                start = consumed if isinstance(loader.collate_fn, PaddingCollator) else 0
-                sampler.set_epoch(epoch, start_batch=start)
-                fetched -= start
-            else:
-                for part in (sampler, loader.sampler):
-                    set_epoch = getattr(part, "set_epoch", None)
-                    if set_epoch is not None:
-                        set_epoch(epoch)
-        try:
-            self._batches = iter(loader)
-        except TypeError:
-            raise InvalidTypeError(expected("loader", "an iterable of batches", loader)) from None
-        for _ in range(fetched):
-            if next(self._batches, None) is None:
-                raise TrainingError(
-                    f"The loader ends before batch {consumed}, where the run is to go on: "
-                    "it is not the loader that the run was started with."
-                )
-        self._ahead: Batch | None = next(self._batches, None)
+    def __init__(
+        self,
+        loader: Iterable[Batch],
+        *,
+        epoch: int,
+        consumed: int = 0,
+        ahead: Batch | None = None,
+    ) -> None:
+        skipped = _set_epoch(loader, epoch, consumed)
+        self._batches = iterate(loader)
+        for _ in range(consumed - skipped):
+            self._fetch()
+        self.ahead = self._fetch()
+        if self.ahead is None and consumed:
+            raise TrainingError(
+                f"The loader ends at batch {consumed} or before, where the run is to go on: "
+                "it is not the loader that the run was started with."
+            )
+        if ahead is not None:
+            self.ahead = ahead
 
     def exhausted(self) -> bool:
         """Tell whether the epoch is over."""
-        return self._ahead is None
+        return self.ahead is None
 
     def take(self, count: int) -> list[Batch]:
         """Return the next batches.
 
         Args:
-            count: how many at most.
+            count: How many at most.
 
         Returns:
             As many of them as there are.
 
         Raises:
-            InvalidTypeError: the loader gave something else than a `Batch`.
+            InvalidTypeError: If the loader gives something else than a `Batch`.
         """
         taken: list[Batch] = []
-        while self._ahead is not None and len(taken) < count:
-            taken.append(check_batch(self._ahead))
-            self._ahead = next(self._batches, None)
+        while self.ahead is not None and len(taken) < count:
+            taken.append(self.ahead)
+            self.ahead = self._fetch()
         return taken
+
+    def _fetch(self) -> Batch | None:
+        batch: Any = next(self._batches, _END)
+        return None if batch is _END else check_batch(batch)
+
+
+def _set_epoch(loader: Iterable[Any], epoch: int, consumed: int) -> int:
+    """Tell a loader and its parts which epoch begins; return how many batches it leaves out."""
+    parts: list[Any] = [loader]
+    if isinstance(loader, DataLoader):
+        sampler = loader.batch_sampler
+        if isinstance(sampler, BucketBatchSampler):
+            skipped = consumed if _makes_batches_alone(loader) else 0
+            sampler.set_epoch(epoch, start_batch=skipped)
+            return skipped
+        parts += [loader.dataset, loader.sampler, sampler, getattr(sampler, "sampler", None)]
+    for part in {id(part): part for part in parts}.values():
+        set_epoch = getattr(part, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(epoch)
+    return 0
+
+
+def _makes_batches_alone(loader: DataLoader[Any]) -> bool:
+    """Tell whether a batch is the same whether or not those before it were made."""
+    dataset: Any = loader.dataset
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    # Not what is derived from them: that may draw random numbers.
+    return type(loader.collate_fn) is PaddingCollator and type(dataset) is WordDataset
+
+
+def iterate(loader: Iterable[Any]) -> Iterator[Any]:
+    """Begin to iterate over a loader.
+
+    Workers that a loader starts are not reached by a Ctrl-C: it is the main process that has to
+    end the step in order, and it may still need them. A loader that keeps its workers draws as many
+    random numbers in each epoch as any other, so that all go on alike.
+
+    Args:
+        loader: The loader.
+
+    Returns:
+        The iterator.
+
+    Raises:
+        InvalidTypeError: If `loader` can't be iterated.
+    """
+    if not isinstance(loader, Iterable):
+        raise InvalidTypeError(expected("loader", "an iterable of batches", loader))
+    if (
+        isinstance(loader, DataLoader)
+        and loader.persistent_workers
+        and getattr(loader, "_iterator", None) is not None
+    ):
+        torch.empty((), dtype=torch.int64).random_(generator=loader.generator)
+    with _sheltered_from_ctrl_c():
+        return iter(loader)
+
+
+@contextmanager
+def _sheltered_from_ctrl_c() -> Iterator[None]:
+    """Hold SIGINT back; processes that are started meanwhile never get it."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not hasattr(signal, "pthread_sigmask"):  # Windows has none
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def check_batch(batch: Any) -> Batch:
@@ -119,37 +187,3 @@ def required_labels(batch: Batch) -> Tensor:
     if batch.labels is None:
         raise InvalidValueError("Expected the batches to have labels, but they have none.")
     return batch.labels
-
-
-def _own_generators(loader: Iterable[Batch]) -> dict[str, torch.Generator]:
-    found: dict[str, torch.Generator] = {}
-    if isinstance(loader, DataLoader):
-        holders = {
-            "loader": loader,
-            "sampler": loader.sampler,
-            "batch_sampler": loader.batch_sampler,
-        }
-        for name, holder in holders.items():
-            generator = getattr(holder, "generator", None)
-            if isinstance(generator, torch.Generator):
-                found[name] = generator
-    return found
-
-
-def loader_generators(loader: Iterable[Batch]) -> dict[str, Tensor]:
-    """Return the states of the generators that belong to the loader itself."""
-    return {name: generator.get_state() for name, generator in _own_generators(loader).items()}
-
-
-def restore_loader_generators(loader: Iterable[Batch], states: Mapping[str, Tensor]) -> None:
-    """Set the loader's own generators to what `loader_generators` returned.
-
-    Raises:
-        InvalidValueError: the loader has other generators than those that were saved.
-    """
-    generators = _own_generators(loader)
-    if generators.keys() != states.keys():
-        rule = f"the loader of the run, with the generators {sorted(states)}"
-        raise InvalidValueError(expected("loader", rule, sorted(generators)))
-    for name, generator in generators.items():
-        generator.set_state(states[name])

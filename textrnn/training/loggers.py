@@ -11,8 +11,8 @@ from typing import Any
 
 from textrnn._files import write_atomically
 from textrnn.errors import import_extra
-from textrnn.training.callbacks import Callback
 from textrnn.training.history import History, Record
+from textrnn.training.hooks import Callback
 from textrnn.training.state import TrainingState
 
 __all__ = ["CSVLogger", "JSONLogger", "TensorBoardLogger"]
@@ -59,7 +59,7 @@ class CSVLogger(_Logger):
     Columns are added when a record brings a new name; what a record lacks stays empty.
 
     Args:
-        path: the file; what was there is replaced when training starts.
+        path: The file; what was there is replaced when training starts.
 
     >>> CSVLogger("run.csv")
     CSVLogger('run.csv')
@@ -105,7 +105,7 @@ class JSONLogger(_Logger):
     Numbers that JSON does not have (NaN, infinities) are written as null.
 
     Args:
-        path: the file; what was there is replaced when training starts.
+        path: The file; what was there is replaced when training starts.
 
     >>> JSONLogger("run.jsonl")
     JSONLogger('run.jsonl')
@@ -138,10 +138,10 @@ class TensorBoardLogger(_Logger):
     Needs the extra ``tensorboard``.
 
     Args:
-        log_dir: the folder of the event files.
+        log_dir: The folder of the event files.
 
     Raises:
-        MissingDependencyError: tensorboard is not installed.
+        MissingDependencyError: If tensorboard is not installed.
     """
 
     def __init__(self, log_dir: str | PathLike[str]) -> None:

@@ -1,22 +1,15 @@
 """The loss of a step: what is minimised, and the weight by which means over texts are taken."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
 
-from textrnn.data import Batch
-from textrnn.errors import (
-    InvalidTypeError,
-    InvalidValueError,
-    check_float,
-    expected,
-)
+from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, expected
+from textrnn.training.labels import check_labels
 
-__all__ = ["ClassWeights", "Loss", "LossFunction", "balanced_weights", "labels_of"]
+__all__ = ["ClassWeights", "Loss", "LossFunction", "balanced_weights"]
 
 LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """From logits ``(batch, classes)`` and labels to the mean loss of the batch, a scalar."""
@@ -33,17 +26,18 @@ class Loss(nn.Module):
     sum is what counts then.
 
     Args:
-        function: a loss of one's own, the mean over the batch. Default: cross-entropy for class
+        function: A loss of one's own, the mean over the batch. Default: cross-entropy for class
             ids, binary cross-entropy for multi-label matrices.
-        class_weights: a positive weight for each class, or ``"balanced"`` for
+        class_weights: A positive weight for each class, or ``"balanced"`` for
             ``texts / (classes * texts of the class)``. For multi-label data a weight multiplies the
             loss of a label that is present. Default: none.
-        label_smoothing: the share of a target that is spread over all classes (Szegedy et al.,
+        label_smoothing: The share of a target that is spread over all classes (Szegedy et al.,
             2016, "Rethinking the Inception architecture"). Default: 0.0.
 
     Raises:
-        InvalidValueError: a loss of one's own stands together with weights or smoothing.
-        InvalidTypeError: `function` is not callable.
+        InvalidValueError: If a loss of one's own stands together with weights or smoothing, or a
+            number is out of range.
+        InvalidTypeError: If `function` is not callable, or the weights are no numbers.
 
     >>> loss = Loss(class_weights=[1.0, 3.0])
     >>> labels = torch.tensor([0, 1])
@@ -88,44 +82,61 @@ class Loss(nn.Module):
 
         Args:
             logits: ``(batch, classes)``.
-            labels: class ids ``(batch,)``, or ``(batch, classes)`` floats for multi-label data.
+            labels: Class ids ``(batch,)``, or ``(batch, classes)`` floats for multi-label data.
 
         Returns:
             The mean, a scalar.
 
         Raises:
-            InvalidValueError: the number of weights is not that of the classes, or labels are to
-                be smoothed for multi-label data.
+            InvalidTypeError: If a loss of one's own gives something else.
+            InvalidValueError: If the number of weights is not that of the classes, labels don't
+                fit the classes, or labels are to be smoothed for multi-label data.
         """
-        logits = logits.float()  # (batch, classes); in half precision a loss loses digits
+        if logits.dtype.itemsize < 4:
+            logits = logits.float()  # (batch, classes); in half precision a loss loses digits
         if self.function is not None:
-            return self.function(logits, labels)
-        weights = self.class_weights
-        if weights is not None and len(weights) != logits.shape[1]:
-            rule = f"{logits.shape[1]} weights, one per class"
-            raise InvalidValueError(expected("class_weights", rule, weights.tolist()))
+            return _check_scalar(self.function(logits, labels))
+        if labels.device.type == "cpu":  # elsewhere, looking at them would wait for the device
+            check_labels(labels, logits.shape[1])
+        weights = self._weights_for(logits)
         if not labels.is_floating_point():
             return nn.functional.cross_entropy(
-                logits, labels, weight=weights, label_smoothing=self.label_smoothing
+                logits, labels.long(), weight=weights, label_smoothing=self.label_smoothing
             )
         if self.label_smoothing:
             raise InvalidValueError(
                 expected("label_smoothing", "0.0 for multi-label data", self.label_smoothing)
             )
-        return nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights)
+        return nn.functional.binary_cross_entropy_with_logits(
+            logits, labels.to(logits.dtype), pos_weight=weights
+        )
 
     def weight(self, labels: Tensor) -> Tensor | int:
         """Return the weight that the mean over these labels is taken with.
 
         Args:
-            labels: class ids ``(batch,)``, or ``(batch, classes)`` floats for multi-label data.
+            labels: Class ids ``(batch,)``, or ``(batch, classes)`` floats for multi-label data.
 
         Returns:
             The number of texts; for class ids with class weights, the sum of their weights.
+
+        Raises:
+            InvalidValueError: If a label is out of range.
         """
         if self.class_weights is None or labels.is_floating_point():
             return len(labels)
+        if labels.device.type == "cpu":
+            check_labels(labels, len(self.class_weights))
         return self.class_weights[labels].sum()
+
+    def _weights_for(self, logits: Tensor) -> Tensor | None:
+        weights = self.class_weights
+        if weights is None:
+            return None
+        if len(weights) != logits.shape[1]:
+            rule = f"{logits.shape[1]} weights, one per class"
+            raise InvalidValueError(expected("class_weights", rule, weights.tolist()))
+        return weights.to(logits.dtype)
 
 
 def _check_weights(class_weights: Any) -> Tensor:
@@ -142,12 +153,19 @@ def _check_weights(class_weights: Any) -> Tensor:
     return weights
 
 
+def _check_scalar(loss: Any) -> Tensor:
+    if not isinstance(loss, Tensor) or loss.ndim:
+        got = tuple(loss.shape) if isinstance(loss, Tensor) else loss
+        raise InvalidTypeError(expected("loss", "a function that gives a scalar tensor", got))
+    return loss
+
+
 def balanced_weights(labels: Tensor, num_classes: int) -> Tensor:
     """Return weights that give each class the same say (King and Zeng, 2001).
 
     Args:
-        labels: class ids ``(texts,)``, or ``(texts, classes)`` floats for multi-label data.
-        num_classes: how many classes there are.
+        labels: Class ids ``(texts,)``, or ``(texts, classes)`` floats for multi-label data.
+        num_classes: How many classes there are.
 
     Returns:
         ``texts / (classes * texts of the class)``, ``(classes,)``; for multi-label data absent by
@@ -165,30 +183,3 @@ def balanced_weights(labels: Tensor, num_classes: int) -> Tensor:
         weights = len(labels) / (num_classes * present)
         usable = present > 0
     return torch.where(usable, weights, 1.0).float()
-
-
-def labels_of(loader: Iterable[Batch]) -> Tensor | None:
-    """Find all labels of a loader without running it.
-
-    Args:
-        loader: a `DataLoader` over a data set (or a `Subset` of one) with `labels`, or a list of
-            batches.
-
-    Returns:
-        The labels, ``(texts,)`` or ``(texts, classes)``; None where they can't be known.
-    """
-    if isinstance(loader, DataLoader):
-        dataset, chosen = loader.dataset, None
-        while isinstance(dataset, Subset):
-            indices = np.asarray(dataset.indices, dtype=np.int64)
-            chosen = indices if chosen is None else indices[chosen]
-            dataset = dataset.dataset
-        labels = getattr(dataset, "labels", None)
-        if not isinstance(labels, Tensor):
-            return None
-        return labels if chosen is None else labels[torch.from_numpy(chosen)]
-    if isinstance(loader, Sequence):
-        parts = [batch.labels for batch in loader if isinstance(batch, Batch)]
-        known = [part for part in parts if part is not None]
-        return torch.cat(known) if known and len(known) == len(loader) else None
-    return None

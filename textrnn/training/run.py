@@ -2,21 +2,41 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from textrnn.data import Batch
-from textrnn.errors import CorruptFileError, InvalidValueError, expected
-from textrnn.training.callbacks import Callback
-from textrnn.training.checkpoint import Checkpoint, Snapshot
+from textrnn.errors import (
+    CorruptFileError,
+    InvalidValueError,
+    NonFiniteLossError,
+    TextrnnError,
+    expected,
+)
+from textrnn.training.checkpoint import Checkpoint
 from textrnn.training.evaluation import MetricFunction, evaluate
-from textrnn.training.feed import Feed, loader_generators, restore_loader_generators
+from textrnn.training.feed import Feed
+from textrnn.training.generators import (
+    GeneratorStates,
+    check_generators,
+    generator_states,
+    restore_generators,
+)
+from textrnn.training.hooks import Callback
+from textrnn.training.labels import on_device
 from textrnn.training.losses import Loss
+from textrnn.training.resuming import (
+    check_scheduler,
+    check_settings,
+    check_weights,
+    match_callbacks,
+)
 from textrnn.training.scheduling import Scheduler
-from textrnn.training.state import TrainingState, generator_states, restore_generators
+from textrnn.training.snapshot import Snapshot
+from textrnn.training.state import TrainingState
 from textrnn.training.step import LossLedger, UpdateStep
 
 __all__ = ["Run"]
@@ -28,17 +48,17 @@ class Run:
     """What `Trainer.fit` works with: the place in the run, and the parts that move it on.
 
     Args:
-        state: where the run stands.
-        step: the mathematics of an update.
-        loss: the loss of evaluations.
-        scheduler: the learning rate's changes.
-        callbacks: those who watch.
-        loader: the training batches.
-        eval_loader: the evaluation batches, or None.
-        metrics: further figures of an evaluation.
-        eval_every: updates from one evaluation to the next, or None for one at each epoch's end.
-        accumulation_steps: how many batches an update takes.
-        restore_best: whether the best weights come back at the end.
+        state: Where the run stands.
+        step: The mathematics of an update.
+        loss: The loss of evaluations.
+        scheduler: The learning rate's changes.
+        callbacks: Those who watch.
+        loader: The training batches.
+        eval_loader: The evaluation batches, or None.
+        metrics: Further figures of an evaluation.
+        eval_every: Updates from one evaluation to the next, or None for one at each epoch's end.
+        accumulation_steps: How many batches an update takes.
+        restore_best: Whether the best weights come back at the end.
     """
 
     def __init__(
@@ -70,9 +90,17 @@ class Run:
         on_gpu = step.precision.device.type != "cpu"
         self.ledger = LossLedger(state, interval=_GPU_LOSSES if on_gpu else 1)
         self.best: dict[str, Tensor] | None = None
-        self._epoch_start: dict[str, Any] = {}
-        self._resumed: dict[str, Any] | None = None
+        self._num_classes = getattr(state.model, "num_classes", None)
+        self._feed: Feed | None = None
+        self._epoch_start: GeneratorStates = {}
+        self._resumed: tuple[GeneratorStates, Batch | None] | None = None
         self._clock = time.perf_counter() - state.seconds
+
+    def begin(self) -> None:
+        """Tell the callbacks, and draw random numbers from where the resumed run was."""
+        self.notify("on_fit_begin")
+        if self._resumed is not None:
+            restore_generators(self._resumed[0], self.loader)
 
     def notify(self, hook: str) -> None:
         """Run a hook of all callbacks."""
@@ -97,7 +125,8 @@ class Run:
     def _update(self, batches: list[Batch]) -> None:
         state, device = self.state, self.step.precision.device
         state.learning_rate = float(state.optimizer.param_groups[0]["lr"])
-        loss, weight = self.step.gradients([b.to(device, non_blocking=True) for b in batches])
+        moved = [on_device(batch, device, self._num_classes) for batch in batches]
+        loss, weight = self.step.gradients(moved)
         self.ledger.add(loss, weight, batches)
         if self.step.update(state.step + 1):
             self.scheduler.step("step", state)
@@ -163,36 +192,68 @@ class Run:
         elif self.step.evaluated is not state.model:
             state.model.load_state_dict(self.step.evaluated.state_dict())
 
+    def farewell(self) -> str:
+        """Say where training stopped and which weights the model has."""
+        state = self.state
+        kept = f"the weights of step {state.step}"
+        if self.restore_best and self.best is not None:
+            kept = f"the best weights, of step {state.best_step}"
+        return f"Stopped after step {state.step} ({state.stop_reason}); the model has {kept}."
+
     def _open_feed(self) -> Feed:
         state = self.state
         resumed, self._resumed = self._resumed, None
-        now = None
-        if resumed is not None:
-            # Run the loader as the interrupted epoch did, then go on with what was drawn since.
-            now = resumed["now"]
-            begin = resumed["epoch_start"] if state.batches else now
-            restore_generators(begin["global"])
-            restore_loader_generators(self.loader, begin["loader"])
-        self._epoch_start = self._generators()
-        feed = Feed(self.loader, epoch=state.completed_epochs, consumed=state.batches)
+        now, ahead = resumed or (None, None)
         if now is not None and state.batches:
-            restore_generators(now["global"])
+            # Run the loader as the interrupted epoch did, then go on with what was drawn since.
+            restore_generators(self._epoch_start, self.loader)
+        self._epoch_start = generator_states(self.loader)
+        self._feed = feed = Feed(
+            self.loader, epoch=state.completed_epochs, consumed=state.batches, ahead=ahead
+        )
+        if now is not None and state.batches:
+            restore_generators(now, self.loader)
         if feed.exhausted():
             raise InvalidValueError(expected("loader", "at least one batch in every epoch", []))
         return feed
 
-    def _generators(self) -> dict[str, Any]:
-        return {"global": generator_states(), "loader": loader_generators(self.loader)}
-
     def _write_checkpoints(self, *, last: bool = False) -> None:
-        step_folder = f"step-{self.state.step:08d}"
+        state = self.state
         for checkpoint in self.callbacks:
-            if isinstance(checkpoint, Checkpoint):
-                missing = last and not (checkpoint.directory / step_folder).exists()
-                if checkpoint.due or (missing and self.state.step):
-                    self.ledger.flush()
-                    self.state.seconds = time.perf_counter() - self._clock
-                    checkpoint.write(self.state, self.snapshot())
+            if not isinstance(checkpoint, Checkpoint):
+                continue
+            if checkpoint.due or (last and state.step and not checkpoint.has(state.step)):
+                self.ledger.flush()
+                self._check_weights()
+                state.seconds = time.perf_counter() - self._clock
+                checkpoint.write(state, self.snapshot())
+
+    def _check_weights(self) -> None:
+        """Refuse to take weights for good that a gradient without bounds has spoilt."""
+        for name, weight in self.state.model.named_parameters():
+            if not bool(weight.isfinite().all()):
+                kept = self.state.last_checkpoint
+                good = f"The last good checkpoint is {kept}." if kept else "There is none."
+                raise NonFiniteLossError(
+                    f"The weights {name} are not finite after step {self.state.step}. {good} "
+                    "A lower learning rate or `max_grad_norm` may help."
+                )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a run has to share with the one that it continues, by the argument."""
+        state, step = self.state, self.step
+        sizes = [len(group["params"]) for group in state.optimizer.param_groups]
+        return {
+            "optimizer": f"{type(state.optimizer).__name__} of {sizes} parameters",
+            "scheduler": self.scheduler.name,
+            "scheduler_interval": self.scheduler.interval if self.scheduler.name else None,
+            "precision": step.precision.name,
+            "weight_averaging": None if step.averaging is None else repr(step.averaging),
+            "accumulation_steps": self.accumulation_steps,
+            "loader": f"one of {state.steps_per_epoch} steps per epoch",
+            "monitor": state.monitor,
+            "mode": state.mode,
+        }
 
     def snapshot(self) -> Snapshot:
         """Return everything that the run needs to go on from here."""
@@ -202,21 +263,24 @@ class Run:
             tensors["averaged"] = dict(averaged.state_dict())
         if self.best is not None:
             tensors["best"] = self.best
+        ahead = self._feed.ahead if self._feed is not None and state.batches else None
+        if ahead is not None:
+            batch = {each.name: getattr(ahead, each.name) for each in fields(Batch)}
+            tensors["ahead"] = {name: part for name, part in batch.items() if part is not None}
         return Snapshot(
             tensors=tensors,
             optimizer={
                 "optimizer": state.optimizer.state_dict(),
                 "scheduler": self.scheduler.state_dict(),
                 "scaler": self.step.scaler.state_dict(),
-                "now": self._generators(),
+                "now": generator_states(self.loader),
                 "epoch_start": self._epoch_start,
             },
             values={
+                "settings": self.settings(),
                 "state": state.state_dict(),
-                "steps_per_epoch": state.steps_per_epoch,
                 "callbacks": [
-                    [type(callback).__name__, deepcopy(callback.state_dict())]
-                    for callback in self.callbacks
+                    [type(callback).__name__, callback.state_dict()] for callback in self.callbacks
                 ],
             },
         )
@@ -225,51 +289,46 @@ class Run:
         """Continue from a checkpoint.
 
         Args:
-            folder: the checkpoint's own folder.
-            snapshot: what it holds.
+            folder: The checkpoint's own folder.
+            snapshot: What it holds.
 
         Raises:
-            InvalidValueError: it is that of another model, loader, scheduler or set of callbacks.
+            InvalidValueError: If it is that of another model, loader, or set of settings; nothing
+                has changed then.
+            CorruptFileError: If it holds what can't be used.
         """
         state, averaged = self.state, self.step.averaged
-        values, saved = snapshot.values, snapshot.optimizer
-        if values["steps_per_epoch"] != state.steps_per_epoch:
-            rule = f"the run's own, with {values['steps_per_epoch']} steps an epoch"
-            raise InvalidValueError(expected("loader", rule, state.steps_per_epoch))
-        names = [type(callback).__name__ for callback in self.callbacks]
-        if [name for name, _ in values["callbacks"]] != names:
-            rule = f"the run's own, {[name for name, _ in values['callbacks']]}"
-            raise InvalidValueError(expected("callbacks", rule, names))
-        if ("averaged" in snapshot.tensors) != (averaged is not None):
-            rule = "as it was in the run that is resumed"
-            raise InvalidValueError(expected("weight_averaging", rule, averaged is not None))
+        tensors, saved, values = snapshot.tensors, snapshot.optimizer, snapshot.values
+        check_settings(values["settings"], self.settings())
+        models = {"model": state.model} | ({"averaged": averaged} if averaged else {})
         try:
-            _load(state.model, snapshot.tensors["model"])
-            if averaged is not None:
-                _load(averaged, snapshot.tensors["averaged"])
+            for name, model in models.items():
+                check_weights(model, tensors[name])
+            if "best" in tensors:
+                check_weights(state.model, tensors["best"])
+            for name in ("now", "epoch_start"):
+                check_generators(saved[name], self.loader)
+            check_scheduler(self.scheduler, saved["scheduler"])
+            pairs = match_callbacks(self.callbacks, values["callbacks"])
+            for name, model in models.items():
+                model.load_state_dict(tensors[name])
             state.optimizer.load_state_dict(saved["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            rule = f"those of the run that wrote {folder}"
-            raise InvalidValueError(
-                f"Expected `model` and `optimizer` to be {rule}: {error}"
-            ) from error
-        self.scheduler.load_state_dict(saved["scheduler"])
-        self.step.scaler.load_state_dict(saved["scaler"])
-        try:
+            self.scheduler.load_state_dict(saved["scheduler"])
+            self.step.scaler.load_state_dict(saved["scaler"])
             state.load_state_dict(values["state"])
-            for callback, (_, kept) in zip(self.callbacks, values["callbacks"], strict=True):
+            for callback, kept in pairs:
                 callback.load_state_dict(kept)
-        except (KeyError, TypeError, ValueError) as error:
+        except TextrnnError:
+            raise
+        except Exception as error:
+            # Whatever else goes wrong inside torch or a callback, it means the same.
             raise CorruptFileError(f"The checkpoint {folder} can't be used: {error!r}.") from error
-        self.best = snapshot.tensors.get("best")
+        self.best = tensors.get("best")
+        self._epoch_start = saved["epoch_start"]
+        self._resumed = saved["now"], snapshot.ahead()
         state.last_checkpoint = str(folder)
-        self._resumed = {"now": saved["now"], "epoch_start": saved["epoch_start"]}
         self._clock = time.perf_counter() - state.seconds
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def _load(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    model.load_state_dict(dict(weights))

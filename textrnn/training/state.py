@@ -1,19 +1,19 @@
 """`TrainingState`: where a run stands, which is all that callbacks see and a resume needs."""
 
+import json
 import math
-import random
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from textrnn.errors import MissingKeyError, listing, show
+from textrnn.errors import CorruptFileError, MissingKeyError, listing, show
 from textrnn.training.history import History
 
-__all__ = ["TrainingState", "generator_states", "restore_generators"]
+__all__ = ["TrainingState", "checked", "read_state"]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -23,25 +23,27 @@ class TrainingState:
     Callbacks read it; of its methods, `request_stop` is theirs to call.
 
     Args:
-        model: the network in training.
-        optimizer: its optimizer; ``optimizer.param_groups`` holds the learning rates.
-        epochs: how many epochs the run has in all.
-        monitor: the value of an evaluation that tells which weights are best.
+        model: The network in training.
+        optimizer: Its optimizer; ``optimizer.param_groups`` holds the learning rates.
+        epochs: How many epochs the run has in all.
+        monitor: The value of an evaluation that tells which weights are best.
         mode: ``"min"`` or ``"max"``, whether less or more of it is better.
-        steps_per_epoch: updates in an epoch, or None where the loader has no length.
-        completed_epochs: how many epochs are over.
-        batches: batches of the current epoch that an update has consumed.
-        step: updates so far, over all epochs.
-        loss_sum: the loss of all training texts since the last record, summed.
-        loss_weight: how many texts these were (with class weights: their weights' sum).
-        seconds: time spent so far, over all interruptions.
-        learning_rate: the rate of the update made last (the first group's).
-        evaluation: the values of the evaluation made last; empty before the first.
-        best_value: the best value of `monitor` so far, or None.
-        best_step: the step it was reached at.
-        history: the records so far.
-        stop_reason: why training is to stop, or None.
-        last_checkpoint: the folder of the checkpoint written last, or None.
+        steps_per_epoch: Updates in an epoch, or None where the loader has no length.
+        evaluation_names: The values that an evaluation gives; empty where none will be made.
+        completed_epochs: How many epochs are over.
+        batches: Batches of the current epoch that an update has consumed.
+        step: Updates so far, over all epochs.
+        loss_sum: The loss of all training texts since the last record, summed.
+        loss_weight: How many texts these were (with class weights: their weights' sum).
+        seconds: Time spent so far, over all interruptions.
+        learning_rate: The rate of the update made last (the first group's).
+        evaluation: The values of the evaluation made last; empty before the first.
+        best_value: The best value of `monitor` so far, or None.
+        best_step: The step it was reached at.
+        history: The records so far.
+        stop_reason: Why training is to stop, or None.
+        last_checkpoint: The folder of the checkpoint written last, or None.
+        run_id: What tells the run from others; it stays the same when resuming.
     """
 
     model: nn.Module
@@ -50,6 +52,7 @@ class TrainingState:
     monitor: str = "loss"
     mode: str = "min"
     steps_per_epoch: int | None = None
+    evaluation_names: tuple[str, ...] = ()
     completed_epochs: int = 0
     batches: int = 0
     step: int = 0
@@ -63,6 +66,7 @@ class TrainingState:
     history: History = field(default_factory=History)
     stop_reason: str | None = None
     last_checkpoint: str | None = None
+    run_id: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
     def epoch(self) -> int:
@@ -78,7 +82,7 @@ class TrainingState:
         """Ask training to stop after the current step; the first reason given is kept.
 
         Args:
-            reason: a few words for the user, for example ``"no better loss for 3 evaluations"``.
+            reason: A few words for the user, for example ``"no better loss for 3 evaluations"``.
         """
         if self.stop_reason is None:
             self.stop_reason = reason
@@ -87,13 +91,13 @@ class TrainingState:
         """Return a value of the last evaluation.
 
         Args:
-            name: its name. Default: `monitor`.
+            name: Its name. Default: `monitor`.
 
         Returns:
             The value.
 
         Raises:
-            MissingKeyError: the evaluation has no such value; those it has are listed.
+            MissingKeyError: If the evaluation has no such value; those it has are listed.
         """
         name = self.monitor if name is None else name
         if name not in self.evaluation:
@@ -106,8 +110,8 @@ class TrainingState:
         """Tell whether a value is better than the best so far.
 
         Args:
-            value: the new value; NaN is never better.
-            best: the best so far; None is worse than any number.
+            value: The new value; NaN is never better.
+            best: The best so far; None is worse than any number.
             mode: ``"min"`` or ``"max"``. Default: the state's own.
 
         Returns:
@@ -119,70 +123,86 @@ class TrainingState:
             return True
         return value < best if (mode or self.mode) == "min" else value > best
 
-    _NUMBERS = (
-        "completed_epochs",
-        "batches",
-        "step",
-        "loss_sum",
-        "loss_weight",
-        "seconds",
-        "learning_rate",
-        "best_value",
-        "best_step",
-    )
-
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the run and its records as plain values."""
-        numbers = {name: getattr(self, name) for name in self._NUMBERS}
-        return {**numbers, "evaluation": dict(self.evaluation), "history": self.history.to_json()}
+        return {
+            **{name: getattr(self, name) for name in _FIELDS},
+            "evaluation": dict(self.evaluation),
+            "history": json.loads(self.history.to_json()),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` returned.
 
         Args:
-            state: those values.
+            state: Those values.
 
         Raises:
-            KeyError: one is missing.
-            CorruptFileError: the history is none.
+            CorruptFileError: If one is missing or of another type; nothing has changed then.
         """
-        history = History.from_json(state["history"])
-        numbers = {name: state[name] for name in self._NUMBERS}
-        for name, value in numbers.items():
+        for name, value in read_state(state).items():
             setattr(self, name, value)
-        self.evaluation = dict(state["evaluation"])
-        self.history = history
 
 
-def generator_states() -> dict[str, Any]:
-    """Return the states of the global generators: Python's, NumPy's, torch's on every device.
+# What a resume needs, and of which types it is.
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "run_id": (str,),
+    "completed_epochs": (int,),
+    "batches": (int,),
+    "step": (int,),
+    "loss_sum": (float, int),
+    "loss_weight": (float, int),
+    "seconds": (float, int),
+    "learning_rate": (float, int),
+    "best_value": (float, int, type(None)),
+    "best_step": (int,),
+}
 
-    Returns:
-        Plain values and tensors that `restore_generators` takes back.
-    """
-    version, numbers, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 # the global one
-    return {
-        "python": [version, list(numbers), gauss],
-        "numpy": [str(kind), np.asarray(keys).tolist(), position, has_gauss, cached],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
 
-
-def restore_generators(states: Mapping[str, Any]) -> None:
-    """Set the global generators to what `generator_states` returned.
+def read_state(state: Any) -> dict[str, Any]:
+    """Check what `TrainingState.state_dict` is said to have returned.
 
     Args:
-        states: its result; generators of GPUs that are not there are left out.
+        state: What was saved.
+
+    Returns:
+        The attributes of a `TrainingState` to set.
+
+    Raises:
+        CorruptFileError: If one is missing, of another type, or negative where it counts.
     """
-    version, numbers, gauss = states["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    kind, keys, position, has_gauss, cached = states["numpy"]
-    numpy_state = (kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached)
-    np.random.set_state(numpy_state)  # noqa: NPY002 # the global one
-    torch.set_rng_state(states["torch"])
-    cuda: list[Tensor] = list(states["cuda"])
-    if torch.cuda.is_available():
-        for device, state in enumerate(cuda[: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(state, device)
+    fields = {name: checked(state, name, *types) for name, types in _FIELDS.items()}
+    for name in ("completed_epochs", "batches", "step", "best_step"):
+        if fields[name] < 0:
+            raise CorruptFileError(f"Expected {show(name)} to be a count, not {fields[name]}.")
+    evaluation = checked(state, "evaluation", dict)
+    for name in evaluation:
+        checked(evaluation, name, int, float)
+    history = History.from_json(json.dumps(checked(state, "history", list)))
+    return {**fields, "evaluation": evaluation, "history": history}
+
+
+def checked(state: Any, name: str, *types: type) -> Any:
+    """Return a value that was saved, if it is there and of the right type.
+
+    Args:
+        state: What should be a mapping.
+        name: The key.
+        *types: Those that will do; a boolean is no number.
+
+    Returns:
+        The value.
+
+    Raises:
+        CorruptFileError: If it is missing or of another type.
+
+    >>> checked({"step": 3}, "step", int)
+    3
+    """
+    if not isinstance(state, Mapping) or name not in state:
+        raise CorruptFileError(f"{show(name)} is missing from {show(state)}.")
+    value = state[name]
+    if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        names = " or ".join(each.__name__ for each in types)
+        raise CorruptFileError(f"Expected {show(name)} to be of type {names}, not {show(value)}.")
+    return value

@@ -1,5 +1,6 @@
 """The mathematics of one update: forward, backward, clipping, the optimizer, averaged weights."""
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -24,11 +25,11 @@ class Precision:
     training"). Weights stay in fp32.
 
     Args:
-        name: one of these names.
-        device: where the model computes.
+        name: One of these names.
+        device: Where the model computes.
 
     Raises:
-        InvalidValueError: there is no such precision.
+        InvalidValueError: If there is no such precision.
 
     >>> with Precision("bf16", torch.device("cpu")).autocast():
     ...     (torch.ones(1, 1) @ torch.ones(1, 1)).dtype
@@ -59,8 +60,8 @@ class LossLedger:
     is needed.
 
     Args:
-        state: the run, whose ``loss_sum`` and ``loss_weight`` grow.
-        interval: how many losses may wait.
+        state: The run, whose ``loss_sum`` and ``loss_weight`` grow.
+        interval: How many losses may wait.
     """
 
     def __init__(self, state: TrainingState, *, interval: int) -> None:
@@ -72,14 +73,14 @@ class LossLedger:
         """Note the mean loss of the step under way.
 
         Args:
-            loss: the mean, a scalar.
-            weight: what the mean was taken with.
-            batches: the texts it was taken over, to name them if it is not finite.
+            loss: The mean, a scalar.
+            weight: What the mean was taken with.
+            batches: The texts it was taken over, to name them if it is not finite.
 
         Raises:
-            NonFiniteLossError: a loss is NaN or infinite.
+            NonFiniteLossError: If a loss is NaN or infinite.
         """
-        self._waiting.append((self._state.step + 1, loss.detach(), weight, batches))
+        self._waiting.append((self._state.step + 1, loss, weight, batches))
         if len(self._waiting) >= self._interval:
             self.flush()
 
@@ -87,18 +88,17 @@ class LossLedger:
         """Read all losses that wait.
 
         Raises:
-            NonFiniteLossError: one of them is NaN or infinite; its step, its texts and the last
+            NonFiniteLossError: If one of them is NaN or infinite; its step, its texts and the last
                 good checkpoint are named.
         """
         waiting, self._waiting = self._waiting, []
-        if not waiting:
-            return
-        losses = torch.stack([loss for _, loss, _, _ in waiting]).double().tolist()
-        for value, (step, _, weight, batches) in zip(losses, waiting, strict=True):
-            if value - value != 0.0:  # NaN or infinite
-                raise NonFiniteLossError(self._complaint(value, step, batches))
-            self._state.loss_sum += value * float(weight)
-            self._state.loss_weight += float(weight)
+        losses = _numbers([loss for _, loss, _, _ in waiting])
+        weights = _numbers([weight for _, _, weight, _ in waiting])
+        for loss, weight, (step, _, _, batches) in zip(losses, weights, waiting, strict=True):
+            if not math.isfinite(loss):
+                raise NonFiniteLossError(self._complaint(loss, step, batches))
+            self._state.loss_sum += loss * weight
+            self._state.loss_weight += weight
 
     def _complaint(self, value: float, step: int, batches: Sequence[Batch]) -> str:
         texts = [
@@ -112,6 +112,14 @@ class LossLedger:
         return f"The loss became {value} in step {step}, {where}. {good} {advice}"
 
 
+def _numbers(values: Sequence[Tensor | int]) -> list[float]:
+    """Read scalars, those of a GPU all at once."""
+    if len(values) == 1 or not all(isinstance(value, Tensor) for value in values):
+        return [float(value) for value in values]
+    scalars = [value for value in values if isinstance(value, Tensor)]
+    return torch.stack(scalars).double().tolist() if scalars else []
+
+
 class UpdateStep:
     """One update of the weights from one or more batches.
 
@@ -119,14 +127,14 @@ class UpdateStep:
     class weights) that it has in all of them.
 
     Args:
-        model: the network, called with ``input_ids`` and ``lengths``.
-        optimizer: its optimizer.
-        loss: the loss.
-        precision: in which numbers to compute.
-        max_grad_norm: the norm that gradients are scaled down to where they exceed it, or None
+        model: The network, called with ``input_ids`` and ``lengths``.
+        optimizer: Its optimizer.
+        loss: The loss.
+        precision: In which numbers to compute.
+        max_grad_norm: The norm that gradients are scaled down to where they exceed it, or None
             (Pascanu et al., 2013, "On the difficulty of training recurrent neural networks").
-        averaging: how weights are averaged, or None.
-        total_steps: how many updates there will be, or None where that is not known.
+        averaging: How weights are averaged, or None.
+        total_steps: How many updates there will be, or None where that is not known.
     """
 
     def __init__(
@@ -146,6 +154,7 @@ class UpdateStep:
         self.precision = precision
         self.scaler = precision.scaler()
         self.max_grad_norm = max_grad_norm
+        self.averaging = averaging
         self.averaged = averaging.begin(model) if averaging else None
         self._average_from = averaging.first_step(total_steps) if averaging else 0
 
@@ -160,10 +169,13 @@ class UpdateStep:
         """Compute the gradients of the mean loss over all texts of the batches.
 
         Args:
-            batches: labelled batches on the model's device.
+            batches: Labelled batches on the model's device.
 
         Returns:
             The mean loss, a scalar, and the weight it was taken with.
+
+        Raises:
+            InvalidValueError: If a batch has no labels, or wrong ones.
         """
         self.optimizer.zero_grad(set_to_none=True)
         weights = [self.loss.weight(required_labels(batch)) for batch in batches]
@@ -172,7 +184,7 @@ class UpdateStep:
         for batch, weight in zip(batches, weights, strict=True):
             with self.precision.autocast():
                 logits = self.model(batch.input_ids, batch.lengths)  # (batch, classes)
-            mean = self.loss(logits, required_labels(batch))
+            mean = self.loss(logits, batch.labels)
             if len(batches) > 1:
                 mean = mean * (weight / total)
             self.scaler.scale(mean).backward()
@@ -183,7 +195,7 @@ class UpdateStep:
         """Change the weights by the gradients.
 
         Args:
-            step: the number of this update, from 1.
+            step: The number of this update, from 1.
 
         Returns:
             Whether they changed: in fp16 an update with an overflow is left out.

@@ -1,0 +1,133 @@
+"""The random generators that a run draws from: read, put back, and left alone."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from textrnn.errors import CorruptFileError, InvalidValueError, expected
+
+__all__ = [
+    "GeneratorStates",
+    "check_generators",
+    "generator_states",
+    "restore_generators",
+    "undisturbed_generators",
+]
+
+GeneratorStates = dict[str, Any]
+"""Plain values and tensors: ``"python"``, ``"numpy"``, ``"torch"``, ``"cuda"``, ``"loader"``."""
+
+
+def generator_states(loader: Iterable[Any]) -> GeneratorStates:
+    """Return the states of the global generators and of those that belong to a loader.
+
+    Args:
+        loader: A `DataLoader` may have generators of its own; nothing else is looked at.
+
+    Returns:
+        What `restore_generators` takes back.
+    """
+    version, numbers, gauss = random.getstate()
+    gpu_in_use: Callable[[], bool] = torch.cuda.is_initialized  # torch leaves its type open
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 # the global one
+    return {
+        "python": [version, torch.tensor(numbers), gauss],
+        "numpy": [str(kind), torch.tensor(np.int64(keys)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        # A GPU that is not in use is not woken up.
+        "cuda": torch.cuda.get_rng_state_all() if gpu_in_use() else [],
+        "loader": {name: each.get_state() for name, each in _own_generators(loader).items()},
+    }
+
+
+def restore_generators(states: Mapping[str, Any], loader: Iterable[Any] = ()) -> None:
+    """Set generators to what `generator_states` returned.
+
+    Args:
+        states: Its result; generators of GPUs that are not there are left out.
+        loader: The loader whose generators to set. Default: none, only the global ones.
+    """
+    random.setstate(_python_state(states["python"]))
+    np.random.set_state(_numpy_state(states["numpy"]))  # noqa: NPY002 # the global one
+    torch.set_rng_state(states["torch"])
+    cuda: list[Tensor] = list(states["cuda"])
+    if cuda and torch.cuda.is_available():
+        for device, state in enumerate(cuda[: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(state, device)
+    for name, generator in _own_generators(loader).items():
+        generator.set_state(states["loader"][name])
+
+
+@contextmanager
+def undisturbed_generators(loader: Iterable[Any]) -> Iterator[None]:
+    """Put all generators back at the end, whatever was drawn in between.
+
+    Args:
+        loader: The loader whose own generators to put back, too.
+    """
+    states = generator_states(loader)
+    try:
+        yield
+    finally:
+        restore_generators(states, loader)
+
+
+def check_generators(states: Any, loader: Iterable[Any]) -> None:
+    """Make sure that generators can be set to these states, without setting any.
+
+    Args:
+        states: What was saved.
+        loader: The loader whose generators will be set.
+
+    Raises:
+        CorruptFileError: If the states are none.
+        InvalidValueError: If the loader has other generators than that of the run.
+    """
+    found = _own_generators(loader)
+    try:
+        random.Random().setstate(_python_state(states["python"]))
+        np.random.RandomState().set_state(_numpy_state(states["numpy"]))
+        torch.Generator().set_state(states["torch"])
+        _check_tensors(states["cuda"])
+        own = dict(states["loader"])
+        for name in own.keys() & found.keys():
+            torch.Generator(found[name].device).set_state(own[name])
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise CorruptFileError(f"The state of a generator can't be used: {error}.") from error
+    if found.keys() != own.keys():
+        rule = f"the run's own, whose generators are {sorted(own)}"
+        raise InvalidValueError(expected("loader", rule, sorted(found)))
+
+
+def _check_tensors(values: Any) -> None:
+    if not all(isinstance(value, Tensor) for value in values):
+        raise TypeError("not a tensor")
+
+
+def _python_state(state: Any) -> tuple[Any, ...]:
+    version, numbers, gauss = state
+    return version, tuple(numbers.tolist()), gauss
+
+
+def _numpy_state(state: Any) -> tuple[Any, ...]:
+    kind, keys, position, has_gauss, cached = state
+    return kind, keys.numpy().astype(np.uint32), position, has_gauss, cached
+
+
+def _own_generators(loader: Iterable[Any]) -> dict[str, torch.Generator]:
+    if not isinstance(loader, DataLoader):
+        return {}
+    holders = {
+        "loader": loader,
+        "sampler": loader.sampler,
+        "batch_sampler": loader.batch_sampler,
+        "batch_sampler.sampler": getattr(loader.batch_sampler, "sampler", None),
+    }
+    found = {name: getattr(holder, "generator", None) for name, holder in holders.items()}
+    return {name: each for name, each in found.items() if isinstance(each, torch.Generator)}

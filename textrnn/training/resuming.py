@@ -1,0 +1,104 @@
+"""What makes sure that a checkpoint fits the run that is to go on from it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from textrnn.errors import CorruptFileError, InvalidValueError, expected, show
+from textrnn.training.hooks import Callback
+from textrnn.training.scheduling import Scheduler
+
+__all__ = ["check_scheduler", "check_settings", "check_weights", "match_callbacks"]
+
+
+def check_settings(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Make sure that a run goes on with the settings that it began with.
+
+    Args:
+        saved: Those of the checkpoint, by the name of the argument.
+        present: Those of now.
+
+    Raises:
+        InvalidValueError: If one differs.
+
+    >>> check_settings({"precision": "bf16"}, {"precision": "fp32"})
+    Traceback (most recent call last):
+        ...
+    textrnn.errors.InvalidValueError: Expected `precision` to be 'bf16' as in the run that is
+    resumed, but got 'fp32'.
+    """
+    for name, value in present.items():
+        if name not in saved or saved[name] != value:
+            rule = f"{show(saved.get(name))} as in the run that is resumed"
+            raise InvalidValueError(expected(name, rule, value))
+
+
+def check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Make sure that a model can take weights.
+
+    Args:
+        model: The model.
+        weights: Tensors by their names.
+
+    Raises:
+        InvalidValueError: If a name, a shape or a type of numbers differs.
+    """
+    present = model.state_dict()
+    for name in sorted(present.keys() | weights.keys()):
+        ours, theirs = (
+            f"{part[name].dtype} {tuple(part[name].shape)}" if name in part else "nothing"
+            for part in (present, weights)
+        )
+        if ours != theirs:
+            rule = f"that of the run that is resumed, whose {show(name)} is {theirs}"
+            raise InvalidValueError(f"Expected `model` to be {rule}, but got {ours}.")
+
+
+def check_scheduler(scheduler: Scheduler, state: Mapping[str, Any]) -> None:
+    """Make sure that a scheduler's state holds nothing in the place of its methods.
+
+    Args:
+        scheduler: The scheduler.
+        state: What was saved.
+
+    Raises:
+        CorruptFileError: If it does.
+    """
+    for name in state:
+        if callable(getattr(type(scheduler.scheduler), name, None)):
+            raise CorruptFileError(f"A scheduler's state has no {show(name)}.")
+
+
+def match_callbacks(
+    callbacks: Sequence[Callback], saved: Sequence[tuple[str, dict[str, Any]]]
+) -> list[tuple[Callback, dict[str, Any]]]:
+    """Find the saved state of each callback, by its class.
+
+    Of several callbacks of a class the first gets the first state. Those without a state may come
+    and go, and new ones may join.
+
+    Args:
+        callbacks: Those of now.
+        saved: Names of classes, and the states of their callbacks.
+
+    Returns:
+        The callbacks that have a state to load, with it.
+
+    Raises:
+        InvalidValueError: If a state is left over.
+    """
+    states: dict[str, list[dict[str, Any]]] = {}
+    for name, state in saved:
+        states.setdefault(name, []).append(state)
+    pairs = [
+        (callback, states[type(callback).__name__].pop(0))
+        for callback in callbacks
+        if states.get(type(callback).__name__)
+    ]
+    left = sorted(name for name, rest in states.items() if any(rest))
+    if left:
+        rule = f"with the {' and '.join(left)} of the run that is resumed"
+        names = [type(callback).__name__ for callback in callbacks]
+        raise InvalidValueError(expected("callbacks", rule, names))
+    return [(callback, state) for callback, state in pairs if state]

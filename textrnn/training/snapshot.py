@@ -1,0 +1,147 @@
+"""`Snapshot`: all that a run needs to go on, as files that hold no code."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from textrnn.data import Batch
+from textrnn.errors import CorruptFileError, InvalidValueError, expected, show
+from textrnn.training.state import checked, read_state
+
+__all__ = ["Snapshot"]
+
+_VERSION = 1
+_OPTIMIZER, _VALUES = "optimizer.pt", "state.json"
+_TENSORS = {f"{name}.safetensors": name for name in ("model", "averaged", "best", "ahead")}
+
+
+@dataclass(kw_only=True)
+class Snapshot:
+    """What a checkpoint holds.
+
+    Args:
+        tensors: Tensors by file: the weights of the ``model``; where there are any, those
+            ``averaged`` over the steps and the ``best`` ones; the batch that was read ``ahead``.
+        optimizer: What torch keeps: the states of optimizer, scheduler, scaler and generators.
+        values: Plain values: the run's settings, its state, the callbacks' states.
+    """
+
+    tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def to_files(self) -> dict[str, bytes]:
+        """Return the files' contents by their names: safetensors, torch's own, and JSON.
+
+        Returns:
+            The names and contents.
+
+        Raises:
+            TypeError: If something can't be written without code.
+        """
+        files = {
+            f"{name}.safetensors": save_tensors(
+                {key: _detached(f"{name}.{key}", value) for key, value in part.items()}
+            )
+            for name, part in self.tensors.items()
+        }
+        buffer = io.BytesIO()
+        torch.save(_plain("optimizer", self.optimizer), buffer)
+        values = {"format_version": _VERSION, **self.values}
+        return {
+            **files,
+            _OPTIMIZER: buffer.getvalue(),
+            _VALUES: json.dumps(values).encode(),
+        }
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes]) -> "Snapshot":
+        """Read what `to_files` gave; nothing in it is run as code.
+
+        Args:
+            files: The names and contents.
+
+        Returns:
+            The snapshot, all of whose parts are of the right types.
+
+        Raises:
+            InvalidValueError: If another version of the library wrote them.
+            Exception: Of any kind, if they are damaged.
+        """
+        values = json.loads(files[_VALUES])
+        version = checked(values, "format_version", int)
+        if version != _VERSION:
+            rule = f"of format {_VERSION}, which this version of textrnn reads"
+            raise InvalidValueError(expected("resume_from", rule, f"format {version}"))
+        unknown = files.keys() - _TENSORS.keys() - {_OPTIMIZER, _VALUES}
+        if unknown:
+            raise CorruptFileError(f"{show(min(unknown))} does not belong here.")
+        snapshot = cls(
+            tensors={
+                name: load_tensors(files[file]) for file, name in _TENSORS.items() if file in files
+            },
+            optimizer=torch.load(
+                io.BytesIO(files[_OPTIMIZER]), map_location="cpu", weights_only=True
+            ),
+            values=values,
+        )
+        snapshot._check()  # it is one of this class
+        return snapshot
+
+    def ahead(self) -> Batch | None:
+        """Return the batch that was read ahead, if there was one."""
+        return Batch(**self.tensors["ahead"]) if "ahead" in self.tensors else None
+
+    def _check(self) -> None:
+        """Make sure that all parts are there and of the right types."""
+        checked(self.tensors, "model", dict)
+        try:
+            self.ahead()
+        except (TypeError, ValueError) as error:
+            raise CorruptFileError(f"The batch that was read ahead is none: {error}") from error
+        for name in ("optimizer", "scheduler", "scaler", "now", "epoch_start"):
+            checked(self.optimizer, name, dict)
+        optimizer = self.optimizer["optimizer"]
+        for group in checked(optimizer, "param_groups", list):
+            checked(group, "params", list)
+        for index in checked(optimizer, "state", dict):
+            checked(optimizer["state"], index, dict)
+        checked(self.values, "settings", dict)
+        read_state(checked(self.values, "state", dict))
+        for name, state in checked(self.values, "callbacks", list):
+            checked({"name": name, "state": state}, "name", str)
+            checked({"name": name, "state": state}, "state", dict)
+
+
+def _detached(name: str, value: object) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} is {show(value)}, not a tensor")
+    # Cloned, for safetensors refuses tensors that share memory, as tied weights do.
+    return value.detach().cpu().contiguous().clone()
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a value without anything that only code could bring back, such as NumPy's numbers."""
+    if value is None or isinstance(value, Tensor | torch.dtype | torch.device):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, Mapping):
+        items = {_plain(name, key): _plain(f"{name}.{key}", each) for key, each in value.items()}
+        return Counter(items) if isinstance(value, Counter) else items
+    if isinstance(value, list | tuple):
+        parts = [_plain(f"{name}.{i}", each) for i, each in enumerate(value)]
+        return tuple(parts) if isinstance(value, tuple) else parts
+    raise TypeError(f"{name} is {show(value)}, which only code could bring back")
