@@ -204,10 +204,11 @@ def plot_lr_finder(
         height = float(np.interp(np.log(curve.suggestion), np.log(rates), smoothed))
         axes[0].plot(curve.suggestion, height, "o", color=VERMILLION, markersize=7)
         axes[0].annotate(
-            f"steepest at {curve.suggestion:.1e}",
+            f"steepest at {curve.suggestion:.2g}",
             (curve.suggestion, height),
-            xytext=(9, 5),
+            xytext=(-9, -3),
             textcoords="offset points",
+            ha="right",  # where nothing is: the curve falls towards the right
             color=VERMILLION,
         )
     tidy(axes[0], title="Loss over the learning rate", xlabel="learning rate")
