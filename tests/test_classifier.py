@@ -62,8 +62,8 @@ def test_the_head_is_tanh_linear_dropout_tanh_linear():
     ]
 
 
-def test_initial_weights_are_those_of_plain_modules():
-    """With one seed, the model starts where modules of PyTorch made in reading order start."""
+def test_initial_weights_are_those_of_plain_modules_with_smaller_embeddings():
+    """With one seed, weights start as those of PyTorch's modules do, embeddings at a tenth."""
     torch.manual_seed(5)
     model = _model(hidden_size=6, embedding_size=4, num_layers=2, pooling=("max", "mean"))
     torch.manual_seed(5)
@@ -75,6 +75,8 @@ def test_initial_weights_are_those_of_plain_modules():
             nn.Linear(6, 3),
         ]
     )
+    with torch.no_grad():
+        plain[0].weight.mul_(0.1)
     for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 

@@ -23,6 +23,8 @@ from textrnn.nn.pooling import Pooling
 
 __all__ = ["RecurrentClassifier"]
 
+_EMBEDDING_STD = 0.1
+
 
 class RecurrentClassifier(nn.Module):
     """Classify texts: embedding, recurrent layers, pooling over time, two linear layers.
@@ -46,7 +48,8 @@ class RecurrentClassifier(nn.Module):
         padding_id: The id that fills texts up; its embedding is zero and stays so.
 
     Attributes:
-        embedding: `torch.nn.Embedding` of the tokens.
+        embedding: `torch.nn.Embedding` of the tokens, drawn from a normal distribution with the
+            standard deviation 0.1; all other weights begin as torch has them.
         encoder: `RecurrentEncoder` over the embeddings.
         pooling: `Pooling` over the states.
         head: From the pooled states to logits: tanh, linear, dropout, tanh, linear.
@@ -99,6 +102,10 @@ class RecurrentClassifier(nn.Module):
                 expected("padding_id", f"an id of the vocabulary, below {vocab_size}", padding_id)
             )
         self.embedding = nn.Embedding(self.vocab_size, embedding_size, self.padding_id)
+        # torch draws embeddings from N(0, 1): so large that the noise of rare words, which training
+        # hardly changes, drowns what the frequent ones have learned.
+        with torch.no_grad():
+            self.embedding.weight.mul_(_EMBEDDING_STD)
         self.embedding_dropout = LockedDropout(embedding_dropout)
         self.encoder = RecurrentEncoder(
             embedding_size,
