@@ -181,15 +181,13 @@ def plot_lr_finder(
     """Draw the losses of a learning-rate range test, and the rate that it suggests.
 
     Args:
-        curve: A `LearningRateCurve`, or anything with its attributes.
+        curve: What `find_learning_rate` gives, or anything with its attributes.
         ax: Axes to draw into; None makes a new figure.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> losses = [2.0, 1.5, 1.0]
-        >>> curve = SimpleNamespace(
-        ...     rates=[0.01, 0.1, 1.0], losses=losses, smoothed=losses, suggestion=0.1
-        ... )
+        >>> from textrnn.training.lr_finder import LearningRateCurve
+        >>> losses = (2.0, 1.5, 1.0)
+        >>> curve = LearningRateCurve((0.01, 0.1, 1.0), losses, losses, suggestion=0.1)
         >>> plot_lr_finder(curve).axes[0].get_xscale()
         'log'
     """

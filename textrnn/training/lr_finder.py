@@ -1,0 +1,192 @@
+"""The learning-rate range test: which rate to train with, in the time of a hundred steps."""
+
+import copy
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from textrnn.data import Batch
+from textrnn.errors import (
+    InvalidValueError,
+    TrainingError,
+    check_float,
+    check_int,
+    expected,
+)
+from textrnn.training.checks import check_loader, check_model, check_optimizer
+from textrnn.training.feed import check_batch, required_labels
+from textrnn.training.generators import undisturbed_generators
+from textrnn.training.labels import check_labels
+from textrnn.training.losses import Loss, LossFunction
+
+__all__ = ["LearningRateCurve", "find_learning_rate"]
+
+_DIVERGED = 4.0  # times the lowest smoothed loss
+
+
+@dataclass(frozen=True)
+class LearningRateCurve:
+    """The losses of a range test.
+
+    Attributes:
+        rates: The rate of each step, growing by a constant factor.
+        losses: The loss of each step's batch, before the step.
+        smoothed: Exponential moving averages of the losses, without a bias towards the first.
+        suggestion: The rate at which the smoothed loss falls most steeply over the logarithm of
+            the rate; None where it falls by less than two batches usually differ.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    suggestion: float | None
+
+
+def find_learning_rate(
+    model: nn.Module,
+    loader: Iterable[Batch],
+    *,
+    loss: LossFunction | None = None,
+    optimizer: Optimizer | None = None,
+    start: float = 1e-5,
+    end: float = 10.0,
+    num_steps: int = 100,
+    smoothing: float = 0.9,
+) -> LearningRateCurve:
+    """Train with a growing rate, see where the loss falls and where it explodes, and undo it all.
+
+    From Smith (2017), "Cyclical Learning Rates for Training Neural Networks", section 3.3. The
+    test ends early when the loss is no longer finite or its average is four times the lowest
+    one. Afterwards weights, gradients, modes, the optimizer and the generators are as before,
+    after an error, too.
+
+    The suggestion is a good peak for a schedule that falls from there; for a constant rate take
+    about a third of it.
+
+    Args:
+        model: The network, called as ``model(input_ids, lengths)``.
+        loader: Labelled batches, again from the first one when they run out.
+        loss: A function of logits and labels; None takes what the `Trainer` does.
+        optimizer: The optimizer of the model's parameters, in which groups keep the ratio of
+            their rates; None takes AdamW.
+        start: The first rate.
+        end: The last rate.
+        num_steps: How many steps to take.
+        smoothing: The weight of the past in the moving average, from 0 (none) to below 1.
+
+    Raises:
+        InvalidTypeError: If the loader can't be gone through again and again, or an argument has
+            a wrong type.
+        InvalidValueError: If the loader is empty, labels are missing or out of range, the model
+            has no parameters or the optimizer not these, or a setting is out of range.
+        TrainingError: If the loss explodes within three steps.
+
+    Example:
+        >>> from textrnn.nn import RecurrentClassifier
+        >>> model = RecurrentClassifier(4, num_classes=2, hidden_size=8)
+        >>> ids, lengths = torch.tensor([[2, 3], [3, 3]]), torch.tensor([2, 2])
+        >>> batch = Batch(ids, lengths, labels=torch.tensor([0, 1]))
+        >>> curve = find_learning_rate(model, [batch], num_steps=50)
+        >>> 1e-5 < curve.suggestion < 1.0
+        True
+    """
+    start = check_float("start", start, minimum=0.0, exclusive=True)
+    end = check_float("end", end, minimum=start, exclusive=True)
+    num_steps = check_int("num_steps", num_steps, minimum=3)
+    smoothing = check_float("smoothing", smoothing, minimum=0.0, maximum=0.999)
+    model, device = check_model(model, None)
+    num_classes = getattr(model, "num_classes", None)
+    check_loader("loader", loader, num_classes)
+    criterion = Loss(loss)
+    rates = np.geomspace(start, end, num_steps).tolist()
+    losses: list[float] = []
+    smoothed: list[float] = []
+    average = 0.0
+    optimizer = check_optimizer(optimizer, model)
+    with _undone(model, loader, optimizer), torch.enable_grad():
+        highest = max(float(group["lr"]) for group in optimizer.param_groups)
+        ratios = [
+            float(group["lr"]) / highest if highest else 1.0 for group in optimizer.param_groups
+        ]
+        model.train()
+        for rate, batch in zip(rates, _endless(loader), strict=False):
+            for group, ratio in zip(optimizer.param_groups, ratios, strict=True):
+                group["lr"] = rate * ratio
+            labels = required_labels(batch)
+            check_labels(labels, num_classes)
+            moved = batch.to(device, non_blocking=True)
+            value = criterion(model(moved.input_ids, moved.lengths), labels.to(device))
+            number = value.item()
+            if not math.isfinite(number):
+                break
+            losses.append(number)
+            average = smoothing * average + (1 - smoothing) * number
+            smoothed.append(average / (1 - smoothing ** len(losses)))
+            lowest = min(smoothed)
+            if smoothed[-1] - lowest > (_DIVERGED - 1) * abs(lowest):
+                break
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+    if len(losses) < 3:
+        raise TrainingError(
+            f"The loss exploded within three steps, at learning rates up to {rates[2]:.2g}: "
+            "the model can't be trained as it is, or `start` is too high."
+        )
+    rates = rates[: len(losses)]
+    suggestion = _steepest(rates, losses, smoothed, smoothing)
+    return LearningRateCurve(tuple(rates), tuple(losses), tuple(smoothed), suggestion)
+
+
+def _steepest(
+    rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], smoothing: float
+) -> float | None:
+    """Return the rate at which the loss falls most over the rate's logarithm."""
+    settled = min(int(1 / (1 - smoothing)), len(rates) // 4)  # averages of few losses are noise
+    lowest = int(np.argmin(smoothed))
+    noise = np.median(np.abs(np.diff(losses[: lowest + 2])))
+    # Of averages of mere noise, one in a hundred falls as far below their middle.
+    if lowest <= settled or np.median(smoothed[settled:lowest]) - smoothed[lowest] <= noise:
+        return None
+    slopes = np.gradient(smoothed, np.log(rates))[settled : lowest + 1]
+    return rates[settled + int(np.argmin(slopes))]
+
+
+def _endless(loader: Iterable[Batch]) -> Iterator[Batch]:
+    """Go through the loader again and again."""
+    while True:
+        batch = None
+        for batch in loader:
+            yield check_batch(batch)
+        if batch is None:
+            raise InvalidValueError(expected("loader", "at least one batch", []))
+
+
+@contextmanager
+def _undone(model: nn.Module, loader: Iterable[Batch], optimizer: Optimizer) -> Iterator[None]:
+    """Leave no trace of what is done to a model, even after an error."""
+    tensors = [*model.parameters(), *model.buffers()]
+    values = [tensor.detach().clone() for tensor in tensors]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    modes = [(module, module.training) for module in model.modules()]
+    state = copy.deepcopy(optimizer.state_dict())
+    for parameter, _ in gradients:
+        parameter.grad = None  # a fresh one, for the kept one is not to be added to
+    try:
+        with undisturbed_generators(loader):
+            yield
+    finally:
+        with torch.no_grad():
+            for tensor, value in zip(tensors, values, strict=True):
+                tensor.copy_(value)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        for module, mode in modes:
+            module.training = mode
+        optimizer.load_state_dict(state)
