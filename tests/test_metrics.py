@@ -301,6 +301,10 @@ def test_impossible_labels_of_another_device_are_found_when_asked():
     metrics.counts[-1] = 3  # as an update on a GPU leaves it
     with pytest.raises(InvalidValueError, match="class ids from 0 to 1, but 3 texts have others"):
         metrics.compute()
+    multilabel = MultilabelMetrics(2)
+    multilabel.counts[-1] = 1
+    with pytest.raises(InvalidValueError, match="0 or 1 throughout, but 1 texts have others"):
+        multilabel.report()
 
 
 def test_several_processes_sum_their_counts():
@@ -406,3 +410,8 @@ def test_reports_take_the_names_of_the_classes():
     assert [scores.label for scores in metrics.report().classes] == [0, 1]
     with pytest.raises(InvalidValueError, match=r"`labels` to be 2 names, but got \['no'\]"):
         metrics.report(["no"])
+    multilabel = MultilabelMetrics(1)
+    multilabel.update(torch.ones(1, 1), torch.ones(1, 1))
+    assert multilabel.report(["urgent"]).classes == (ClassScores("urgent", 1.0, 1.0, 1.0, 1),)
+    with pytest.raises(InvalidValueError, match=r"`labels` to be 1 names, but got \[\]"):
+        multilabel.report([])
