@@ -9,7 +9,14 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError, expected, show
+from textrnn.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    MissingKeyError,
+    expected,
+    listing,
+    show,
+)
 
 __all__ = ["LabelSet", "LabelValues", "label_from_json", "label_to_json", "label_values"]
 
@@ -77,10 +84,13 @@ class LabelSet:
             names = list(dict.fromkeys(flat))
         except TypeError:
             raise InvalidTypeError(expected("labels", "hashable values", values)) from None
-        least = 1 if multi_label else 2
-        if len(names) < least:
-            rule = f"at least {least} different labels, or there are no classes to tell apart"
-            raise InvalidValueError(expected("labels", rule, names))
+        if len(names) < (1 if multi_label else 2):
+            rule, found = (
+                ("labels", "none") if multi_label else ("two classes or more", "one class")
+            )
+            raise InvalidValueError(
+                f"Expected `labels` to have {rule}, but got {found}: {listing(names)}."
+            )
         with suppress(TypeError):  # labels of different kinds stay in the order of the texts
             names.sort()
         return cls(names, multi_label=multi_label)
@@ -225,6 +235,8 @@ def label_values(labels: Any) -> LabelValues:
         >>> label_values(np.array([3, 1]))
         [3, 1]
     """
+    if not hasattr(labels, "__iter__") and hasattr(labels, "__array__"):
+        labels = np.asarray(labels)
     shape = getattr(labels, "shape", (0,))
     if (
         isinstance(labels, _NO_COLUMN)

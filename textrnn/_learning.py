@@ -1,34 +1,24 @@
 """From columns of texts and labels to a trained model, and from that to predictions."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from textrnn._fitting import class_weights_of, fit_network, new_network, resolve_device, seeded
 from textrnn._labels import LabelSet, LabelValues, label_values
-from textrnn._loading import Column, learning_loader, prediction_loader
+from textrnn._loading import Column
 from textrnn._model import Model
 from textrnn._settings import Settings
 from textrnn.data import WordDataset
 from textrnn.data.splitting import draw_stratified
-from textrnn.errors import (
-    InvalidTypeError,
-    InvalidValueError,
-    check_float,
-    expected,
-    show,
-)
-from textrnn.nn import RecurrentClassifier
+from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 from textrnn.text import Vocabulary, WordTokenizer
-from textrnn.training import Callback, EarlyStopping, History, Trainer, WeightAveraging, schedulers
-from textrnn.training.callbacks import ProgressBar
 
-__all__ = ["Examples", "hold_out", "learn", "resolve_device"]
+__all__ = ["Examples", "hold_out", "learn"]
 
 _LEAST_TO_HOLD_OUT = 100  # fewer texts are too few to spare some, and to tell epochs apart
 
@@ -53,11 +43,15 @@ class Examples:
         """Return examples from columns of any kind.
 
         Raises:
-            InvalidTypeError: If one of them is no column.
+            InvalidTypeError: If one of them is no column, or a text is not a string.
             InvalidValueError: If there are no texts, a label is missing, or there are not as many
                 labels as texts.
         """
         column, values = Column.of(texts), label_values(labels)
+        for position, text in enumerate(column):
+            # Looked for here, since a part of the texts would have other positions.
+            if not isinstance(text, str):
+                raise InvalidTypeError(expected(f"texts[{position}]", "a string", text))
         if len(values) != len(column):
             rule = f"as many as the {len(column)} texts"
             raise InvalidValueError(expected("labels", rule, len(values)))
@@ -92,7 +86,7 @@ def learn(
     labels = LabelSet.of(examples.labels) if before is None else before.labels
     targets = labels.encode(examples.labels)
     settings = Settings.choose(params, num_texts=len(targets), multi_label=labels.multi_label)
-    class_weights = _class_weights(params["class_weight"], labels)
+    class_weights = class_weights_of(params["class_weight"], labels)
     device = resolve_device(params["device"])
     eval_targets = None if eval_examples is None else labels.encode(eval_examples.labels)
     texts, eval_texts = examples.texts, None if eval_examples is None else eval_examples.texts
@@ -100,7 +94,9 @@ def learn(
         held_out = hold_out(targets, settings.validation_fraction, settings.seed)
         eval_texts, eval_targets = Column(texts.texts, held_out), targets[held_out]
         texts, targets = Column(texts.texts, ~held_out), targets[~held_out]
-    tokenizer = params["tokenizer"] or (WordTokenizer() if before is None else before.tokenizer)
+    tokenizer = params["tokenizer"]
+    if tokenizer is None:
+        tokenizer = WordTokenizer() if before is None else before.tokenizer
     if before is None:
         vocabulary = Vocabulary.from_texts(
             texts, tokenizer, min_freq=settings.min_freq, max_size=settings.max_vocab_size
@@ -115,9 +111,12 @@ def learn(
 
     train_set = encoded(texts, targets)
     eval_set = None if eval_texts is None else encoded(eval_texts, eval_targets)
-    with _seeded(settings.seed, device):
-        network = _network(settings, len(vocabulary), len(labels), before)
-        history, metrics = _train(
+    with seeded(settings.seed, device):
+        if before is None:
+            network = new_network(settings, vocab_size=len(vocabulary), num_classes=len(labels))
+        else:
+            network = deepcopy(before.network)
+        outcome = fit_network(
             network,
             train_set,
             eval_set,
@@ -137,9 +136,10 @@ def learn(
         | {
             "eval_texts": 0 if eval_set is None else len(eval_set),
             "eval_given": eval_examples is not None,
+            "stopped": outcome.stopped,
         },
-        history=history,
-        metrics=metrics,
+        history=outcome.history,
+        metrics=outcome.metrics,
     )
 
 
@@ -159,118 +159,6 @@ def hold_out(targets: NDArray[Any], fraction: float, seed: int) -> NDArray[np.bo
     chosen = draw_stratified(strata, fraction, np.random.default_rng(seed))
     # The only text of a class has to be learned from.
     return chosen & ((np.bincount(strata) > 1)[strata] | (targets.ndim == 2))
-
-
-def resolve_device(device: Any) -> torch.device:
-    """Return the device of that name; `"auto"` is a CUDA GPU where there is one, else the CPU.
-
-    Raises:
-        InvalidTypeError: If `device` is no name of a device.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.device(device)
-    except (RuntimeError, TypeError):
-        rule = "'auto' or the name of a device, such as 'cpu' or 'cuda:0'"
-        raise InvalidTypeError(expected("device", rule, device)) from None
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from torch's generators as if they were seeded, and leave them as they were."""
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-def _network(
-    settings: Settings, vocab_size: int, num_classes: int, before: Model | None
-) -> RecurrentClassifier:
-    """Return a new network, or a copy of the one that there was."""
-    if before is not None:
-        return deepcopy(before.network)
-    return RecurrentClassifier(
-        vocab_size,
-        num_classes=num_classes,
-        cell=settings.cell,
-        hidden_size=settings.hidden_size,
-        embedding_size=settings.embedding_size,
-        num_layers=settings.num_layers,
-        bidirectional=settings.bidirectional,
-        pooling=settings.pooling,
-        dropout=settings.dropout,
-        embedding_dropout=settings.embedding_dropout,
-        layer_dropout=settings.layer_dropout,
-    )
-
-
-def _train(
-    network: RecurrentClassifier,
-    train_set: WordDataset,
-    eval_set: WordDataset | None,
-    settings: Settings,
-    *,
-    class_weights: Any,
-    device: torch.device,
-    progress: bool,
-) -> tuple[History, dict[str, float]]:
-    """Train a network in place; return the history and the measures of the weights kept."""
-    loader = learning_loader(
-        train_set,
-        batch_size=settings.batch_size,
-        word_dropout=settings.word_dropout,
-        seed=settings.seed,
-        pin_memory=device.type == "cuda",
-    )
-    eval_loader = None if eval_set is None else prediction_loader(eval_set)
-    callbacks: list[Callback] = [ProgressBar(disable=None if progress else True)]
-    if eval_loader is not None:
-        callbacks.append(EarlyStopping(settings.patience))
-    network.to(device)
-    trainer = Trainer(
-        network,
-        optimizer=torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        ),
-        scheduler=schedulers.linear_warmup(),
-        class_weights=class_weights,
-        label_smoothing=settings.label_smoothing,
-        max_grad_norm=settings.max_grad_norm,
-        weight_averaging=_averaging(settings, len(loader) * settings.epochs),
-        precision=settings.precision,
-        callbacks=callbacks,
-    )
-    history = trainer.fit(loader, eval_loader, epochs=settings.epochs)
-    network.eval()
-    return history, {} if eval_loader is None else trainer.evaluate(eval_loader)
-
-
-def _averaging(settings: Settings, steps: int) -> WeightAveraging | None:
-    """Return how weights are averaged; an EMA forgets within a tenth of all steps."""
-    if settings.weight_averaging == "ema":
-        return WeightAveraging(kind="ema", decay=min(max(1 - 10 / steps, 0.5), 0.999))
-    kind = settings.weight_averaging
-    return None if kind is None else WeightAveraging.of(kind)
-
-
-def _class_weights(given: Any, labels: LabelSet) -> Any:
-    """Return a weight for each class, or what the trainer understands by itself."""
-    if given is None or (isinstance(given, str) and given == "balanced"):
-        return given
-    if not isinstance(given, Mapping):
-        rule = "'balanced', or a mapping of labels to weights"
-        raise InvalidTypeError(expected("class_weight", rule, given))
-    weights = [1.0] * len(labels)
-    for name, weight in given.items():
-        weights[labels.id_of(name)] = check_float(
-            f"class_weight[{show(name)}]", weight, minimum=0.0, exclusive=True
-        )
-    return weights
 
 
 def _describe(

@@ -1,0 +1,206 @@
+"""From encoded texts to a trained network."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from textrnn._labels import LabelSet
+from textrnn._loading import learning_loader, prediction_loader
+from textrnn._settings import Settings
+from textrnn.data import WordDataset
+from textrnn.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    check_float,
+    expected,
+    show,
+)
+from textrnn.nn import RecurrentClassifier
+from textrnn.training import (
+    Callback,
+    EarlyStopping,
+    History,
+    ProgressBar,
+    Trainer,
+    TrainingState,
+    WeightAveraging,
+    schedulers,
+)
+
+__all__ = ["Outcome", "class_weights_of", "fit_network", "new_network", "resolve_device", "seeded"]
+
+_LOGGER = logging.getLogger("textrnn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a training.
+
+    Attributes:
+        history: The records.
+        metrics: The measures of the validation part by the weights that were kept; empty without
+            one.
+        stopped: Why training ended before its last epoch, or None.
+    """
+
+    history: History
+    metrics: dict[str, float]
+    stopped: str | None
+
+
+class _Witness(Callback):
+    """Log each record, and remember why training was stopped."""
+
+    def __init__(self) -> None:
+        self.stopped: str | None = None
+
+    def on_epoch_end(self, state: TrainingState) -> None:
+        """Log what the epoch brought."""
+        names = ("loss", "eval_loss", "eval_accuracy")
+        record = state.history[-1]
+        figures = ", ".join(f"{name} {record[name]:.4f}" for name in names if name in record)
+        _LOGGER.info("Epoch %d of %d: %s.", state.epoch, state.epochs, figures)
+
+    def on_fit_end(self, state: TrainingState) -> None:
+        """Remember the reason."""
+        self.stopped = state.stop_reason
+
+
+def resolve_device(device: Any) -> torch.device:
+    """Return the device of that name; `"auto"` is a CUDA GPU where there is one, else the CPU.
+
+    Raises:
+        InvalidTypeError: If `device` is neither a name nor a device.
+        InvalidValueError: If there is no such device here.
+    """
+    rule = "'auto' or the name of a device that is there, such as 'cpu' or 'cuda:0'"
+    if not isinstance(device, str | torch.device):
+        raise InvalidTypeError(expected("device", rule, device))
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError):  # torch's word for a GPU that it was not built for
+        raise InvalidValueError(expected("device", rule, str(device))) from None
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Draw from torch's generators as if they were seeded, and leave them as they were."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def new_network(settings: Settings, *, vocab_size: int, num_classes: int) -> RecurrentClassifier:
+    """Return an untrained network."""
+    return RecurrentClassifier(
+        vocab_size,
+        num_classes=num_classes,
+        cell=settings.cell,
+        hidden_size=settings.hidden_size,
+        embedding_size=settings.embedding_size,
+        num_layers=settings.num_layers,
+        bidirectional=settings.bidirectional,
+        pooling=settings.pooling,
+        dropout=settings.dropout,
+        embedding_dropout=settings.embedding_dropout,
+        layer_dropout=settings.layer_dropout,
+    )
+
+
+def fit_network(
+    network: RecurrentClassifier,
+    train_set: WordDataset,
+    eval_set: WordDataset | None,
+    settings: Settings,
+    *,
+    class_weights: Any,
+    device: torch.device,
+    progress: bool,
+) -> Outcome:
+    """Train a network in place, and keep its best weights where there is a validation part.
+
+    Args:
+        network: The network; it is moved to `device`.
+        train_set: The texts to learn from.
+        eval_set: The texts that tell which weights are best and when to stop, or None.
+        settings: How to train.
+        class_weights: As the `Trainer` takes them.
+        device: Where to train.
+        progress: Whether to show a bar on a terminal.
+
+    Returns:
+        What became of it.
+    """
+    loader = learning_loader(
+        train_set,
+        batch_size=settings.batch_size,
+        word_dropout=settings.word_dropout,
+        seed=settings.seed,
+        pin_memory=device.type == "cuda",
+    )
+    eval_loader = None if eval_set is None else prediction_loader(eval_set)
+    witness = _Witness()
+    callbacks: list[Callback] = [ProgressBar(disable=None if progress else True), witness]
+    if eval_loader is not None:
+        callbacks.append(EarlyStopping(settings.patience))
+    network.to(device)
+    trainer = Trainer(
+        network,
+        optimizer=torch.optim.AdamW(
+            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        ),
+        scheduler=schedulers.linear_warmup(),
+        class_weights=class_weights,
+        label_smoothing=settings.label_smoothing,
+        max_grad_norm=settings.max_grad_norm,
+        weight_averaging=_averaging(settings, len(loader) * settings.epochs),
+        precision=settings.precision,
+        callbacks=callbacks,
+    )
+    history = trainer.fit(loader, eval_loader, epochs=settings.epochs)
+    network.eval()
+    metrics = {} if eval_loader is None else trainer.evaluate(eval_loader)
+    return Outcome(history=history, metrics=metrics, stopped=witness.stopped)
+
+
+def _averaging(settings: Settings, steps: int) -> WeightAveraging | None:
+    """Return how weights are averaged; an EMA forgets within a tenth of all steps."""
+    if settings.weight_averaging == "ema":
+        return WeightAveraging(kind="ema", decay=min(max(1 - 10 / steps, 0.5), 0.999))
+    kind = settings.weight_averaging
+    return None if kind is None else WeightAveraging.of(kind)
+
+
+def class_weights_of(given: Any, labels: LabelSet) -> Any:
+    """Return a weight for each class, or what the trainer understands by itself.
+
+    Args:
+        given: None, `"balanced"`, or a mapping of labels to weights; a label without one has 1.
+        labels: The labels.
+
+    Raises:
+        InvalidTypeError: If it is anything else.
+        InvalidValueError: If a weight is not positive.
+        MissingKeyError: If there is no such label.
+    """
+    if given is None or (isinstance(given, str) and given == "balanced"):
+        return given
+    if not isinstance(given, Mapping):
+        rule = "'balanced', or a mapping of labels to weights"
+        raise InvalidTypeError(expected("class_weight", rule, given))
+    weights = [1.0] * len(labels)
+    for name, weight in given.items():
+        weights[labels.id_of(name)] = check_float(
+            f"class_weight[{show(name)}]", weight, minimum=0.0, exclusive=True
+        )
+    return weights
