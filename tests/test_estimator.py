@@ -1,0 +1,482 @@
+"""`TextClassifier`: what it learns, what it says, what it refuses."""
+
+import json
+import logging
+import os
+import pickle
+import random
+import re
+import signal
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+from datasets import Dataset
+
+from textrnn import TextClassifier, WordTokenizer
+from textrnn.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    MissingKeyError,
+    NotFittedError,
+)
+from textrnn.training import ClassificationReport, MultilabelReport
+
+TEXTS = ["oil prices soar", "stocks and oil fall", "the striker scores", "a keeper saves goals"] * 8
+LABELS = ["business", "business", "sports", "sports"] * 8
+TOPICS = [["oil", "up"], ["oil", "stocks"], {"sports"}, []] * 8
+SMALL = {
+    "hidden_size": 8,
+    "embedding_size": 8,
+    "epochs": 12,
+    "learning_rate": 0.02,
+    "device": "cpu",
+    "progress": False,
+}
+
+
+def small(**params):
+    """Return a classifier that learns the toy texts in a moment."""
+    return TextClassifier(**{**SMALL, **params})
+
+
+@pytest.fixture(scope="module", name="fitted")
+def _fitted():
+    return small().fit(TEXTS, LABELS)
+
+
+@pytest.fixture(scope="module", name="several")
+def _several():
+    return small(epochs=40).fit(TEXTS, TOPICS)
+
+
+def test_it_learns_from_strings(fitted):
+    """Labels come out as they went in, also for texts that were not seen."""
+    assert fitted.predict(["oil falls", "striker saves"]).tolist() == ["business", "sports"]
+    assert fitted.score(TEXTS, LABELS) == 1.0
+    assert fitted.classes_.tolist() == ["business", "sports"]
+
+
+def test_probabilities_sum_to_one_and_agree_with_labels(fitted):
+    """The label predicted is the one with the highest probability."""
+    probabilities = fitted.predict_proba(TEXTS)
+    assert probabilities.shape == (len(TEXTS), 2)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-12)
+    assert (fitted.classes_[probabilities.argmax(axis=1)] == fitted.predict(TEXTS)).all()
+
+
+def test_no_text_gives_no_prediction(fitted):
+    """An empty column is answered in the shape of a full one."""
+    assert fitted.predict([]).shape == (0,)
+    assert fitted.predict_proba([]).shape == (0, 2)
+    assert fitted.top_k([]) == []
+
+
+def test_a_text_without_words_has_a_prediction(fitted):
+    """Neither an empty text nor an endless one is an error."""
+    odd = ["", "!!!", "\ud800", "\0", "word " * 100_000]
+    assert np.isfinite(fitted.predict_proba(odd)).all()
+
+
+def test_a_prediction_does_not_depend_on_the_other_texts(fitted):
+    """Alone or among longer texts, a text has the same probabilities."""
+    texts = [*TEXTS[:4], "oil " * 50]
+    together = fitted.predict_proba(texts)
+    alone = np.concatenate([fitted.predict_proba([text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [tuple, iter, np.array, pd.Series, pl.Series, pa.array, lambda x: pa.chunked_array([x])],
+    ids=["tuple", "iterator", "numpy", "pandas", "polars", "arrow", "chunked"],
+)
+def test_columns_of_any_kind_give_the_same_model(fitted, column):
+    """What holds the texts and the labels makes no difference."""
+    other = small().fit(column(TEXTS), column(LABELS))
+    assert (other.predict_proba(column(TEXTS)) == fitted.predict_proba(TEXTS)).all()
+
+
+def test_hugging_face_columns_are_taken(fitted):
+    """A data set's columns serve as they are."""
+    data = Dataset.from_dict({"text": TEXTS, "label": LABELS})
+    other = small().fit(data["text"], data["label"])
+    assert other.score(data["text"], data["label"]) == fitted.score(TEXTS, LABELS) == 1.0
+
+
+@pytest.mark.parametrize("labels", [[3, 7], [False, True], [0.5, 1.5], [("a", 1), ("b", 2)]])
+def test_labels_may_be_anything_hashable(labels):
+    """Numbers, booleans and tuples come back as they were."""
+    column = [labels[0], labels[0], labels[1], labels[1]] * 8
+    classifier = small().fit(TEXTS, column)
+    assert classifier.predict(TEXTS[1:3]).tolist() == labels
+
+
+def test_the_same_seed_gives_the_same_model():
+    """Every bit of the weights follows from the seed, whatever the global generators did."""
+    torch.manual_seed(1)
+    first = small(seed=3).fit(TEXTS, LABELS).network_.state_dict()
+    torch.manual_seed(2)
+    second = small(seed=3).fit(TEXTS, LABELS).network_.state_dict()
+    other = small(seed=4).fit(TEXTS, LABELS).network_.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_global_generators_are_left_as_they_were(fitted):
+    """Neither fitting nor predicting draws from anybody else's generator."""
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002 - the global one is what this is about
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002 - the same
+    small(epochs=1, validation_fraction=0.5).fit(TEXTS * 4, LABELS * 4)
+    fitted.predict_proba(TEXTS)
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002 - the same
+    assert before[:2] == after[:2]
+    assert torch.equal(before[2], after[2])
+
+
+def test_fitting_again_starts_anew(fitted):
+    """Without `warm_start` nothing is left of an earlier fit."""
+    again = small().fit(["x", "y"] * 4, [1, 2] * 4).fit(TEXTS, LABELS)
+    assert (again.predict_proba(TEXTS) == fitted.predict_proba(TEXTS)).all()
+
+
+def test_a_fit_that_fails_leaves_the_model(fitted):
+    """A mistake in new data does not cost the old model."""
+    classifier = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - pickled here
+    before = classifier.predict_proba(TEXTS)
+    with pytest.raises(InvalidValueError, match="one class"):
+        classifier.fit(TEXTS, ["a"] * len(TEXTS))
+    assert (classifier.predict_proba(TEXTS) == before).all()
+
+
+def test_a_part_is_held_out_where_there_are_enough_texts():
+    """It tells the best epoch; few texts are all learned from."""
+    classifier = small(epochs=3, validation_fraction=0.25).fit(TEXTS * 4, LABELS * 4)
+    assert classifier.metrics_["accuracy"] == classifier.history_["eval_accuracy"][-1]
+    assert classifier._fitted.data["train_texts"] == 96
+    assert classifier._fitted.data["eval_texts"] == 32
+    assert small(epochs=1).fit(TEXTS, LABELS).metrics_ == {}
+    assert small(epochs=1, validation_fraction=0.0).fit(TEXTS * 4, LABELS * 4).metrics_ == {}
+
+
+def test_the_only_text_of_a_class_is_never_held_out():
+    """A class that is learned from no text could never be predicted."""
+    labels = LABELS * 4
+    labels[:4] = ["w", "x", "y", "z"]
+    for seed in range(3):
+        classifier = small(epochs=1, seed=seed, validation_fraction=0.5).fit(TEXTS * 4, labels)
+        assert min(classifier._fitted.data["label_counts"]) == 1
+
+
+def test_an_eval_set_tells_the_best_epoch():
+    """None of the texts is held out then, and the best weights by its loss are kept."""
+    classifier = small(epochs=6).fit(TEXTS * 4, LABELS * 4, eval_set=(TEXTS[:4], LABELS[:4]))
+    assert classifier._fitted.data["train_texts"] == 128
+    losses = classifier.history_["eval_loss"]
+    assert classifier.metrics_["loss"] == pytest.approx(min(losses))
+
+
+def test_training_stops_when_it_no_longer_helps():
+    """A validation part whose labels are wrong gets no better, so patience runs out."""
+    wrong = ["sports" if label == "business" else "business" for label in LABELS]
+    classifier = small(epochs=30, patience=2, weight_averaging=None)
+    classifier.fit(TEXTS, LABELS, eval_set=(TEXTS, wrong))
+    assert classifier.history_[-1]["epoch"] < 30
+    assert "no better loss" in classifier._fitted.data["stopped"]
+
+
+def test_progress_is_logged(caplog):
+    """Each epoch is one line, for those who do not see a bar."""
+    with caplog.at_level(logging.INFO, logger="textrnn"):
+        small(epochs=2).fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
+    line = r"Epoch 2 of 2: loss \d\.\d{4}, eval_loss \d\.\d{4}, eval_accuracy \d\.\d{4}\."
+    assert re.fullmatch(line, caplog.messages[-1])
+
+
+def test_ctrl_c_keeps_what_was_learned():
+    """The first interrupt ends the training after a step, with a model that predicts."""
+
+    def split(text):
+        return text.split()
+
+    pressed = []
+
+    def press(text):
+        # The tokenizer runs before training, so the signal is sent when batches are drawn.
+        return split(text)
+
+    class Interrupting(logging.Handler):
+        def emit(self, record):
+            if not pressed and "Epoch 1 of" in record.getMessage():
+                pressed.append(True)
+                os.kill(os.getpid(), signal.SIGINT)
+
+    logger, handler = logging.getLogger("textrnn"), Interrupting()
+    logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        classifier = small(epochs=50, tokenizer=press).fit(TEXTS, LABELS)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    assert classifier.history_[-1]["epoch"] < 50
+    assert classifier._fitted.data["stopped"] == "interrupted by Ctrl-C"
+    assert classifier.predict(TEXTS).shape == (32,)
+
+
+def test_warm_start_goes_on_with_what_was_learned(fitted):
+    """Vocabulary, labels and weights stay; a new word is unknown, and more is learned."""
+    before = fitted.predict_proba(TEXTS)
+    classifier = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - pickled here
+    classifier.set_params(warm_start=True, epochs=1, learning_rate=1e-5)
+    classifier.fit(["oil gushes", "referee scores"], ["business", "sports"])
+    assert classifier.vocabulary_ == fitted.vocabulary_
+    np.testing.assert_allclose(classifier.predict_proba(TEXTS), before, atol=0.02)
+    assert (classifier.predict_proba(TEXTS) != before).any()
+    assert (fitted.predict_proba(TEXTS) == before).all()
+    with pytest.raises(MissingKeyError, match="No label 'science'; there are: 'business'"):
+        classifier.fit(["comet"], ["science"])
+
+
+def test_warm_start_begins_where_there_is_nothing():
+    """The first fit is an ordinary one."""
+    assert small(warm_start=True).fit(TEXTS, LABELS).score(TEXTS, LABELS) == 1.0
+
+
+def test_class_weights_shift_predictions():
+    """A heavy class is predicted where the texts say nothing."""
+    texts, labels = ["same words"] * 40, ["a"] * 30 + ["b"] * 10
+    plain = small(seed=1).fit(texts, labels).predict_proba(["same words"])[0]
+    balanced = small(seed=1, class_weight="balanced").fit(texts, labels)
+    heavy = small(seed=1, class_weight={"b": 9.0}).fit(texts, labels)
+    assert plain[1] == pytest.approx(0.25, abs=0.1)
+    assert balanced.predict_proba(["same words"])[0][1] == pytest.approx(0.5, abs=0.1)
+    assert heavy.predict_proba(["same words"])[0][1] == pytest.approx(0.75, abs=0.1)
+
+
+def test_several_labels_to_a_text(several):
+    """Each text has any number of labels, none included."""
+    assert several.predict(TEXTS[:4]) == [["oil", "up"], ["oil", "stocks"], ["sports"], []]
+    assert several.score(TEXTS, TOPICS) == 1.0
+    assert several.predict_proba(TEXTS[:3]).shape == (3, 4)
+    assert several.classes_.tolist() == ["oil", "sports", "stocks", "up"]
+    report = several.evaluate(TEXTS, TOPICS)
+    assert isinstance(report, MultilabelReport)
+    assert report.accuracy == 1.0
+
+
+def test_thresholds_decide_which_labels_a_text_has(several):
+    """The same threshold for all labels, or one for each, given here or before."""
+    everything = [["oil", "sports", "stocks", "up"]]
+    assert several.predict(["oil"], threshold=1e-9) == everything
+    assert several.predict(["oil"], threshold=1 - 1e-9) == [[]]
+    low = {"up": 1e-9, "oil": 1 - 1e-9}
+    assert several.predict(["a keeper saves goals"], threshold=low) == [["up"]]
+    lowered = pickle.loads(pickle.dumps(several)).set_params(threshold=1e-9)  # noqa: S301 - pickled here
+    assert lowered.predict(["oil"]) == everything
+    assert lowered.evaluate(TEXTS, TOPICS).classes[0].recall == 1.0
+    assert lowered.evaluate(TEXTS, TOPICS).accuracy == 0.0
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 1.5, "high", {"oil": 2}])
+def test_a_threshold_is_a_probability(several, threshold):
+    """Bounds and other types are refused, with the name of the label where there is one."""
+    with pytest.raises((InvalidValueError, InvalidTypeError), match="between 0 and 1"):
+        several.predict(["oil"], threshold=threshold)
+
+
+def test_a_threshold_of_no_label_is_refused(several):
+    """The labels that there are, are listed."""
+    with pytest.raises(MissingKeyError, match="No label 'gas'; there are: 'oil'"):
+        several.predict(["oil"], threshold={"gas": 0.5})
+
+
+def test_a_matrix_of_labels_gives_a_matrix():
+    """Who learns from zeros and ones gets zeros and ones."""
+    matrix = np.array([[1, 0], [1, 0], [0, 1], [0, 0]] * 8)
+    classifier = small(epochs=40).fit(TEXTS, matrix)
+    found = classifier.predict(TEXTS)
+    assert (found == matrix).all()
+    assert found.dtype == np.int64
+    assert classifier.classes_.tolist() == [0, 1]
+    assert classifier.score(TEXTS, matrix) == 1.0
+
+
+def test_top_k_gives_the_most_probable_labels(fitted, several):
+    """The best comes first, and improbable ones can be left out."""
+    probabilities = fitted.predict_proba(["oil"])[0]
+    best = fitted.top_k(["oil"], k=5)
+    assert [name for name, _ in best[0]] == ["business", "sports"]
+    assert [value for _, value in best[0]] == sorted(probabilities, reverse=True)
+    assert fitted.top_k(["oil"], k=1) == [best[0][:1]]
+    assert fitted.top_k(["oil"], threshold=0.5) == [best[0][:1]]
+    assert len(several.top_k(["oil"], k=3)[0]) == 3
+
+
+@pytest.mark.parametrize("wrong", [{"k": 0}, {"k": 1.5}, {"threshold": 2}])
+def test_top_k_checks_its_arguments(fitted, wrong):
+    """Numbers out of range are named."""
+    with pytest.raises((InvalidValueError, InvalidTypeError), match=next(iter(wrong))):
+        fitted.top_k(["oil"], **wrong)
+
+
+def test_evaluate_names_the_labels(fitted):
+    """The report knows the labels, prints as a table and turns into JSON."""
+    report = fitted.evaluate(TEXTS, LABELS, top_k=(2,))
+    assert isinstance(report, ClassificationReport)
+    assert [scores.label for scores in report.classes] == ["business", "sports"]
+    assert report.confusion == ((16, 0), (0, 16))
+    assert report.top_k_accuracy == {2: 1.0}
+    assert "business" in str(report)
+    assert json.loads(report.to_json())["accuracy"] == 1.0
+
+
+def test_evaluate_wants_known_labels_and_score_does_not(fitted):
+    """A report has no row for a foreign label; for the accuracy it is simply wrong."""
+    labels = ["weather", *LABELS[1:]]
+    with pytest.raises(MissingKeyError, match="No label 'weather'"):
+        fitted.evaluate(TEXTS, labels)
+    assert fitted.score(TEXTS, labels) == 31 / 32
+
+
+def test_a_custom_tokenizer_cuts_the_texts():
+    """Any callable serves, in training and in prediction."""
+    classifier = small(tokenizer=list, max_length=30).fit(TEXTS, LABELS)
+    assert "o" in classifier.vocabulary_
+    assert classifier.tokenizer_ is list
+    assert classifier.score(TEXTS, LABELS) > 0.9
+
+
+def test_settings_tell_what_was_chosen(fitted):
+    """Nothing that shaped the model stays hidden."""
+    assert fitted.settings_["epochs"] == 12
+    assert fitted.settings_["batch_size"] == 8
+    assert None not in {fitted.settings_[name] for name in ("dropout", "max_length", "min_freq")}
+    assert fitted.tokenizer_ == WordTokenizer()
+    assert len(fitted.history_) == 12
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda c: c.predict(["oil"]),
+        lambda c: c.predict_proba(["oil"]),
+        lambda c: c.top_k(["oil"]),
+        lambda c: c.score(["oil"], ["a"]),
+        lambda c: c.evaluate(["oil"], ["a"]),
+        lambda c: c.save("model"),
+        lambda c: c.classes_,
+    ],
+)
+def test_an_unfitted_classifier_says_so(call):
+    """Every question needs `fit` first, and nothing is written."""
+    with pytest.raises(NotFittedError, match="This TextClassifier is not fitted yet; call `fit`"):
+        call(TextClassifier())
+    assert not hasattr(TextClassifier(), "classes_")
+
+
+@pytest.mark.parametrize("texts", ["oil", None, 3, {"a": 1}, np.array([["a"]])])
+def test_texts_must_be_a_column(fitted, texts):
+    """A single string is the usual mistake."""
+    with pytest.raises(InvalidTypeError, match=r"`texts` to be a column \(a sequence\) of strings"):
+        fitted.predict(texts)
+    with pytest.raises(InvalidTypeError, match=r"`texts` to be a column \(a sequence\) of strings"):
+        small().fit(texts, ["a"])
+
+
+def test_a_text_that_is_none_is_named_by_its_place():
+    """The position is that in the column, also where a part is held out."""
+    texts = TEXTS * 4
+    texts[77] = None
+    with pytest.raises(InvalidTypeError, match=r"`texts\[77\]` to be a string, but got None"):
+        small().fit(texts, LABELS * 4)
+
+
+def test_texts_and_labels_must_be_as_many(fitted):
+    """Neither training nor measuring guesses which ones belong together."""
+    with pytest.raises(InvalidValueError, match="`labels` to be as many as the 32 texts, but got"):
+        small().fit(TEXTS, LABELS[1:])
+    with pytest.raises(InvalidValueError, match="as many as the 1 texts"):
+        fitted.evaluate(["oil"], LABELS)
+    with pytest.raises(InvalidValueError, match="`texts` to be at least one text"):
+        fitted.score([], [])
+    with pytest.raises(InvalidValueError, match="`texts` to be at least one text"):
+        small().fit([], [])
+
+
+@pytest.mark.parametrize("eval_set", [3, (TEXTS,), (TEXTS, LABELS, LABELS), "ab"])
+def test_an_eval_set_is_a_pair(eval_set):
+    """Anything else is refused before training."""
+    with pytest.raises(InvalidTypeError, match=r"`eval_set` to be a pair|`texts` to be a column"):
+        small().fit(TEXTS, LABELS, eval_set=eval_set)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"cell": "cnn"}, "`cell` to be one of 'rnn', 'gru', 'lstm'"),
+        ({"hidden_size": 0}, "`hidden_size` to be a positive integer"),
+        ({"hidden_size": 1.5}, "`hidden_size` to be a positive integer"),
+        ({"bidirectional": 1}, "`bidirectional` to be a boolean"),
+        ({"pooling": "sum"}, "`pooling` to be one of"),
+        ({"pooling": 3}, "`pooling` to be a name"),
+        ({"dropout": 1.5}, "`dropout` to be a number from 0 to 1"),
+        ({"layer_dropout": 0.5}, "`layer_dropout` to be 0 in a model of one layer"),
+        ({"max_length": 2}, "`max_length` to be an integer of at least 3"),
+        ({"max_vocab_size": 3}, "`max_vocab_size` to be an integer of at least 4"),
+        ({"learning_rate": 0}, "`learning_rate` to be a number above 0"),
+        ({"weight_averaging": "mean"}, "`weight_averaging` to be one of"),
+        ({"validation_fraction": 1}, "`validation_fraction` to be a number below 1"),
+        ({"class_weight": "even"}, "`class_weight` to be 'balanced', or a mapping"),
+        ({"class_weight": {"business": 0}}, r"`class_weight\['business'\]` to be a number above 0"),
+        ({"class_weight": {"x": 1}}, "No label 'x'"),
+        ({"precision": "int8"}, "`precision` to be one of"),
+        ({"seed": -1}, "`seed` to be a non-negative integer"),
+        ({"device": "abacus"}, "`device` to be 'auto' or the name of a device"),
+        ({"device": 3}, "`device` to be 'auto' or the name of a device"),
+        ({"tokenizer": 3}, "`tokenizer` to be a callable"),
+    ],
+)
+def test_parameters_are_checked_by_fit(params, message):
+    """The constructor takes anything; `fit` names what is wrong."""
+    classifier = small(**params)
+    with pytest.raises((InvalidValueError, InvalidTypeError, MissingKeyError), match=message):
+        classifier.fit(TEXTS, LABELS)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_device_that_is_not_there_is_refused():
+    """Torch's own complaint comes from its depths."""
+    with pytest.raises(InvalidValueError, match="a device that is there"):
+        small(device="cuda").fit(TEXTS, LABELS)
+
+
+def test_numbers_of_numpy_are_taken_as_parameters():
+    """A grid made with NumPy holds them."""
+    classifier = small(epochs=np.int64(2), dropout=np.float32(0.1)).fit(TEXTS, LABELS)
+    assert type(classifier.settings_["epochs"]) is int
+    assert type(classifier.settings_["dropout"]) is float
+
+
+def test_a_fitted_classifier_can_be_pickled(fitted):
+    """Other processes predict the same."""
+    again = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - pickled here
+    assert (again.predict_proba(TEXTS) == fitted.predict_proba(TEXTS)).all()
+    assert again.history_ == fitted.history_
+
+
+@pytest.mark.slow
+def test_defaults_learn_the_news(data_dir):
+    """A few real texts are enough to be far above chance, without a setting."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(data_dir / "ag_news" / "train.parquet").slice(0, 1200)
+    texts, labels = table["text"], table["label"]
+    classifier = TextClassifier(progress=False, hidden_size=32, epochs=8)
+    classifier.fit(texts.slice(0, 1000), labels.slice(0, 1000))
+    assert classifier.score(texts.slice(1000), labels.slice(1000)) > 0.6
