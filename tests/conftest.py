@@ -15,6 +15,18 @@ settings.register_profile(
 )
 settings.load_profile("textrnn")
 
+# The tests' networks are tiny: a second thread costs more than it brings, and on a busy machine
+# the two wait for each other.
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cuda"):
+                item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
