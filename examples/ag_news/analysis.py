@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from examples.ag_news.data import CLASSES
 from examples.ag_news.experiments import EXPERIMENTS, notebook_facts
 from examples.ag_news.results import Result
 from examples.ag_news.significance import (
@@ -24,7 +25,7 @@ from examples.ag_news.significance import (
 )
 from textrnn.errors import InvalidValueError
 
-__all__ = ["LEVEL", "Analysis", "Comparison", "Row", "Stability", "analyse", "grade"]
+__all__ = ["LEVEL", "Analysis", "Comparison", "Row", "Stability", "analyse", "confusion", "grade"]
 
 LEVEL = 0.05
 """What an adjusted p-value must stay below to count."""
@@ -169,6 +170,21 @@ class Analysis:
     def results(self) -> list[Result]:
         """All runs."""
         return [result for row in self.rows for result in row.results]
+
+
+def confusion(result: Result) -> NDArray[np.int64]:
+    """Count which classes a run takes for which.
+
+    Args:
+        result: the run.
+
+    Returns:
+        Numbers of test texts, ``(label, prediction)``.
+    """
+    counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
+    pairs = (list(map(int, result.labels)), list(map(int, result.predictions)))
+    np.add.at(counts, pairs, 1)
+    return counts
 
 
 def grade(accuracy: float) -> int:

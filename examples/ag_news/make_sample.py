@@ -26,13 +26,14 @@ from examples.ag_news.data import CLASSES, Texts, load_folder, write_parquet
 
 __all__ = ["common_words", "has_title", "main", "sample"]
 
+SIZES = {"train": 4000, "test": 1000}
 _WORD = re.compile(r"[A-Za-z][a-z]+")
 _WIRE = re.compile(r".{8,}? \(([A-Z][\w. ]*)\) \1\.? - ")
 _DATELINE = re.compile(
     r"(?P<title>.{8,}?[\w')]) {1,2}[A-Z][A-Z. ]{2,}(?:, [A-Z][\w. ]+)? \([A-Z]\w+\) -+ "
 )
 _HEADLINE_WORDS = 8
-_BODY_FROM = 12  # after so many words a text is past its title, mostly
+_BODY_FROM = 13  # after so many words a text is past its title, mostly
 
 
 def common_words(texts: Iterable[str]) -> set[str]:
@@ -41,7 +42,7 @@ def common_words(texts: Iterable[str]) -> set[str]:
     capital: Counter[str] = Counter()
     for text in texts:
         if not text.islower():
-            for word in filter(_WORD.fullmatch, text.split()[_BODY_FROM + 1 :]):
+            for word in filter(_WORD.fullmatch, text.split()[_BODY_FROM:]):
                 (small if word[0].islower() else capital)[word.lower()] += 1
     return {word for word, count in small.items() if count >= max(5, 3 * capital[word])}
 
@@ -94,7 +95,7 @@ def sample(texts: Texts, rows: Iterable[int], size: int, *, seed: int) -> Texts:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write ``train.parquet`` (4,000 texts) and ``test.parquet`` (1,000 texts)."""
+    """Write ``train.parquet`` and ``test.parquet``."""
     parser = argparse.ArgumentParser(description="Make the sample of AG News.")
     parser.add_argument("--data", type=Path, required=True, help="folder with train and test files")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("sample"))
@@ -103,11 +104,9 @@ def main(arguments: list[str] | None = None) -> None:
     common = common_words(train.texts)
     titled = [row for row, text in enumerate(train.texts) if has_title(text, common)]
     options.output.mkdir(parents=True, exist_ok=True)
-    for name, texts, rows, size in (
-        ("train", train, titled, 4000),
-        ("test", test, range(len(test.texts)), 1000),
-    ):
-        write_parquet(options.output / f"{name}.parquet", sample(texts, rows, size, seed=0))
+    for name, texts, rows in (("train", train, titled), ("test", test, range(len(test)))):
+        drawn = sample(texts, rows, SIZES[name], seed=0)
+        write_parquet(options.output / f"{name}.parquet", drawn)
 
 
 if __name__ == "__main__":

@@ -166,11 +166,8 @@ def plot_loss_curves(path: Path, rows: Sequence[Row]) -> None:
         )
 
 
-def plot_confusion(path: Path, result: Result) -> NDArray[np.int64]:
-    """Plot which classes a run takes for which; return the counts ``(label, prediction)``."""
-    counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
-    for label, prediction in zip(result.labels, result.predictions, strict=True):
-        counts[int(label), int(prediction)] += 1
+def plot_confusion(path: Path, counts: NDArray[np.int64]) -> None:
+    """Plot which classes are taken for which, from counts ``(label, prediction)``."""
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     with _figure(path, size=(5.6, 4.4)) as axes:
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -192,7 +189,6 @@ def plot_confusion(path: Path, result: Result) -> NDArray[np.int64]:
         axes.spines[:].set_visible(False)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
-    return counts
 
 
 def plot_run(path: Path, result: Result) -> None:

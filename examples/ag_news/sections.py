@@ -1,0 +1,211 @@
+"""The report's longer sections: changes, flattery, convergence, and the best model."""
+
+from pathlib import Path
+
+from examples.ag_news import plots, wording
+from examples.ag_news.analysis import Analysis, Comparison, Row, confusion
+from examples.ag_news.data import CLASSES
+from examples.ag_news.document import (
+    Block,
+    Bullets,
+    Chip,
+    Code,
+    Figure,
+    Heading,
+    Line,
+    Paragraph,
+    Table,
+    line,
+)
+from examples.ag_news.experiments import notebook_facts
+from examples.ag_news.wording import percent, points, probability
+
+__all__ = ["best_section", "changes_section", "convergence_section", "flattery_section"]
+
+_MISTAKES_SHOWN = 10
+_TEXT_SHOWN = 260
+_VERDICTS = {
+    "helped": Chip("helped", "good"),
+    "hurt": Chip("hurt", "bad"),
+    "open": Chip("no difference shown"),
+}
+
+
+def changes_section(analysis: Analysis, folder: Path) -> list[Block]:
+    """Compare each experiment with its parent, with a test."""
+    heading = Heading("Which change helped")
+    if not analysis.comparisons:
+        return [heading, Paragraph(wording.about_changes(analysis)[0])]
+    path = folder / "changes.svg"
+    plots.plot_changes(path, analysis.comparisons)
+    number = wording.counted(len(analysis.comparisons), "comparison")
+    search = wording.about_search(analysis)
+    notes = [*wording.about_two_changes(analysis), *([search] if search else [])]
+    return [
+        heading,
+        Paragraph(
+            line(
+                "Each experiment against its parent, on the same test texts. A change helped or "
+                "hurt if the exact paired test (McNemar's; for several seeds, its extension to "
+                f"their sums) says so at 5 % after Holm's correction for {number}; the interval is "
+                "the paired bootstrap's. "
+            )
+            + wording.about_seeds(analysis)
+        ),
+        Table(
+            (
+                "Experiment",
+                "Against",
+                "Settings that differ",
+                "Points",
+                "95 % interval",
+                "Gained, lost",
+                "p, corrected",
+                "Verdict",
+                "Notebook's points",
+                "Its author says",
+            ),
+            "lllrrrrlrl",
+            [_comparison(item) for item in analysis.comparisons],
+        ),
+        *([Bullets(notes)] if notes else []),
+        Figure(
+            path,
+            "Effect of each change",
+            "Difference in honest accuracy between an experiment and its parent, with its 95 % "
+            "interval. A stroke marks the difference of the notebook's own figures.",
+        ),
+    ]
+
+
+def _comparison(item: Comparison) -> list[Line]:
+    low, high = item.interval
+    changes = ", ".join(
+        f"{name} {_plain(old)} to {_plain(new)}" for name, (old, new) in item.changes.items()
+    )
+    author = notebook_facts().get(item.child, {}).get("author")
+    return [
+        line(Code(item.child)),
+        line(Code(item.parent)),
+        line(changes),
+        line(points(item.difference)),
+        line(f"{points(low)} to {points(high)}"),
+        line(f"{item.gained:,}, {item.lost:,}"),
+        line(probability(item.adjusted)),
+        line(_VERDICTS[item.verdict]),
+        line("" if item.notebook is None else points(item.notebook)),
+        line(author or ""),
+    ]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return " + ".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
+def flattery_section(analysis: Analysis, folder: Path) -> list[Block]:
+    """Say how much the notebook's way of reading adds."""
+    del folder
+    return [
+        Heading("How much the notebook's way flatters"),
+        Paragraph(
+            line(
+                wording.about_flattery(analysis),
+                " Two things go into that: taking the best of many looks at test texts, and "
+                "measuring on a draw from them instead of on all.",
+            )
+        ),
+    ]
+
+
+def convergence_section(analysis: Analysis, folder: Path) -> list[Block]:
+    """Answer with numbers whether convergence is stable, and show the curves."""
+    accuracy, loss = folder / "accuracy-curves.svg", folder / "loss-curves.svg"
+    plots.plot_accuracy_curves(accuracy, analysis.rows)
+    plots.plot_loss_curves(loss, analysis.rows)
+    rows = [_stability(row) for row in analysis.rows if row.stability]
+    header = (
+        "Experiment",
+        "Looks",
+        "Deviation, points",
+        "Notebook's",
+        "Largest less smallest",
+        "Later less earlier half",
+        "Significant swings",
+        "Checkpoint chosen",
+    )
+    return [
+        Heading("Is the convergence stable?"),
+        Paragraph(wording.about_stability(analysis)),
+        *([Table(header, "lrrrrrrl", rows)] if rows else []),
+        Figure(
+            accuracy,
+            "Accuracy while training",
+            "Accuracy on the drawn test texts, looked at twice an epoch, with what the notebook "
+            "logged behind it (gaps where its source lost a value). A dot marks the checkpoint "
+            "that the validation part chose, at its accuracy on all test texts.",
+        ),
+        Figure(
+            loss,
+            "Loss while training",
+            "Loss on training texts (mean since the point before) and on the validation part.",
+        ),
+    ]
+
+
+def _stability(row: Row) -> list[Line]:
+    stability = row.stability
+    if stability is None:
+        return []
+    epochs = [result.chosen["step"] / result.steps_per_epoch for result in row.results]
+    chosen = ", ".join(f"{epoch:.1f}" for epoch in epochs)
+    return [
+        line(Code(row.name)),
+        line(f"{stability.looks}"),
+        line(percent(stability.spread)),
+        line("" if row.notebook_spread is None else percent(row.notebook_spread)),
+        line(percent(stability.width)),
+        line(points(stability.drift)),
+        line(f"{stability.significant_swings} of {stability.swings}"),
+        line(f"after {chosen} of {row.first.settings['epochs']} epochs"),
+    ]
+
+
+def best_section(analysis: Analysis, folder: Path) -> list[Block]:
+    """Show the best model, its grade, its confusions and its most confident mistakes."""
+    result = analysis.best.first
+    path = folder / "confusion.svg"
+    counts = confusion(result)
+    plots.plot_confusion(path, counts)
+    mistakes = [
+        [
+            line(_shortened(mistake["text"])),
+            line(CLASSES[mistake["label"]]),
+            line(CLASSES[mistake["prediction"]]),
+            line(f"{100 * mistake['confidence']:.1f} %"),
+        ]
+        for mistake in result.mistakes[:_MISTAKES_SHOWN]
+    ]
+    blocks: list[Block] = [
+        Heading("The best model"),
+        Paragraph(wording.about_best(analysis)),
+        Paragraph(wording.about_grade(analysis)),
+        Paragraph(wording.about_confusion(counts)),
+        Figure(
+            path,
+            "Confusion matrix of the best model",
+            f"Confusion matrix of {result.experiment} (seed {result.seed}) on all test texts.",
+        ),
+    ]
+    if mistakes:
+        blocks += [
+            Heading("Its most confident mistakes", 3),
+            Table(("Text", "True class", "Predicted", "Confidence"), "lllr", mistakes),
+        ]
+    return blocks
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _TEXT_SHOWN else f"{text[:_TEXT_SHOWN].rstrip()} ..."
