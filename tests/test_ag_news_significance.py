@@ -73,10 +73,10 @@ def test_bootstrap_interval_is_reproducible_and_pointlike_without_differences():
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_keeps_order_and_only_raises(p_values):
-    """Adjusted values never fall below the raw ones nor above Bonferroni's, and keep their order."""
+    """Adjusted values lie between the raw ones and Bonferroni's, and keep their order."""
     adjusted = holm(p_values)
     for raw, value in zip(p_values, adjusted, strict=True):
-        assert raw <= value <= min(1.0, len(p_values) * raw) or value == max(adjusted)
+        assert raw <= value <= min(1.0, len(p_values) * raw)
     ranks = sorted(range(len(p_values)), key=p_values.__getitem__)
     assert [adjusted[i] for i in ranks] == sorted(adjusted)
 

@@ -1,0 +1,117 @@
+"""Tests of the AG News example's two readings of a run."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from examples.ag_news.evaluation import TestLooks, draw_like_the_notebook, read_test
+
+# The notebook used NumPy's global generator, which is what the draw must agree with.
+legacy_seed, legacy_choice, legacy_state = np.random.seed, np.random.choice, np.random.get_state
+
+
+def legacy_draw(texts, size):
+    """Draw as the notebook's two lines do."""
+    legacy_seed(42)
+    return legacy_choice(np.arange(texts), size)
+
+
+def test_the_draw_is_the_notebooks():
+    """The same 5,000 of 7,600 texts as its two lines give, 3,608 of them distinct."""
+    draw = draw_like_the_notebook(7600)
+    drawn = legacy_draw(7600, 5000)
+    assert draw.counts.sum() == 5000
+    assert len(draw.rows) == 3608
+    assert np.array_equal(np.repeat(draw.rows, draw.counts), np.sort(drawn))
+
+
+def test_the_draw_leaves_the_global_generator_alone():
+    """Drawing reads no global state and changes none."""
+    before = legacy_state()[1].copy()
+    draw_like_the_notebook(100)
+    assert np.array_equal(before, legacy_state()[1])
+
+
+@pytest.mark.parametrize(("texts", "size"), [(1000, 658), (4, 3), (1, 1)])
+def test_other_sizes_are_drawn_in_proportion(texts, size):
+    """Of fewer texts as many in proportion are drawn, but at least one."""
+    draw = draw_like_the_notebook(texts)
+    assert np.array_equal(np.repeat(draw.rows, draw.counts), np.sort(legacy_draw(texts, size)))
+
+
+@given(st.integers(2, 300), st.randoms(use_true_random=False))
+def test_accuracy_counts_a_text_as_often_as_it_was_drawn(texts, random):
+    """Distinct texts weighted by their counts give the accuracy on the texts drawn."""
+    right = np.array([random.random() < 0.5 for _ in range(texts)])
+    draw = draw_like_the_notebook(texts)
+    drawn = legacy_draw(texts, int(draw.counts.sum()))
+    assert draw.accuracy(torch.tensor(right[draw.rows])) == pytest.approx(right[drawn].mean())
+
+
+def looks_of(answers, *, labels=(0, 1, 1)):
+    """Return looks that see the given answers, one list after another."""
+    answers = iter(answers)
+    draw = SimpleNamespace(accuracy=lambda correct: float(correct.float().mean()))
+
+    def predict():
+        return torch.nn.functional.one_hot(torch.tensor(next(answers)), 2).float()
+
+    return TestLooks(predict, torch.tensor(labels), draw)
+
+
+@pytest.mark.parametrize(
+    ("steps", "updates"),
+    [(938, [1, 470, 939, 1408]), (249, [1, 125, 250, 374]), (2, [1, 2, 3, 4]), (1, [1, 2])],
+)
+def test_looks_are_made_when_the_notebook_made_them(steps, updates):
+    """After an epoch's first update and half-way; of 938 updates these are 1 and 470."""
+    looks = looks_of([[0, 0, 0]] * 4)
+    for step in range(1, 2 * steps + 1):
+        epoch = 1 + (step - 1) // steps
+        looks.on_batch_end(SimpleNamespace(step=step, steps_per_epoch=steps, epoch=epoch))
+    assert [look["step"] for look in looks.looks] == updates
+    assert [look["epoch"] for look in looks.looks] == [1 + (s - 1) // steps for s in updates]
+
+
+def test_looks_tell_what_they_gain_and_lose():
+    """Texts newly right and newly wrong are counted from one look to the next."""
+    looks = looks_of([[1, 1, 0], [0, 1, 0], [0, 0, 1]])
+    for step in (1, 2, 3):
+        looks.on_batch_end(SimpleNamespace(step=step, steps_per_epoch=1, epoch=step))
+    table = [(look["accuracy"], look["gained"], look["lost"]) for look in looks.looks]
+    assert table == [
+        (pytest.approx(1 / 3), 0, 0),
+        (pytest.approx(2 / 3), 1, 0),
+        (pytest.approx(2 / 3), 1, 1),
+    ]
+
+
+def test_looks_survive_an_interruption():
+    """A fresh callback that takes the state over goes on as the old one would have."""
+    states = [SimpleNamespace(step=step, steps_per_epoch=1, epoch=step) for step in (1, 2, 3)]
+    answers = [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    whole, first, second = looks_of(answers), looks_of(answers[:2]), looks_of(answers[2:])
+    for state in states:
+        whole.on_batch_end(state)
+    for state in states[:2]:
+        first.on_batch_end(state)
+    second.load_state_dict(first.state_dict())
+    second.on_batch_end(states[2])
+    assert second.looks == whole.looks
+    fresh = looks_of([])
+    fresh.load_state_dict(looks_of([]).state_dict())
+    assert fresh.looks == []
+
+
+def test_the_reading_gives_predictions_and_the_surest_mistakes():
+    """Mistakes come surest first, and only mistakes."""
+    probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
+    reading = read_test(probabilities.log())
+    assert reading.predictions == [0, 1, 1, 1]
+    assert reading.confidences == pytest.approx([0.9, 0.6, 0.8, 0.7])
+    assert reading.mistakes([0, 0, 0, 1], 5) == [2, 1]
+    assert reading.mistakes([1, 0, 0, 0], 2) == [0, 2]

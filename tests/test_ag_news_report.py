@@ -1,0 +1,497 @@
+"""Tests of the AG News example's report: its figures and its words, on made-up results."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from examples.ag_news import plots
+from examples.ag_news.analysis import analyse, confusion, grade
+from examples.ag_news.document import (
+    Bullets,
+    Cards,
+    Chip,
+    Code,
+    Figure,
+    Heading,
+    Paragraph,
+    Strong,
+    Table,
+    line,
+    to_html,
+    to_markdown,
+)
+from examples.ag_news.experiments import EXPERIMENTS
+from examples.ag_news.plots import plot_run
+from examples.ag_news.report import write_report
+from examples.ag_news.results import Result
+from examples.ag_news.significance import mcnemar, wilson_interval
+from textrnn.errors import InvalidValueError
+
+TEXTS = 1000
+LABELS = "".join(str(row % 4) for row in range(TEXTS))
+
+
+def make_up(name, accuracy, *, seed=0, looks=None, validation=None, first_wrong=0, **changes):
+    """Return a result with `accuracy`: texts are wrong from `first_wrong` on."""
+    experiment = EXPERIMENTS[name]
+    wrong = round((1 - accuracy) * TEXTS)
+    predictions = "".join(
+        str((int(label) + (first_wrong <= row < first_wrong + wrong)) % 4)
+        for row, label in enumerate(LABELS)
+    )
+    looks = [0.25, *[accuracy] * (2 * experiment.epochs - 1)] if looks is None else looks
+    result = Result(
+        experiment=name,
+        parent=experiment.parent,
+        change=experiment.change,
+        group=experiment.group,
+        seed=seed,
+        preset="full",
+        precision="fp32",
+        settings=experiment.settings(),
+        data={
+            "name": "sample",
+            "fingerprint": "0123456789abcdef",
+            "train_texts": 3800,
+            "validation_texts": 200,
+            "test_texts": TEXTS,
+        },
+        environment={
+            "device": "cpu",
+            "device_name": "a processor",
+            "threads": 2,
+            "platform": "Linux",
+            "python": "3.11.9",
+            "torch": "2.13.0",
+            "numpy": "2.3.0",
+            "textrnn": "0.1.0",
+            "commit": "c0ffee",
+        },
+        vocabulary_size=5000,
+        parameters=1_000_000,
+        steps_per_epoch=30,
+        seconds=90.0,
+        look_seconds=3.0,
+        texts_per_second=400.0,
+        history=[
+            {
+                "epoch": epoch,
+                "step": 30 * epoch,
+                "loss": 1 / epoch,
+                "learning_rate": 1e-3,
+                "seconds": 9.0 * epoch,
+                "eval_loss": 0.5,
+                "eval_accuracy": accuracy,
+            }
+            for epoch in range(1, experiment.epochs + 1)
+        ],
+        looks=[
+            {"epoch": 1 + n // 2, "step": 1 + 15 * n, "accuracy": look, "gained": 5, "lost": 5}
+            for n, look in enumerate(looks)
+        ],
+        chosen={"step": 30, "epoch": 1, "accuracy": accuracy if validation is None else validation},
+        predictions=predictions,
+        labels=LABELS,
+        mistakes=[
+            {"row": 3, "text": "Cup | `final` <b>", "label": 3, "prediction": 0, "confidence": 0.99}
+        ],
+    )
+    return replace(result, **changes)
+
+
+@pytest.fixture(name="words_of")
+def _words_of(tmp_path, monkeypatch):
+    """Return a function that gives the Markdown report on results, without marks around names.
+
+    Empty files stand for the plots, which have tests of their own.
+    """
+    for name in plots.__all__:
+        monkeypatch.setattr(plots, name, lambda path, _: write_bytes(path, b"<svg/>"))
+
+    def words(results, **options):
+        markdown, _ = write_report(analyse(results, **options), tmp_path)
+        return markdown.read_text("utf-8").replace("`", "").replace("\\", "")
+
+    return words
+
+
+def write_bytes(path, data):
+    """Write a file and the folder that it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def test_nothing_helped(words_of):
+    """Equal models: no change is said to have helped or hurt, and none is named best for sure."""
+    names = ("baseline-mean", "baseline-max", "exp1-gru", "exp2-gru-3-layers", "exp3-15-epochs")
+    words = words_of([make_up(name, 0.8) for name in names])
+    assert "**Helped:** none of the 4 changes compared." in words
+    assert "**Hurt:** none of the 4 changes compared." in words
+    assert (
+        "**No difference shown:** baseline-max, exp1-gru, exp2-gru-3-layers and exp3-15-epochs."
+    ) in words
+    assert "The test texts don't tell it from any of the 4 others." in words
+    assert "80.00 % make **no point**; read the notebook's way, 80.00 % make as many" in words
+    assert not re.search(r"\| (helped|hurt) \|.*\| *\|$", words, re.MULTILINE)
+    table = [row for row in words.splitlines() if row.startswith("| exp1-gru | baseline-mean")]
+    assert [cell.strip() for cell in table[0].split("|")][4:9] == [
+        "+0.00",
+        "+0.00 to +0.00",
+        "0, 0",
+        "1.000",
+        "no difference shown",
+    ]
+
+
+def test_some_changes_helped_and_some_hurt(words_of):
+    """The larger effect comes first, with its size and what it is measured against."""
+    results = [
+        make_up("baseline-mean", 0.80),
+        make_up("exp1-gru", 0.85),
+        make_up("exp2-gru-3-layers", 0.95),
+        make_up("exp3-15-epochs", 0.70),
+        make_up("baseline-max", 0.801),
+    ]
+    words = words_of(results)
+    assert (
+        "**Helped:** exp2-gru-3-layers (+10.00 points against exp1-gru), "
+        "exp1-gru (+5.00 points against baseline-mean)."
+    ) in words
+    assert "**Hurt:** exp3-15-epochs (-25.00 points against exp2-gru-3-layers)." in words
+    assert "**No difference shown:** baseline-max." in words
+    assert "exp2-gru-3-layers has the best validation accuracy (95.00 %)" in words
+    assert "It differs from every other experiment more than chance explains." in words
+    assert "95.00 % make **three points**" in words
+
+
+def test_everything_hurt(words_of):
+    """Where all changes are for the worse, the baseline is best and nothing is said to help."""
+    results = [make_up("baseline-mean", 0.9), make_up("baseline-max", 0.8)]
+    words = words_of([*results, make_up("exp1-gru", 0.7)])
+    assert "**Helped:** none of the 2 changes compared." in words
+    assert "**No difference shown:**" not in words
+    assert "- Best experiment: **baseline-mean**" in words
+    assert "90.00 % make **one point**" in words
+
+
+def test_a_single_run_is_reported_without_comparisons(words_of, tmp_path):
+    """One experiment alone is told as such; the others are named as not run."""
+    words = words_of([make_up("baseline-mean", 0.8)])
+    assert "1 run of 1 experiment on **sample**" in words
+    assert "No experiment can be compared with its parent yet." in words
+    assert "There is no other experiment to compare it with." in words
+    assert "**Not run:** baseline-max, exp1-gru" in words
+    assert "(the only run has it so)" not in words
+    assert not (tmp_path / "plots" / "changes.svg").exists()
+
+
+def test_unfinished_and_missing_experiments_are_named(words_of):
+    """What was begun is told from what was never run; a parent that is missing is not compared."""
+    results = [make_up("baseline-mean", 0.8), make_up("exp2-gru-3-layers", 0.9)]
+    words = words_of(results, unfinished=["exp1-gru", "baseline-mean", "other"])
+    assert "**Begun, but not finished:** exp1-gru." in words
+    assert "**Not run:** baseline-max, exp3-15-epochs," in words
+    assert "No experiment can be compared with its parent yet." in words
+
+
+@pytest.mark.parametrize(
+    ("best_looks", "expected"),
+    [
+        ((0.83, 0.85), "**4.00 points more** than read honestly on average (higher in 2 of 2 runs"),
+        ((0.78, 0.79), "**1.50 points less** than read honestly on average (higher in 0 of 2 runs"),
+        ((0.83, 0.79), "**1.00 points more** than read honestly on average (higher in 1 of 2 runs"),
+        ((0.83,), "**3.00 points more** than read honestly (the only run has it so)"),
+        ((0.79,), "**1.00 points less** than read honestly (higher in 0 of 1 run)"),
+    ],
+)
+def test_flattery_is_told_in_both_directions(words_of, best_looks, expected):
+    """The notebook's way may give more or less than the honest one."""
+    names = ("baseline-mean", "baseline-max")
+    results = [
+        make_up(name, 0.8, looks=[0.25, 0.7, best, 0.6, 0.6, 0.6])
+        for name, best in zip(names, best_looks, strict=False)
+    ]
+    assert f"a run's accuracy is {expected}" in words_of(results)
+
+
+def test_stability_is_a_number(words_of):
+    """The looks after the first third have their spread, their width, their drift and swings."""
+    looks = [0.25, 0.5, 0.80, 0.82, 0.80, 0.82]
+    steady = make_up("baseline-mean", 0.8, looks=[0.25, 0.5, 0.8, 0.8, 0.8, 0.8])
+    restless = make_up("baseline-max", 0.8, looks=looks)
+    restless.looks[4].update(gained=5, lost=60)
+    analysis = analyse([steady, restless])
+    stability = analysis.rows[1].stability
+    assert stability.looks == 4
+    assert stability.spread == pytest.approx(np.std([0.8, 0.82, 0.8, 0.82], ddof=1))
+    assert stability.width == pytest.approx(0.02)
+    assert stability.drift == pytest.approx(0.0)
+    assert (stability.swings, stability.significant_swings) == (3, 1)
+    assert analysis.rows[0].stability.significant_swings == 0
+    words = words_of([steady, restless])
+    assert (
+        "a standard deviation of **0.00 points** (baseline-mean) to **1.15 points** "
+        "(baseline-max). 1 of 6 swings from one look to the next is significant"
+    ) in words
+
+
+def test_steady_runs_have_no_significant_swing(words_of):
+    """Where no swing is significant, the report says so."""
+    words = words_of([make_up("baseline-mean", 0.8)])
+    assert "a standard deviation of **0.00 points** (baseline-mean). None of the 5 swings" in words
+
+
+def test_runs_that_are_too_short_have_no_stability(words_of):
+    """Two looks are too few to judge by."""
+    words = words_of([make_up("baseline-mean", 0.8, looks=[0.25, 0.8])])
+    assert "The runs are too short to tell whether they converge steadily." in words
+
+
+def test_figures_are_those_of_the_results():
+    """Accuracy, interval, difference, gains and p-value follow from the predictions."""
+    parent, child = make_up("baseline-mean", 0.80), make_up("exp1-gru", 0.82, first_wrong=150)
+    analysis = analyse([child, parent])
+    assert [row.name for row in analysis.rows] == ["baseline-mean", "exp1-gru"]
+    assert analysis.rows[0].interval == wilson_interval(800, TEXTS)
+    (comparison,) = analysis.comparisons
+    # The parent is wrong on texts 0 to 199, the child on 150 to 329.
+    assert (comparison.gained, comparison.lost) == (150, 130)
+    assert comparison.difference == pytest.approx(0.02)
+    assert comparison.p_value == comparison.adjusted == pytest.approx(mcnemar(150, 130))
+    assert comparison.interval[0] < 0.02 < comparison.interval[1]
+    assert comparison.verdict == "open"
+    assert comparison.notebook == pytest.approx(0.0074)
+    assert dict(comparison.changes) == {"cell": ("rnn", "gru")}
+
+
+def test_a_change_of_two_settings_is_called_so(words_of):
+    """exp7 differs in cell and epochs, and the report says that its effect is of both."""
+    words = words_of([make_up("exp6-exponential-lr", 0.8), make_up("exp7-lstm", 0.9)])
+    assert (
+        "exp7-lstm differs from its parent in 2 settings at once (epochs, cell)"
+        in words.replace("(cell, epochs)", "(epochs, cell)")
+    )
+
+
+def test_seeds_are_paired_and_averaged(words_of):
+    """Only seeds that both were run with are compared; figures are means over seeds."""
+    results = [
+        *(make_up("baseline-mean", 0.80 + seed / 100, seed=seed) for seed in range(3)),
+        *(make_up("exp1-gru", 0.85 + seed / 100, seed=seed) for seed in (0, 2)),
+    ]
+    analysis = analyse(results)
+    (comparison,) = analysis.comparisons
+    assert list(comparison.seeds) == [0, 2]
+    assert comparison.difference == pytest.approx(0.05)
+    assert (comparison.gained, comparison.lost) == (100, 0)
+    assert comparison.verdict == "helped"
+    assert analysis.rows[0].accuracy == pytest.approx(0.81)
+    assert analysis.rows[0].seed_spread == pytest.approx(0.01)
+    words = words_of(results)
+    assert "Each comparison is of 2 pairs of trained models, one for each seed" in words
+    assert "a standard deviation of 1.00 to 1.41 points" in words
+    assert "Seeds' deviation" in words
+
+
+def test_experiments_without_a_common_seed_are_not_compared():
+    """A pair needs the same seed."""
+    results = [make_up("baseline-mean", 0.8, seed=0), make_up("exp1-gru", 0.9, seed=1)]
+    analysis = analyse(results)
+    assert not analysis.comparisons
+    assert not analysis.rivals
+
+
+def test_the_best_is_chosen_by_validation_not_by_test_texts():
+    """A higher test accuracy doesn't make a model the best one."""
+    results = [
+        make_up("baseline-mean", 0.80, validation=0.90),
+        make_up("exp1-gru", 0.95, validation=0.85),
+    ]
+    assert analyse(results).best.name == "baseline-mean"
+
+
+@pytest.mark.parametrize(
+    ("validation", "expected"),
+    [
+        (0.85, "Of the 1 setting that the search tried, search-dropout-0 has the best validation"),
+        (
+            0.80,
+            "Of the 1 setting that the search tried, none has a better validation accuracy than",
+        ),
+    ],
+)
+def test_the_search_is_judged_by_the_validation_part(words_of, validation, expected):
+    """The search names its best setting, or says that none is better."""
+    results = [make_up("exp1-gru", 0.8), make_up("search-dropout-0", 0.8, validation=validation)]
+    assert expected in words_of(results)
+
+
+def test_confusions_are_counted_by_label_and_prediction():
+    """Rows are true classes, columns predicted ones."""
+    result = make_up("baseline-mean", 0.8, labels="0011", predictions="0131", looks=[0.5])
+    assert confusion(result).tolist() == [[1, 1, 0, 0], [0, 1, 0, 1], [0] * 4, [0] * 4]
+
+
+def test_confusions_are_told(words_of):
+    """The most common confusion is named with its share; a perfect model has none."""
+    words = words_of([make_up("baseline-mean", 0.8)])
+    assert "The most common mistake is World taken for Sports: 50 texts of 250." in words
+    perfect = make_up("baseline-mean", 1.0, mistakes=[])
+    words = words_of([perfect])
+    assert "Every test text is right." in words
+    assert "most confident mistakes" not in words
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "points"),
+    [(0.8999, 0), (0.90, 1), (0.9099, 1), (0.91, 2), (0.9149, 2), (0.915, 3), (1.0, 3)],
+)
+def test_grades_are_the_notebooks(accuracy, points):
+    """90 %, 91 % and 91.5 % make one, two and three points."""
+    assert grade(accuracy) == points
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("AG-33k", "AG-33k is a part of the 120,000 training texts"),
+        ("AG News", "These are all the texts that the notebook had."),
+        ("sample", "It is far too small for conclusions"),
+        ("other data (8 + 8 texts)", "These are not the notebook's texts."),
+    ],
+)
+def test_the_data_set_is_named(words_of, name, expected):
+    """Every report says what its figures were measured on."""
+    result = make_up("baseline-mean", 0.8)
+    words = words_of([replace(result, data={**result.data, "name": name})])
+    assert f"on **{name}**" in words
+    assert expected in words
+
+
+def test_a_preset_is_told(words_of):
+    """A report on cheaper runs says so."""
+    words = words_of([make_up("baseline-mean", 0.8, preset="quick")])
+    assert "all were run with a third of the epochs and half the hidden width" in words
+
+
+@pytest.fixture(scope="module", name="report")
+def _report(tmp_path_factory):
+    """Return the folder of a report with all its plots."""
+    folder = tmp_path_factory.mktemp("report")
+    write_report(analyse([make_up("baseline-mean", 0.8), make_up("exp1-gru", 0.85)]), folder)
+    return folder
+
+
+def test_the_report_is_the_same_each_time(report, tmp_path):
+    """Two reports on the same results are equal to the byte, plots included."""
+    write_report(analyse([make_up("baseline-mean", 0.8), make_up("exp1-gru", 0.85)]), tmp_path)
+    files = sorted(path.relative_to(report) for path in report.rglob("*.*"))
+    assert len(files) == 7
+    for file in files:
+        assert (report / file).read_bytes() == (tmp_path / file).read_bytes()
+
+
+class Page(HTMLParser):
+    """Collects a page's text and what it would load, and checks that its tags are closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.text, self.sources = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        """Note a tag that must be closed, and the address of what it shows."""
+        if tag not in {"meta", "img"}:
+            self.open.append(tag)
+        self.sources += [value for name, value in attrs if name in {"src", "href"}]
+
+    def handle_endtag(self, tag):
+        """Check that the tag opened last is closed first."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        """Collect the text."""
+        self.text.append(data)
+
+
+def test_the_page_is_self_contained_and_well_formed(report):
+    """It loads nothing, closes its tags, and shows texts with markup in them as they are."""
+    page = Page()
+    page.feed((report / "report.html").read_text("utf-8"))
+    assert not page.open
+    assert len(page.sources) == 5
+    assert all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
+    assert "Cup | `final` <b>" in page.text
+
+
+def test_every_linked_plot_exists(report):
+    """The Markdown report's plots lie where it says."""
+    links = re.findall(r"!\[.*?\]\((.*?)\)", (report / "report.md").read_text("utf-8"))
+    assert len(links) == 5
+    assert all((report / link).is_file() for link in links)
+
+
+def test_a_run_has_a_plot_of_loss_and_accuracy(tmp_path):
+    """It is a PNG file, made without a display."""
+    plot_run(tmp_path / "runs" / "run.png", make_up("baseline-mean", 0.8))
+    assert (tmp_path / "runs" / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_results_of_different_data_are_not_mixed():
+    """A report is on one data set; without any result there is none."""
+    result = make_up("baseline-mean", 0.8)
+    other = make_up("exp1-gru", 0.8, data={**result.data, "fingerprint": "f" * 16})
+    with pytest.raises(InvalidValueError, match="The results come from different data"):
+        analyse([result, other])
+    with pytest.raises(InvalidValueError, match="There is no finished run to report on"):
+        analyse([])
+
+
+def test_blocks_are_written_as_markdown(tmp_path):
+    """Each block has its form, and plain text is never taken for markup."""
+    blocks = [
+        Heading("A_b", 3),
+        Paragraph(line("1 < 2 & *", Strong("bold|"), " ", Code("a_b"), line(Chip("ok")))),
+        Bullets([line("one"), line("two\nlines")]),
+        Cards([("label", "value", "note")]),
+        Table(("x", "n"), "lr", [(line("a|b"), line("1"))]),
+        Figure(tmp_path / "plots" / "a.svg", "alt", "Caption."),
+    ]
+    assert to_markdown(blocks, folder=tmp_path) == (
+        "### A\\_b\n\n"
+        "1 \\< 2 \\& \\***bold\\|** `a_b`ok\n\n"
+        "- one\n- two lines\n\n"
+        "- label: **value** (note)\n\n"
+        "| x | n |\n| --- | ---: |\n| a\\|b | 1 |\n\n"
+        "![alt](plots/a.svg)\n\nCaption.\n"
+    )
+
+
+def test_blocks_are_written_as_html(tmp_path):
+    """Each block has its form, and plain text is escaped."""
+    (tmp_path / "a.svg").write_bytes(b"<svg/>")
+    blocks = [
+        Heading("A & B", 3),
+        Paragraph(line("1 < 2", Strong("<b>"), Code("&"), Chip("ok", "good"))),
+        Bullets([line("<one>")]),
+        Cards([("<l>", "<v>", "<n>")]),
+        Table(("x<", "n"), "lr", [(line("a"), line("1"))]),
+        Figure(Path(tmp_path / "a.svg"), "a<b", "c<d"),
+    ]
+    page = to_html(blocks, title="T & U")
+    for piece in (
+        "<title>T &amp; U</title>",
+        "<h3>A &amp; B</h3>",
+        "<p>1 &lt; 2<strong>&lt;b&gt;</strong><code>&amp;</code>",
+        '<span class="chip good">ok</span></p>',
+        "<li>&lt;one&gt;</li>",
+        '<div class="label">&lt;l&gt;</div><div class="value">&lt;v&gt;</div>',
+        '<th class="text">x&lt;</th><th class="number">n</th>',
+        '<td class="text">a</td><td class="number">1</td>',
+        'src="data:image/svg+xml;base64,PHN2Zy8+" alt="a&lt;b"',
+        "<figcaption>c&lt;d</figcaption>",
+    ):
+        assert piece in page
