@@ -98,7 +98,8 @@ def check_generators(states: Any, loader: Iterable[Any]) -> None:
         own = dict(states["loader"])
         for name in own.keys() & found.keys():
             torch.Generator(found[name].device).set_state(own[name])
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except Exception as error:
+        # Whatever a damaged state makes a generator raise, it means the same.
         raise CorruptFileError(f"The state of a generator can't be used: {error}.") from error
     if found.keys() != own.keys():
         rule = f"the run's own, whose generators are {sorted(own)}"

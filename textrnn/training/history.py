@@ -118,7 +118,8 @@ class History(Sequence[Record]):
     __hash__ = None  # type: ignore[assignment]  # a history grows, so it has no hash
 
     def __repr__(self) -> str:
-        return f"History({len(self)} records of {', '.join(self.names) or 'nothing'})"
+        noun = "record" if len(self) == 1 else "records"
+        return f"History({len(self)} {noun} of {', '.join(self.names) or 'nothing'})"
 
     def to_json(self) -> str:
         """Return the records as a JSON array, one record a line.
