@@ -1,0 +1,119 @@
+"""The state of a run: what callbacks read, and what a resume takes back."""
+
+import json
+import math
+
+import pytest
+
+from tests import toys
+from textrnn.errors import CorruptFileError, MissingKeyError
+from textrnn.training import History
+from textrnn.training.state import checked
+
+
+def test_the_epoch_under_way_counts_from_one():
+    """The last epoch stays the current one when all are over."""
+    state = toys.make_state(epochs=2)
+    assert state.epoch == 1
+    state.completed_epochs = 1
+    assert state.epoch == 2
+    state.completed_epochs = 2
+    assert state.epoch == 2
+
+
+def test_the_loss_is_the_mean_over_texts():
+    """It is NaN before the first text."""
+    state = toys.make_state()
+    assert math.isnan(state.loss)
+    state.loss_sum, state.loss_weight = 3.0, 4.0
+    assert state.loss == 0.75
+
+
+def test_the_first_reason_to_stop_is_kept():
+    """Later requests don't overwrite why training stops."""
+    state = toys.make_state()
+    state.request_stop("enough")
+    state.request_stop("too much")
+    assert state.stop_reason == "enough"
+
+
+def test_a_value_of_the_last_evaluation_is_found_by_name():
+    """Without a name it is the one that is monitored; an unknown one lists the others."""
+    state = toys.make_state(monitor="accuracy", evaluation={"loss": 1.0, "accuracy": 0.5})
+    assert state.monitored() == 0.5
+    assert state.monitored("loss") == 1.0
+    with pytest.raises(MissingKeyError, match="no 'f1'; it gives 'accuracy', 'loss'"):
+        state.monitored("f1")
+
+
+@pytest.mark.parametrize(
+    ("value", "best", "mode", "better"),
+    [
+        (1.0, None, None, True),
+        (math.nan, None, None, False),
+        (math.nan, 1.0, None, False),
+        (1.0, 1.0, None, False),
+        (0.9, 1.0, None, True),
+        (0.9, 1.0, "max", False),
+        (1.1, 1.0, "max", True),
+        (math.inf, 1.0, "max", True),
+    ],
+)
+def test_better_is_strictly_better(value, best, mode, better):
+    """The state's own mode is "min"; NaN is never better, and any number is better than none."""
+    assert toys.make_state().improves(value, best, mode=mode) is better
+
+
+def test_a_state_goes_through_json():
+    """What one state returns, as JSON, makes another one stand at the same place."""
+    state = toys.make_state(
+        completed_epochs=1,
+        batches=3,
+        step=9,
+        loss_sum=1.5,
+        loss_weight=7.0,
+        seconds=2.5,
+        learning_rate=0.1,
+        evaluation={"loss": math.nan},
+        best_value=0.5,
+        best_step=4,
+        history=History([{"step": 4, "loss": math.inf}]),
+    )
+    other = toys.make_state()
+    other.load_state_dict(json.loads(json.dumps(state.state_dict())))
+    assert repr(other.state_dict()) == repr(state.state_dict())
+    assert other.run_id == state.run_id
+    assert other.history == state.history
+    assert toys.make_state().run_id != state.run_id
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": -1}, "Expected 'step' to be a count, not -1"),
+        ({"step": 1.5}, "Expected 'step' to be of type int, not 1.5"),
+        ({"batches": True}, "Expected 'batches' to be of type int, not True"),
+        ({"best_value": "low"}, "'best_value' to be of type float or int or NoneType"),
+        ({"evaluation": [1]}, "Expected 'evaluation' to be of type dict"),
+        ({"evaluation": {"loss": None}}, "Expected 'loss' to be of type int or float"),
+        ({"history": {}}, "Expected 'history' to be of type list"),
+        ({"history": [{"loss": None}]}, "Not a record of a history"),
+        ({"run_id": 5}, "Expected 'run_id' to be of type str"),
+    ],
+)
+def test_a_damaged_state_is_refused_and_changes_nothing(change, message):
+    """Values of the wrong kind are found before any of them is taken."""
+    good = toys.make_state(step=5).state_dict()
+    state = toys.make_state()
+    before = repr(state.state_dict())
+    with pytest.raises(CorruptFileError, match=message):
+        state.load_state_dict({**good, **change})
+    assert repr(state.state_dict()) == before
+
+
+def test_missing_values_are_named():
+    """A value that is not there is an error, whatever it was looked for in."""
+    with pytest.raises(CorruptFileError, match=r"'run_id' is missing from \{\}"):
+        toys.make_state().load_state_dict({})
+    with pytest.raises(CorruptFileError, match="'step' is missing from 'text'"):
+        checked("text", "step", int)
