@@ -181,11 +181,11 @@ def test_everything_hurt(words_of):
 def test_a_single_run_is_reported_without_comparisons(words_of, tmp_path):
     """One experiment alone is told as such; the others are named as not run."""
     words = words_of([make_up("baseline-mean", 0.8)])
-    assert "1 run of 1 experiment on **sample**" in words
+    assert "1 run of 1 experiment on **the carried sample**: 3,800 texts to train on" in words
     assert "No experiment can be compared with its parent yet." in words
     assert "There is no other experiment to compare it with." in words
     assert "**Not run:** baseline-max, exp1-gru" in words
-    assert "(the only run has it so)" not in words
+    assert "on average" not in words
     assert not (tmp_path / "plots" / "changes.svg").exists()
 
 
@@ -204,8 +204,8 @@ def test_unfinished_and_missing_experiments_are_named(words_of):
         ((0.83, 0.85), "**4.00 points more** than read honestly on average (higher in 2 of 2 runs"),
         ((0.78, 0.79), "**1.50 points less** than read honestly on average (higher in 0 of 2 runs"),
         ((0.83, 0.79), "**1.00 points more** than read honestly on average (higher in 1 of 2 runs"),
-        ((0.83,), "**3.00 points more** than read honestly (the only run has it so)"),
-        ((0.79,), "**1.00 points less** than read honestly (higher in 0 of 1 run)"),
+        ((0.83,), "**3.00 points more** than read honestly."),
+        ((0.79,), "**1.00 points less** than read honestly."),
     ],
 )
 def test_flattery_is_told_in_both_directions(words_of, best_looks, expected):
@@ -368,7 +368,7 @@ def test_the_data_set_is_named(words_of, name, expected):
     """Every report says what its figures were measured on."""
     result = make_up("baseline-mean", 0.8)
     words = words_of([replace(result, data={**result.data, "name": name})])
-    assert f"on **{name}**" in words
+    assert f"on **{'the carried sample' if name == 'sample' else name}**" in words
     assert expected in words
 
 

@@ -14,6 +14,7 @@ from examples.ag_news.plots import plot_run
 from examples.ag_news.report import write_report
 from examples.ag_news.results import Result, load_results
 from examples.ag_news.runner import Runner
+from examples.ag_news.wording import counted
 from textrnn.errors import TextrnnError
 
 __all__ = ["main"]
@@ -111,7 +112,8 @@ def _run(options: argparse.Namespace) -> None:
     corpus = load(options.data)
     runner = Runner(corpus, options.output, device, options.precision, options.preset)
     plan = [(experiment, seed) for seed in range(options.seeds) for experiment in experiments]
-    print(f"{corpus.name}: {len(corpus.train):,} training texts, on {device}, {len(plan)} runs")
+    texts, runs = f"{len(corpus.train):,} training texts", counted(len(plan), "run")
+    print(f"{corpus.name}: {texts}, on {device}, {runs}")
     start = time.monotonic()
     for number, (experiment, seed) in enumerate(plan, start=1):
         title = f"[{number}/{len(plan)}] {experiment.name}" + f" seed {seed}" * (options.seeds > 1)

@@ -194,7 +194,9 @@ def plot_confusion(path: Path, counts: NDArray[np.int64]) -> None:
 def plot_run(path: Path, result: Result) -> None:
     """Plot one run: loss on the left, accuracy on the right."""
     steps = [record["step"] / result.steps_per_epoch for record in result.history]
-    with _figure(path, size=(10, 3.6), ncols=2) as (left, right):
+    with _figure(path, size=(10, 3.8), ncols=2) as (left, right):
+        title = f"{result.experiment}, seed {result.seed}, on {result.data['name']}"
+        left.figure.suptitle(title, fontsize=11)
         for name, color, label in (
             ("loss", _BLUE, "training texts"),
             ("eval_loss", _ORANGE, "validation part"),

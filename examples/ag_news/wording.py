@@ -79,7 +79,7 @@ def about_data(analysis: Analysis) -> Line:
     return line(
         f"{counted(len(analysis.results), 'run')} of "
         f"{counted(len(analysis.rows), 'experiment')} on ",
-        Strong(data["name"]),
+        Strong("the carried sample" if data["name"] == "sample" else data["name"]),
         f": {data['train_texts']:,} texts to train on, {data['validation_texts']:,} more to choose "
         f"checkpoints by, {data['test_texts']:,} test texts. ",
         _DATA.get(data["name"], "These are not the notebook's texts."),
@@ -167,18 +167,16 @@ def about_flattery(analysis: Analysis) -> Line:
     mean = sum(excess) / len(excess)
     direction = "more" if mean >= 0 else "less"
     higher = sum(value > 0 for value in excess)
-    count = (
-        "the only run has it so"
-        if len(excess) == 1 and higher
-        else f"higher in {higher} of {counted(len(excess), 'run')}"
-    )
-    between = (
-        f", between {points(min(excess))} and {points(max(excess))}" if len(excess) > 1 else ""
-    )
+    several = ""
+    if len(excess) > 1:
+        several = (
+            f" on average (higher in {higher} of {len(excess)} runs, between "
+            f"{points(min(excess))} and {points(max(excess))})"
+        )
     return line(
         "Read the notebook's way, a run's accuracy is ",
         Strong(f"{abs(100 * mean):.2f} points {direction}"),
-        f" than read honestly{' on average' if len(excess) > 1 else ''} ({count}{between}).",
+        f" than read honestly{several}.",
     )
 
 
