@@ -27,14 +27,14 @@ def model_card(model: Model, *, version: str) -> str:
         labels, data, measures, settings and limits.
     """
     settings, data = model.settings, model.data
-    cell = str(settings["cell"]).upper()
+    network = model.network.config
     kind = "any number of labels" if model.labels.multi_label else "one label"
     parts = [
-        _header(settings["cell"]),
+        _header(network["cell"]),
         "# Text classifier",
         (
             f"It gives a text {kind} out of {len(model.labels)}. It is a recurrent network "
-            f"({_layers(settings)} {cell}) over words, trained from scratch on "
+            f"({_layers(network)}) over words, trained from scratch on "
             f"{data['train_texts']:,} texts with textrnn {version}."
         ),
         "## Use",
@@ -47,8 +47,8 @@ def model_card(model: Model, *, version: str) -> str:
         _evaluation(model, data),
         "## Training",
         "These settings were used; what its user left open was chosen by the number of texts.",
-        _table(("setting", "value"), settings.items()),
-        f"Training took {_seconds(model)} s for {_epochs(model)} epochs.",
+        _table(("setting", "value"), settings.items(), code=True),
+        _course(model),
         "## Limits",
         _limits(model),
         "## Versions",
@@ -62,10 +62,10 @@ def _header(cell: str) -> str:
     return f"---\nlibrary_name: textrnn\npipeline_tag: text-classification\ntags:{tags}\n---"
 
 
-def _layers(settings: Mapping[str, Any]) -> str:
-    number = settings["num_layers"]
-    direction = "bidirectional " if settings["bidirectional"] else ""
-    return f"{number} {direction}layer{'s' if number > 1 else ''} of"
+def _layers(network: Mapping[str, Any]) -> str:
+    number = network["num_layers"]
+    direction = "bidirectional " if network["bidirectional"] else ""
+    return f"{number} {direction}{network['cell'].upper()} layer{'s' if number > 1 else ''}"
 
 
 def _use(model: Model) -> str:
@@ -111,12 +111,11 @@ def _evaluation(model: Model, data: Mapping[str, Any]) -> str:
     )
 
 
-def _seconds(model: Model) -> str:
-    return f"{model.history[-1]['seconds']:.0f}" if len(model.history) else "0"
-
-
-def _epochs(model: Model) -> str:
-    return f"{model.history[-1]['epoch']:.0f}" if len(model.history) else "0"
+def _course(model: Model) -> str:
+    last = model.history[-1] if len(model.history) else {}
+    course = f"Training took {last.get('seconds', 0):.0f} s for {last.get('epoch', 0)} epochs"
+    stopped = model.data["stopped"]
+    return f"{course}; it was stopped: {_cell(stopped)}." if stopped else f"{course}."
 
 
 def _limits(model: Model) -> str:
@@ -132,9 +131,12 @@ def _limits(model: Model) -> str:
     return "\n".join(lines)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, code: bool = False) -> str:
+    """Return a table; `code` shows the names in its first column as code."""
+    lines = [[*map(_cell, row)] for row in rows]
+    for line in lines if code else ():
+        line[0] = f"`{line[0]}`".replace("\\", "")
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *lines))
 
 
 def _cell(value: object) -> str:

@@ -149,8 +149,12 @@ def _restored(name: str, value: Any) -> Any:
         return tuple(value)
     if isinstance(value, dict) and value.keys() == {"by_label"}:
         pairs = value["by_label"]
-        if isinstance(pairs, list) and all(isinstance(p, list) and len(p) == 2 for p in pairs):
+        if isinstance(pairs, list) and all(map(_is_weight, pairs)):
             return {label_from_json(label): number for label, number in pairs}
     if not isinstance(value, str | bool | int | float | None):
         raise InvalidTypeError(expected(name, "a plain value", value))
     return value
+
+
+def _is_weight(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and type(pair[1]) in {int, float}

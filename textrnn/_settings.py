@@ -14,7 +14,10 @@ from textrnn.errors import (
     expected,
 )
 
-__all__ = ["Settings"]
+__all__ = ["MAX_LENGTH", "Settings"]
+
+MAX_LENGTH = 2**31 - 1
+"""The largest `max_length`, which limits nothing."""
 
 
 _WHOLE = {
@@ -80,6 +83,7 @@ class Settings:
             value = getattr(self, name)
             if value is not None or name != "max_vocab_size":
                 self._set(name, check_int(name, value, minimum=minimum))
+        self._set("max_length", min(self.max_length, MAX_LENGTH))
         for name in _SHARES:
             self._set(name, check_float(name, getattr(self, name), minimum=0.0, maximum=1.0))
         self._set("weight_decay", check_float("weight_decay", self.weight_decay, minimum=0.0))

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from textrnn._card import model_card
 from textrnn._fitting import resolve_device
-from textrnn._folder import read_folder, write_folder
+from textrnn._folder import write_folder
+from textrnn._folder_reading import read_folder
 from textrnn._learning import Examples, learn
 from textrnn._parameters import Parameters, params_to_json
 from textrnn._predictions import Predictor, Threshold

@@ -1,0 +1,275 @@
+"""Reading the folder of a saved classifier, without trust in anything that it holds."""
+
+import math
+import os
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from textrnn._files import corrupt, read_json
+from textrnn._folder import FILES, FORMAT_VERSION, fingerprint_of
+from textrnn._labels import LabelSet
+from textrnn._model import Model
+from textrnn._parameters import params_from_json
+from textrnn._settings import MAX_LENGTH
+from textrnn.errors import (
+    CorruptFileError,
+    InvalidValueError,
+    TextrnnError,
+    expected,
+    listing,
+    show,
+)
+from textrnn.nn import RecurrentClassifier
+from textrnn.text import Tokenizer, Vocabulary, WordTokenizer
+from textrnn.training import History
+
+__all__ = ["read_folder"]
+
+_MAX_BYTES = 16 * 2**20  # of a JSON file other than the vocabulary
+_DATA: dict[str, tuple[type, ...]] = {
+    "coverage": (float, int),
+    "cut_texts": (int,),
+    "eval_given": (bool,),
+    "eval_texts": (int,),
+    "label_counts": (list,),
+    "mean_words": (float, int),
+    "stopped": (str, type(None)),
+    "train_texts": (int,),
+}
+# The arguments of a network in format 1. One that is newer has a default with the old meaning.
+_NETWORK = {
+    "bidirectional",
+    "cell",
+    "dropout",
+    "embedding_dropout",
+    "embedding_size",
+    "hidden_size",
+    "layer_dropout",
+    "num_classes",
+    "num_layers",
+    "padding_id",
+    "pooling",
+    "vocab_size",
+}
+
+
+def read_folder(
+    path: str | os.PathLike[str], *, parameters: AbstractSet[str], tokenizer: Tokenizer | None
+) -> tuple[Model, dict[str, Any]]:
+    """Read a model that `write_folder` wrote; nothing in the folder is trusted.
+
+    No file is read before its size is known to be right, and nothing is allocated by what a file
+    claims: weights are taken only if the network described has exactly these, and all are finite.
+
+    Args:
+        path: The folder.
+        parameters: The names of the parameters that a classifier may have.
+        tokenizer: What the model was trained with, if it was saved without it.
+
+    Returns:
+        The model, on the CPU, and the classifier's parameters.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        CorruptFileError: If it does not hold a whole and sound model.
+        InvalidValueError: If `tokenizer` is needed, or is not the model's own.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {show(os.fspath(path))}.")
+    config = _read_config(folder / "config.json")
+    for name, fingerprint in config["files"].items():
+        _check_file(folder / name, fingerprint)
+    labels = _read_labels(folder / "labels.json")
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    sizes = {"vocab_size": len(vocabulary), "num_classes": len(labels)}
+    weights = _read_weights(folder / "model.safetensors")
+    training = _read_training(folder / "training.json", parameters, len(labels))
+    model = Model(
+        network=_build(folder / "config.json", config["network"], weights, sizes),
+        vocabulary=vocabulary,
+        tokenizer=_read_tokenizer(folder / "tokenizer.json", tokenizer),
+        labels=labels,
+        max_length=training["settings"]["max_length"],
+        settings=training["settings"],
+        data=training["data"],
+        history=History.load(folder / "history.json"),
+        metrics=_read_metrics(folder / "metrics.json"),
+    )
+    return model, training["parameters"]
+
+
+@contextmanager
+def _sound(path: Path, what: str) -> Iterator[None]:
+    """Turn every complaint about what a file holds into the one error for it."""
+    try:
+        yield
+    except CorruptFileError:
+        raise
+    except (TextrnnError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise corrupt(path, what, str(error).rstrip(".")) from error
+
+
+def _read_object(path: Path, what: str, keys: Collection[str]) -> dict[str, Any]:
+    """Read a JSON object with exactly these keys."""
+    data = read_json(path, what=what, max_bytes=_MAX_BYTES)
+    if not isinstance(data, dict) or data.keys() != set(keys):
+        found = listing(data) if isinstance(data, dict) else show(data)
+        raise corrupt(path, what, f"it should have the keys {listing(keys)}, but has {found}")
+    return data
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    what = "configuration"
+    _check_regular(path, what)
+    config = read_json(path, what=what, max_bytes=_MAX_BYTES)
+    version = config.get("format_version") if isinstance(config, dict) else None
+    if type(version) is not int or version != FORMAT_VERSION:
+        reason = f"its format version is {show(version)}, and only {FORMAT_VERSION} is known here"
+        raise corrupt(path, what, reason)
+    config = _read_object(path, what, ("format_version", "textrnn_version", "network", "files"))
+    files = config["files"]
+    if not isinstance(files, dict) or files.keys() != set(FILES):
+        raise corrupt(path, what, f"`files` should name {listing(FILES)}")
+    for name, entry in files.items():
+        sound = isinstance(entry, dict) and entry.keys() == {"bytes", "sha256"}
+        if not (sound and type(entry["bytes"]) is int and isinstance(entry["sha256"], str)):
+            raise corrupt(path, what, f"the entry of {name} is {show(entry)}")
+    return config
+
+
+def _check_regular(path: Path, what: str) -> int:
+    """Return a file's size; anything but an ordinary file might never end."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise corrupt(path, what, f"it can't be read ({error.strerror})") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise corrupt(path, what, "it is not an ordinary file")
+    return status.st_size
+
+
+def _check_file(path: Path, fingerprint: Mapping[str, Any]) -> None:
+    """Compare a file with its size and checksum, to find one that was cut, changed or swapped."""
+    what = path.stem
+    size = _check_regular(path, what)
+    if size != fingerprint["bytes"]:
+        reason = f"it has {size} bytes, and had {fingerprint['bytes']} when it was written"
+        raise corrupt(path, what, reason)
+    if fingerprint_of(path) != fingerprint:
+        raise corrupt(path, what, "it was changed since it was written")
+
+
+def _read_labels(path: Path) -> LabelSet:
+    data = _read_object(path, "labels", ("labels", "multi_label", "matrix"))
+    with _sound(path, "labels"):
+        return LabelSet.from_dict(data)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Read tensors, as many bytes of them as the file has."""
+    try:
+        weights = load_tensors(path.read_bytes())
+    except Exception as error:
+        # Whatever a damaged file makes the parser raise, it means the same.
+        raise corrupt(path, "weights", f"it is not in the safetensors format ({error})") from error
+    for name, tensor in weights.items():
+        if tensor.dtype != torch.float32 or not bool(tensor.isfinite().all()):
+            raise corrupt(path, "weights", f"{show(name)} is not made of finite 32-bit numbers")
+    return weights
+
+
+def _build(
+    path: Path, config: Any, weights: Mapping[str, Tensor], sizes: Mapping[str, int]
+) -> RecurrentClassifier:
+    """Build the network that is described, if the weights are exactly its own."""
+    what = "configuration"
+    if not isinstance(config, dict) or not config.keys() >= _NETWORK:
+        raise corrupt(path, what, f"`network` should have the keys {listing(_NETWORK)}")
+    for name, size in sizes.items():
+        if config[name] != size:
+            raise corrupt(path, what, f"{name} is {show(config[name])}, but there are {size}")
+    numbers = sum(tensor.numel() for tensor in weights.values())
+    for name, value in config.items():
+        limit = len(weights) if name == "num_layers" else numbers
+        if isinstance(value, int) and value > limit:
+            raise corrupt(path, what, f"{name} is {show(value)}, too large for the weights")
+    newer = signature(RecurrentClassifier).parameters
+    defaults = {name: p.default for name, p in newer.items() if name not in _NETWORK}
+    with _sound(path, what):
+        if not isinstance(config["bidirectional"], bool):
+            raise TypeError(f"bidirectional is {show(config['bidirectional'])}")
+        # On this device nothing has any content, so nothing is allocated or drawn.
+        with torch.device("meta"):
+            network = RecurrentClassifier.from_config(defaults | config)
+        shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+        found = {name: tuple(value.shape) for name, value in weights.items()}
+        if shapes != found:
+            wrong = sorted(name for name, _ in shapes.items() ^ found.items())
+            raise ValueError(f"the network's {wrong[0]} is not what the weights file has")
+        network.load_state_dict(dict(weights), assign=True)
+    return network.eval()
+
+
+def _read_tokenizer(path: Path, given: Tokenizer | None) -> Tokenizer:
+    data = _read_object(path, "tokenizer", ("type", "options"))
+    if data["type"] == "custom":
+        if given is None:
+            rule = f"given, since the model was saved without its own ({show(data['options'])})"
+            raise InvalidValueError(expected("tokenizer", rule, None))
+        return given
+    with _sound(path, "tokenizer"):
+        if data["type"] != "WordTokenizer":
+            raise ValueError(f"its type is {show(data['type'])}")
+        tokenizer = WordTokenizer.from_dict(data["options"])
+    if given is not None and given != tokenizer:
+        raise InvalidValueError(expected("tokenizer", f"the model's own, {tokenizer}", given))
+    return tokenizer
+
+
+def _read_training(
+    path: Path, parameters: AbstractSet[str], num_labels: int
+) -> dict[str, dict[str, Any]]:
+    what = "training"
+    training = _read_object(path, what, ("parameters", "settings", "data"))
+    for name, part in training.items():
+        if not isinstance(part, dict):
+            raise corrupt(path, what, f"`{name}` is {show(part)}")
+    unknown = training["parameters"].keys() - parameters
+    if unknown:
+        raise corrupt(path, what, f"it has unknown parameters: {listing(unknown)}")
+    with _sound(path, what):
+        for name in ("parameters", "settings"):
+            training[name] = params_from_json(training[name])
+        max_length = training["settings"].get("max_length")
+        if type(max_length) is not int or not 3 <= max_length <= MAX_LENGTH:
+            raise ValueError(f"`max_length` is {show(max_length)}")
+        data = training["data"]
+        if data.keys() != _DATA.keys():
+            raise ValueError(f"`data` should have the keys {listing(_DATA)}")
+        for name, kinds in _DATA.items():
+            if type(data[name]) not in kinds:
+                raise TypeError(f"`{name}` is {show(data[name])}")
+        counts = data["label_counts"]
+        if len(counts) != num_labels or {type(count) for count in counts} != {int}:
+            raise ValueError(f"`label_counts` is {show(counts)}, for {num_labels} labels")
+    return training
+
+
+def _read_metrics(path: Path) -> dict[str, float]:
+    metrics = read_json(path, what="metrics", max_bytes=_MAX_BYTES)
+    if not isinstance(metrics, dict):
+        raise corrupt(path, "metrics", f"it holds {show(metrics)}")
+    for name, value in metrics.items():
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise corrupt(path, "metrics", f"{show(name)} is {show(value)}")
+    return {name: math.nan if value is None else value for name, value in metrics.items()}
