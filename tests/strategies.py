@@ -85,8 +85,54 @@ def label_lists() -> st.SearchStrategy[list]:
 
     Example: ``["spam", 3, ("a", 0.5)]``
     """
-    plain = st.one_of(
-        st.text(max_size=4), st.booleans(), st.integers(), st.floats(allow_nan=False)
-    )
+    plain = st.one_of(st.text(max_size=4), st.booleans(), st.integers(), st.floats(allow_nan=False))
     tuples = st.lists(plain, max_size=2).map(tuple)
     return st.lists(st.one_of(plain, tuples), min_size=1, max_size=8, unique=True)
+
+
+def json_values() -> st.SearchStrategy:
+    """Draw what JSON can hold, sizes that no memory has included.
+
+    Example: ``{"a": [None, 1000000000]}``
+    """
+    plain = st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.sampled_from([-1, 0, 1, 2**31, 10**9, 10**18, 10**30]),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=4),
+    )
+    return st.recursive(
+        plain,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+        max_leaves=4,
+    )
+
+
+@st.composite
+def mutations(draw: st.DrawFn, value: object) -> object:
+    """Draw JSON data like `value` with one change somewhere in it.
+
+    Example: ``{"a": [1, 2]}`` may give ``{"a": [1, 1000000000]}``
+    """
+    if isinstance(value, dict) and value and draw(st.integers(0, 9)):
+        key = draw(st.sampled_from(sorted(value)))
+        changed = dict(value)
+        del changed[key]
+        kind = draw(st.sampled_from(["inside", "inside", "inside", "drop", "rename"]))
+        if kind == "rename":
+            changed[draw(st.text(max_size=4))] = value[key]
+        elif kind == "inside":
+            changed[key] = draw(mutations(value[key]))
+        return changed
+    if isinstance(value, list) and value and draw(st.integers(0, 9)):
+        place = draw(st.integers(0, len(value) - 1))
+        kind = draw(st.sampled_from(["inside", "inside", "drop", "double"]))
+        middle = {
+            "inside": [draw(mutations(value[place]))],
+            "drop": [],
+            "double": [value[place]] * 2,
+        }
+        return [*value[:place], *middle[kind], *value[place + 1 :]]
+    return draw(json_values())

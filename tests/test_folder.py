@@ -1,0 +1,582 @@
+"""The folder of a saved classifier: whole, readable, and never trusted."""
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from tests import strategies
+from textrnn import RecurrentClassifier, TextClassifier, WordTokenizer, _folder_reading
+from textrnn.errors import CorruptFileError, InvalidTypeError, InvalidValueError
+
+FIXTURES = Path(__file__).parent / "fixtures"
+PROBE = ["oil falls", "the keeper scores", "", "weather"]
+FILES = {
+    "README.md",
+    "config.json",
+    "history.json",
+    "labels.json",
+    "metrics.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "training.json",
+    "vocabulary.json",
+}
+DAMAGE = "damaged|a history|a record of a history"
+
+
+def fit(texts=("oil prices", "the striker scores"), labels=("a", "b"), **params):
+    """Return a tiny classifier."""
+    params = {"hidden_size": 4, "epochs": 2, "device": "cpu", "progress": False} | params
+    many = np.tile(labels, (4, 1)) if isinstance(labels, np.ndarray) else list(labels) * 4
+    return TextClassifier(**params).fit(list(texts) * 4, many)
+
+
+@pytest.fixture(scope="module", name="classifier")
+def _classifier():
+    return TextClassifier.load(FIXTURES / "model_v1", device="cpu")
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path):
+    return Path(shutil.copytree(FIXTURES / "model_v1", tmp_path / "model"))
+
+
+def read(path):
+    """Return what a JSON file holds."""
+    return json.loads(path.read_text())
+
+
+def seal(folder):
+    """Write the sizes and checksums of the files as they are now, as an attacker would."""
+    config = read(folder / "config.json")
+    for name in FILES & config["files"].keys():
+        entry = config["files"][name]
+        data = (folder / name).read_bytes()
+        entry.update(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def change(folder, name, update, path=()):
+    """Update an object in a JSON file, and seal the folder again."""
+    data = read(folder / name)
+    part = data
+    for key in path:
+        part = part[key]
+    part.update(update)
+    (folder / name).write_text(json.dumps(data))
+    seal(folder)
+
+
+def change_weights(folder, edit):
+    """Edit the tensors of a folder, and seal it again."""
+    weights = load_file(folder / "model.safetensors")
+    edit(weights)
+    save_file(weights, folder / "model.safetensors")
+    seal(folder)
+
+
+def test_a_saved_classifier_comes_back(tmp_path):
+    """It predicts the same to the bit, and all that is known about it is there again."""
+    saved = fit(pooling=("max", "last"), class_weight={"a": 2}, threshold=0.4, seed=np.int64(7))
+    saved.save(tmp_path / "model")
+    loaded = TextClassifier.load(tmp_path / "model", device="cpu")
+    assert (loaded.predict_proba(PROBE) == saved.predict_proba(PROBE)).all()
+    assert loaded.classes_.tolist() == saved.classes_.tolist()
+    assert loaded.vocabulary_ == saved.vocabulary_
+    assert loaded.history_ == saved.history_
+    assert loaded.metrics_ == saved.metrics_
+    assert loaded.settings_ == saved.settings_
+    unsaved = {"device", "progress", "tokenizer"}
+    params = saved.get_params()
+    assert {k: v for k, v in loaded.get_params().items() if k not in unsaved} == {
+        k: v for k, v in params.items() if k not in unsaved
+    }
+    assert {entry.name for entry in (tmp_path / "model").iterdir()} == FILES
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [("a", "b\0"), ("\ud800", "\n"), (3, 1), (False, True), (0.5, 2), (("x", 1), ("y", 2))],
+)
+def test_labels_come_back_as_they_were(tmp_path, labels):
+    """Strings of any characters, numbers and tuples keep their types."""
+    saved = fit(labels=labels)
+    saved.save(tmp_path / "model")
+    loaded = TextClassifier.load(tmp_path / "model")
+    assert loaded.predict(PROBE).tolist() == saved.predict(PROBE).tolist()
+    assert list(map(type, loaded.classes_.tolist())) == list(map(type, saved.classes_.tolist()))
+
+
+def test_multi_label_comes_back(tmp_path):
+    """Lists stay lists, and a matrix stays a matrix."""
+    for labels in ([["a"], ["b", "c"]], np.array([[1, 0], [1, 1]])):
+        saved = fit(labels=labels)
+        saved.save(tmp_path / "model")
+        loaded = TextClassifier.load(tmp_path / "model")
+        assert np.array_equal(
+            np.array(loaded.predict(PROBE), dtype=object),
+            np.array(saved.predict(PROBE), dtype=object),
+        )
+
+
+def test_loading_draws_nothing(folder):
+    """The global generator is where it was."""
+    before = torch.get_rng_state()
+    TextClassifier.load(folder)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_loaded_classifier_learns_on(folder):
+    """Continued training, further saving and the card work as before."""
+    classifier = TextClassifier.load(folder, device="cpu")
+    classifier.set_params(warm_start=True, epochs=1, progress=False)
+    classifier.fit(["oil prices", "striker"], ["business", "sports"])
+    classifier.save(folder)
+    assert TextClassifier.load(folder).history_ == classifier.history_
+    assert "| train" in (folder / "README.md").read_text()
+
+
+def test_the_folder_of_version_1_is_read(classifier):
+    """What an older release wrote predicts what it did then."""
+    expected = read(FIXTURES / "model_v1_predictions.json")
+    found = classifier.predict_proba(expected["texts"])
+    np.testing.assert_allclose(found, expected["probabilities"], atol=1e-6)
+    assert classifier.predict(expected["texts"][:2]).tolist() == ["business", "sports"]
+    assert classifier.class_weight == {"sports": 1.5}
+    assert classifier.pooling == ("max", "mean", "last")
+
+
+def test_a_network_without_newer_arguments_gets_their_defaults(folder, monkeypatch):
+    """Format 1 names the arguments that there were then; a later one keeps its old meaning."""
+    old = inspect.signature(RecurrentClassifier)
+    added = inspect.Parameter("attention", inspect.Parameter.KEYWORD_ONLY, default=False)
+
+    class Newer(RecurrentClassifier):
+        __signature__ = old.replace(parameters=[*old.parameters.values(), added])
+
+        @classmethod
+        def from_config(cls, config: dict) -> RecurrentClassifier:
+            assert config["attention"] is False
+            return cls(**{name: config[name] for name in old.parameters})
+
+    monkeypatch.setattr(_folder_reading, "RecurrentClassifier", Newer)
+    assert isinstance(TextClassifier.load(folder).network_, Newer)
+
+
+def test_the_card_tells_a_person_what_the_model_is(tmp_path):
+    """Labels, data, measures, settings and how to load it are there, and nothing breaks a table."""
+    texts, labels = ["oil prices", "the striker scores"] * 4, ["a|b\n*c*", "plain"] * 4
+    params = {"hidden_size": 4, "epochs": 2, "device": "cpu", "progress": False}
+    classifier = TextClassifier(**params).fit(texts, labels, eval_set=(texts, labels))
+    classifier.save(tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: textrnn\npipeline_tag: text-classification\n")
+    assert "| a\\|b\\\\n\\*c\\* | 4 |" in card
+    assert f"| accuracy | {classifier.metrics_['accuracy']:.4f} |" in card
+    assert "| training texts | 8 |" in card
+    assert "| `epochs` | 2 |" in card
+    assert 'TextClassifier.load("this/folder")' in card
+    assert f"PyTorch {torch.__version__}" in card
+    rows = [line for line in card.splitlines() if line.startswith("|")]
+    assert all(line.endswith(" |") for line in rows)
+
+
+def test_the_card_of_a_model_without_measures_says_so(tmp_path):
+    """It claims nothing that was not measured."""
+    fit(labels=[["a"], ["b"]]).save(tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "nothing was measured" in card
+    assert "any number of labels out of 2" in card
+
+
+def test_the_card_lists_the_first_labels_only(tmp_path):
+    """A thousand rows would tell a reader nothing."""
+    texts = [f"word{i}" for i in range(60)]
+    TextClassifier(hidden_size=2, epochs=1, progress=False).fit(texts, range(60)).save(
+        tmp_path / "model"
+    )
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "and 10 more, all of them in `labels.json`" in card
+
+
+def test_a_custom_tokenizer_is_not_written(tmp_path):
+    """A function is code, so it stays out, and only on demand."""
+    classifier = fit(tokenizer=str.split)
+    with pytest.raises(InvalidTypeError, match="`tokenizer` to be a WordTokenizer, which can"):
+        classifier.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+    classifier.save(tmp_path / "model", custom_tokenizer=True)
+    with pytest.raises(InvalidValueError, match=r"without its own \('str.split'\), but got None"):
+        TextClassifier.load(tmp_path / "model")
+    loaded = TextClassifier.load(tmp_path / "model", tokenizer=str.split)
+    assert (loaded.predict_proba(PROBE) == classifier.predict_proba(PROBE)).all()
+    assert (
+        'TextClassifier.load("this/folder", tokenizer=tokenizer)'
+        in (tmp_path / "model" / "README.md").read_text()
+    )
+
+
+def test_a_tokenizer_that_is_not_the_models_own_is_refused(tmp_path):
+    """Another one would give other words, and wrong predictions without a warning."""
+    fit(tokenizer=WordTokenizer(lowercase=False)).save(tmp_path / "model")
+    own = WordTokenizer(lowercase=False)
+    assert TextClassifier.load(tmp_path / "model").tokenizer_ == own
+    assert TextClassifier.load(tmp_path / "model", tokenizer=own).tokenizer_ == own
+    with pytest.raises(InvalidValueError, match="`tokenizer` to be the model's own"):
+        TextClassifier.load(tmp_path / "model", tokenizer=WordTokenizer())
+
+
+def test_labels_and_parameters_that_json_lacks_are_refused(tmp_path):
+    """Nothing is left behind of what could not be written."""
+    with pytest.raises(InvalidTypeError, match="`label` to be a string, a number or a tuple"):
+        fit(labels=[frozenset("a"), frozenset("b")]).save(tmp_path / "model")
+    classifier = fit()
+    classifier.threshold = object()
+    with pytest.raises(InvalidTypeError, match="`threshold` to be a value that can be written"):
+        classifier.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_replaces_a_model_and_nothing_else(tmp_path, classifier):
+    """A folder with anything of the user's is left alone."""
+    target = tmp_path / "a" / "model"
+    classifier.save(target)
+    classifier.save(target)
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(InvalidValueError, match=r"with nothing but a saved model, but .*notes.txt"):
+        classifier.save(target)
+    assert (target / "notes.txt").read_text() == "mine"
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(InvalidValueError, match="`path` to be a new or empty folder"):
+        classifier.save(file)
+    (tmp_path / "empty").mkdir()
+    classifier.save(tmp_path / "empty")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "labels.json").write_text("{}")
+    with pytest.raises(InvalidValueError, match="a saved model"):
+        classifier.save(tmp_path / "other")
+
+
+def test_saving_follows_a_link(tmp_path, classifier):
+    """The link stays one, and the folder it names is replaced."""
+    classifier.save(tmp_path / "model")
+    (tmp_path / "link").symlink_to("model")
+    classifier.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert TextClassifier.load(tmp_path / "link").classes_.tolist() == ["business", "sports"]
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_save_that_fails_leaves_the_old_model(folder, classifier, monkeypatch, failing):
+    """Whichever step breaks, the folder is the old one and nothing lies beside it."""
+    before = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+    rename, calls = Path.rename, []
+
+    def broken(self, target):
+        calls.append(self)
+        if len(calls) == failing:
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    if failing == 3:
+        monkeypatch.setattr("textrnn._folder.write_json", lambda *_: broken(folder, folder))
+        calls += [None, None]
+    else:
+        monkeypatch.setattr(Path, "rename", broken)
+    with pytest.raises(OSError, match="No space left"):
+        classifier.save(folder)
+    monkeypatch.undo()
+    assert {entry.name: entry.read_bytes() for entry in folder.iterdir()} == before
+    assert [entry.name for entry in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    """The path is what was mistyped."""
+    with pytest.raises(FileNotFoundError, match=r"There is no folder '.*nowhere'"):
+        TextClassifier.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"README.md"}))
+@pytest.mark.parametrize("damage", ["missing", "cut", "longer", "folder", "pipe"])
+def test_damaged_files_are_named(folder, name, damage):
+    """A file that is gone, cut, longer, a folder or a pipe gives one clear error, at once."""
+    path = folder / name
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "longer":
+        path.write_bytes(data + b"}")
+    elif damage == "folder":
+        path.mkdir()
+    elif damage == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(CorruptFileError, match=rf"file '.*{name}' is damaged: "):
+        TextClassifier.load(folder)
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"README.md", "config.json"}))
+def test_swapped_files_are_found(folder, tmp_path, name):
+    """A file of another model of the same shape is not taken for this one's."""
+    texts = ["x y z w v u t s r q p o n"] * 8
+    other = TextClassifier(
+        hidden_size=6,
+        embedding_size=5,
+        pooling=("max", "mean", "last"),
+        epochs=3,
+        progress=False,
+        tokenizer=WordTokenizer(lowercase=False),
+    ).fit(texts, ["business", "sportx"] * 4, eval_set=(texts, ["business", "sportx"] * 4))
+    other.save(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / name, folder / name)
+    with pytest.raises(CorruptFileError, match=r"it was changed since|and had .* when it was writ"):
+        TextClassifier.load(folder)
+
+
+def test_links_to_files_are_followed(folder, tmp_path):
+    """A cache of downloads keeps a model's files elsewhere and links to them."""
+    for path in folder.iterdir():
+        shutil.move(path, tmp_path / path.name)
+        path.symlink_to(tmp_path / path.name)
+    assert TextClassifier.load(folder).classes_.tolist() == ["business", "sports"]
+
+
+def test_a_read_only_folder_is_read(folder):
+    """Loading writes nothing."""
+    for path in folder.iterdir():
+        path.chmod(stat.S_IRUSR)
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        assert TextClassifier.load(folder).classes_.tolist() == ["business", "sports"]
+    finally:
+        folder.chmod(stat.S_IRWXU)
+
+
+def test_further_files_and_an_edited_card_do_no_harm(folder):
+    """People may add to a folder what they like."""
+    (folder / "README.md").write_text("mine")
+    (folder / ".gitattributes").write_text("*.safetensors filter=lfs")
+    assert TextClassifier.load(folder).classes_.tolist() == ["business", "sports"]
+
+
+@pytest.mark.parametrize("version", [0, 2, 1.0, True, "1", None])
+def test_an_unknown_version_is_refused(folder, version):
+    """What a newer library wrote is not guessed at."""
+    change(folder, "config.json", {"format_version": version})
+    with pytest.raises(CorruptFileError, match=r"its format version is .*, and only 1 is known"):
+        TextClassifier.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "update"),
+    [
+        ("config.json", (), {"more": 1}),
+        ("config.json", (), {"network": []}),
+        ("config.json", (), {"files": {}}),
+        ("config.json", ("files",), {"../../etc/passwd": {"bytes": 1, "sha256": ""}}),
+        ("config.json", ("network",), {"hidden_size": 10**9}),
+        ("config.json", ("network",), {"hidden_size": 10**30}),
+        ("config.json", ("network",), {"hidden_size": 7}),
+        ("config.json", ("network",), {"hidden_size": -1}),
+        ("config.json", ("network",), {"hidden_size": "6"}),
+        ("config.json", ("network",), {"num_layers": 10**9}),
+        ("config.json", ("network",), {"num_layers": 2}),
+        ("config.json", ("network",), {"embedding_size": None}),
+        ("config.json", ("network",), {"vocab_size": 10**9}),
+        ("config.json", ("network",), {"num_classes": 3}),
+        ("config.json", ("network",), {"bidirectional": 1}),
+        ("config.json", ("network",), {"bidirectional": False}),
+        ("config.json", ("network",), {"cell": "lstm"}),
+        ("config.json", ("network",), {"cell": ["gru"]}),
+        ("config.json", ("network",), {"pooling": "mean"}),
+        ("config.json", ("network",), {"pooling": ["max"] * 3}),
+        ("config.json", ("network",), {"dropout": 1e300}),
+        ("config.json", ("network",), {"padding_id": 10**9}),
+        ("config.json", ("network",), {"unheard_of": 1}),
+        ("labels.json", (), {"labels": ["business"]}),
+        ("labels.json", (), {"labels": ["business", "sports", "more"]}),
+        ("labels.json", (), {"labels": ["business", "business"]}),
+        ("labels.json", (), {"labels": [None, "sports"]}),
+        ("labels.json", (), {"multi_label": "no"}),
+        ("tokenizer.json", (), {"type": "os.system"}),
+        ("tokenizer.json", (), {"type": ["WordTokenizer"]}),
+        ("tokenizer.json", (), {"options": {"lowercase": 1, "remove_punctuation": True}}),
+        ("tokenizer.json", (), {"options": None}),
+        ("training.json", (), {"settings": {}}),
+        ("training.json", (), {"settings": 3}),
+        ("training.json", ("settings",), {"max_length": 10**30}),
+        ("training.json", ("settings",), {"max_length": "400"}),
+        ("training.json", ("settings",), {"cell": {"a": 1}}),
+        ("training.json", ("parameters",), {"__class__": "x"}),
+        ("training.json", ("parameters",), {"device": "cuda"}),
+        ("training.json", ("parameters",), {"class_weight": {"by_label": [["sports"]]}}),
+        ("training.json", ("parameters",), {"class_weight": {"by_label": [[[], [1]]]}}),
+        ("training.json", ("parameters",), {"class_weight": {"by_label": [[{}, 1]]}}),
+        ("training.json", ("parameters",), {"pooling": [["max"]]}),
+        ("training.json", ("data",), {"train_texts": "32"}),
+        ("training.json", ("data",), {"label_counts": [1]}),
+        ("training.json", ("data",), {"label_counts": [1, "1"]}),
+        ("training.json", ("data",), {"more": 1}),
+        ("metrics.json", (), {"accuracy": "high"}),
+        ("metrics.json", (), {"accuracy": True}),
+        ("vocabulary.json", (), {"format": 2}),
+        ("vocabulary.json", ("words",), {"new": 1}),
+        ("vocabulary.json", ("words",), {"oil": -1}),
+    ],
+)
+def test_every_lie_is_found(folder, name, path, update):
+    """With right checksums, each value is still looked at, and nothing is allocated by it."""
+    change(folder, name, update, path)
+    with pytest.raises(CorruptFileError, match=DAMAGE):
+        TextClassifier.load(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "3", "null", "{}", "[{}, 3]", "NaN", '{"a": 1, "a": 1}', ""]
+)
+@pytest.mark.parametrize("name", sorted(FILES - {"README.md", "model.safetensors"}))
+def test_other_json_is_refused(folder, name, text):
+    """A file with JSON of another form is not the file."""
+    (folder / name).write_text(text)
+    if name != "config.json":
+        seal(folder)
+    if (name, text) in {("metrics.json", "{}"), ("history.json", "[]")}:
+        assert TextClassifier.load(folder).classes_.tolist() == ["business", "sports"]
+        return
+    with pytest.raises(CorruptFileError, match=DAMAGE):
+        TextClassifier.load(folder)
+
+
+def test_json_that_is_too_long_is_not_parsed(folder, monkeypatch):
+    """A file is measured before it is read."""
+    monkeypatch.setattr("textrnn._folder_reading._MAX_BYTES", 1000)
+    with pytest.raises(CorruptFileError, match="it is longer than 1000 bytes"):
+        TextClassifier.load(folder)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_weights_must_be_finite(folder, number):
+    """One bad weight would make every prediction bad."""
+    change_weights(folder, lambda weights: weights["embedding.weight"][1, 1:].fill_(number))
+    with pytest.raises(CorruptFileError, match=r"'embedding.weight' is not made of finite"):
+        TextClassifier.load(folder)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda w: w.update({"embedding.weight": w["embedding.weight"].double()}),
+        lambda w: w.update({"embedding.weight": w["embedding.weight"][:, :4].clone()}),
+        lambda w: w.update({"embedding.weight": torch.zeros(0, 10**15)}),
+        lambda w: w.pop("embedding.weight"),
+        lambda w: w.clear(),
+        lambda w: w.update({"more": torch.zeros(1)}),
+    ],
+)
+def test_weights_must_be_the_networks_own(folder, edit):
+    """Another type or shape, a missing tensor or one more is refused."""
+    change_weights(folder, edit)
+    with pytest.raises(CorruptFileError, match="damaged"):
+        TextClassifier.load(folder)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"embedding.weight": {"dtype": "F32", "shape": [10**9, 10**9], "data_offsets": [0, 4]}},
+        {"embedding.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 10**18]}},
+        {"embedding.weight": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}},
+        {"embedding.weight": {"dtype": "X", "shape": [1], "data_offsets": [0, 4]}},
+        {"embedding.weight": {"dtype": "F4", "shape": [8], "data_offsets": [0, 4]}},
+        {"embedding.weight": 3},
+        [],
+    ],
+)
+def test_a_lying_header_allocates_nothing(folder, header):
+    """Sizes that the file does not have are never believed."""
+    text = json.dumps(header).encode()
+    data = len(text).to_bytes(8, "little") + text + b"\0\0\0\0"
+    (folder / "model.safetensors").write_bytes(data)
+    seal(folder)
+    with pytest.raises(CorruptFileError, match=r"it is not in the safetensors format|not made of"):
+        TextClassifier.load(folder)
+
+
+def test_a_header_longer_than_the_file_is_refused(folder):
+    """The first eight bytes alone could ask for anything."""
+    (folder / "model.safetensors").write_bytes((2**62).to_bytes(8, "little") + b"{}")
+    seal(folder)
+    with pytest.raises(CorruptFileError, match="it is not in the safetensors format"):
+        TextClassifier.load(folder)
+
+
+def sound_or_corrupt(folder):
+    """Load a folder that was tampered with: it is refused, or works like any other model."""
+    try:
+        classifier = TextClassifier.load(folder, device="cpu")
+    except CorruptFileError:
+        return None
+    except InvalidValueError as error:  # a tokenizer that is claimed to be a custom one
+        assert "`tokenizer`" in str(error)  # noqa: PT017 - only one of the two outcomes raises
+        return None
+    probabilities = classifier.predict_proba(PROBE)
+    assert np.isfinite(probabilities).all()
+    classifier.save(folder.parent / "again")
+    return classifier
+
+
+@given(st.data())
+def test_no_flipped_byte_goes_unnoticed(tmp_path_factory, data):
+    """Without new checksums a change is found, or it is one of spelling that changes nothing."""
+    folder = Path(shutil.copytree(FIXTURES / "model_v1", tmp_path_factory.mktemp("x") / "model"))
+    path = folder / data.draw(st.sampled_from(sorted(FILES - {"README.md"})))
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    classifier = sound_or_corrupt(folder)
+    if classifier is not None:
+        assert path.name == "config.json"
+        expected = read(FIXTURES / "model_v1_predictions.json")["probabilities"]
+        np.testing.assert_allclose(classifier.predict_proba(PROBE), expected, atol=1e-6)
+
+
+@given(st.data())
+def test_sealed_bytes_never_break_the_reader(tmp_path_factory, data):
+    """Whatever stands in a file with a right checksum, there is one error or a sound model."""
+    folder = Path(shutil.copytree(FIXTURES / "model_v1", tmp_path_factory.mktemp("x") / "model"))
+    path = folder / data.draw(st.sampled_from(sorted(FILES - {"README.md", "config.json"})))
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        new = data.draw(st.binary(max_size=8))
+        content[place : place + data.draw(st.integers(0, 8))] = new
+        content = content or bytearray(b"\0")
+    path.write_bytes(content)
+    seal(folder)
+    sound_or_corrupt(folder)
+
+
+@given(st.data())
+def test_sealed_json_never_breaks_the_reader(tmp_path_factory, data):
+    """A value anywhere in any file may be replaced, dropped or doubled."""
+    folder = Path(shutil.copytree(FIXTURES / "model_v1", tmp_path_factory.mktemp("x") / "model"))
+    path = folder / data.draw(st.sampled_from(sorted(FILES - {"README.md", "model.safetensors"})))
+    mutated = data.draw(strategies.mutations(read(path)))
+    path.write_text(json.dumps(mutated))
+    if path.name != "config.json":
+        seal(folder)
+    sound_or_corrupt(folder)
