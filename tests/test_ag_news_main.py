@@ -51,7 +51,7 @@ def test_a_run_prints_its_accuracy_and_leaves_plot_result_and_report(command, tm
     line = re.search(r"\n\[1/1\] baseline-mean: accuracy ([\d.]+) % on the test texts", printed)
     (result,) = load_results(tmp_path / "out")
     assert float(line[1]) == pytest.approx(100 * result.accuracy, abs=0.005)
-    assert result.settings["hidden_size"] == 128
+    assert result.settings["hidden_size"] == 64
     for name in ("report.md", "report.html", "plots/runs/baseline-mean-seed0.png"):
         assert (tmp_path / "out" / name).is_file()
 
@@ -96,7 +96,7 @@ def test_a_begun_experiment_is_reported_as_unfinished(command, tmp_path):
     (tmp_path / "out" / "checkpoints" / "exp1-gru-seed0-01234567").mkdir(parents=True)
     assert command("--report-only") == 0
     report = (tmp_path / "out" / "report.md").read_text("utf-8")
-    assert "**Begun, but not finished:** `exp1-gru`." in report
+    assert "**Begun, but not finished:** `exp1-gru (seed 0)`." in report
 
 
 def test_the_list_shows_every_experiment(capsys):

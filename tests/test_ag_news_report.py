@@ -192,8 +192,9 @@ def test_a_single_run_is_reported_without_comparisons(words_of, tmp_path):
 def test_unfinished_and_missing_experiments_are_named(words_of):
     """What was begun is told from what was never run; a parent that is missing is not compared."""
     results = [make_up("baseline-mean", 0.8), make_up("exp2-gru-3-layers", 0.9)]
-    words = words_of(results, unfinished=["exp1-gru", "baseline-mean", "other"])
-    assert "**Begun, but not finished:** exp1-gru." in words
+    begun = [("exp1-gru", 0), ("baseline-mean", 0), ("baseline-mean", 1)]
+    words = words_of(results, unfinished=begun)
+    assert ("**Begun, but not finished:** baseline-mean (seed 1) and exp1-gru (seed 0).") in words
     assert "**Not run:** baseline-max, exp3-15-epochs," in words
     assert "No experiment can be compared with its parent yet." in words
 
@@ -375,7 +376,7 @@ def test_the_data_set_is_named(words_of, name, expected):
 def test_a_preset_is_told(words_of):
     """A report on cheaper runs says so."""
     words = words_of([make_up("baseline-mean", 0.8, preset="quick")])
-    assert "all were run with a third of the epochs and half the hidden width" in words
+    assert "all were run with two thirds of the epochs and a quarter of the hidden width" in words
 
 
 @pytest.fixture(scope="module", name="report")

@@ -15,7 +15,7 @@ from examples.ag_news.evaluation import TestLooks
 from examples.ag_news.experiments import EXPERIMENTS, Experiment
 from examples.ag_news.pipeline import Encoded, scale_min_freq
 from examples.ag_news.results import load_result, load_results, save_result
-from examples.ag_news.runner import Runner
+from examples.ag_news.runner import Runner, begun_runs
 from textrnn.errors import CorruptFileError, InvalidValueError
 
 SMALL = {"hidden_size": 8, "num_layers": 1, "epochs": 3}
@@ -131,7 +131,10 @@ def test_a_finished_run_is_skipped(corpus, experiment, finished):
     """The result is found again by its settings, whatever the device was."""
     folder, result = finished
     again = Runner(corpus, folder, torch.device("cpu"))
+    again.checkpoint_folder(experiment, 1).mkdir(parents=True)
+    assert begun_runs(folder) == [("exp6-exponential-lr", 1)]
     assert again.finished(experiment, 1) == result
+    assert not begun_runs(folder)  # what a kill may have left behind
     assert again.finished(experiment, 2) is None
 
 

@@ -13,7 +13,7 @@ from examples.ag_news.experiments import EXPERIMENTS, PRESETS, Experiment
 from examples.ag_news.plots import plot_run
 from examples.ag_news.report import write_report
 from examples.ag_news.results import Result, load_results
-from examples.ag_news.runner import Runner
+from examples.ag_news.runner import Runner, begun_runs
 from examples.ag_news.wording import counted
 from textrnn.errors import TextrnnError
 
@@ -134,9 +134,7 @@ def _line(result: Result) -> str:
 
 
 def _report(folder: Path) -> None:
-    checkpoints = folder / "checkpoints"
-    begun = [path.name.rpartition("-seed")[0] for path in checkpoints.glob("*-seed*")]
-    analysis = analyse(load_results(folder), unfinished=begun)
+    analysis = analyse(load_results(folder), unfinished=begun_runs(folder))
     markdown, page = write_report(analysis, folder)
     print(f"report: {markdown} and {page}; plots: {folder / 'plots'}")
 

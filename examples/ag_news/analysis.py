@@ -155,7 +155,7 @@ class Analysis:
         best: the row with the best validation accuracy.
         rivals: the other rows that the test texts don't tell from the best, by adjusted p-value.
         missing: experiments without a result.
-        unfinished: of these, those that were begun.
+        unfinished: experiments and seeds that were begun and have no result.
     """
 
     data: Mapping[str, Any]
@@ -164,7 +164,7 @@ class Analysis:
     best: Row
     rivals: Sequence[Row]
     missing: Sequence[str]
-    unfinished: Sequence[str]
+    unfinished: Sequence[tuple[str, int]]
 
     @property
     def results(self) -> list[Result]:
@@ -192,12 +192,12 @@ def grade(accuracy: float) -> int:
     return sum(round(accuracy, 6) >= bound for bound in (0.90, 0.91, 0.915))
 
 
-def analyse(results: Sequence[Result], *, unfinished: Sequence[str] = ()) -> Analysis:
+def analyse(results: Sequence[Result], *, unfinished: Sequence[tuple[str, int]] = ()) -> Analysis:
     """Compare and judge.
 
     Args:
         results: finished runs, all on the same data.
-        unfinished: names of experiments that were begun and have no result.
+        unfinished: experiments and seeds that were begun.
 
     Returns:
         The figures of the report.
@@ -222,7 +222,7 @@ def analyse(results: Sequence[Result], *, unfinished: Sequence[str] = ()) -> Ana
         best=best,
         rivals=_rivals(best, rows),
         missing=[name for name in EXPERIMENTS if name not in grouped],
-        unfinished=[name for name in EXPERIMENTS if name in unfinished and name not in grouped],
+        unfinished=sorted(set(unfinished) - {(run.experiment, run.seed) for run in results}),
     )
 
 

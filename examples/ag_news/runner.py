@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,16 @@ from examples.ag_news.results import Result, load_result, save_result
 from textrnn.errors import InvalidValueError
 from textrnn.training import Checkpoint, History, ProgressBar
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "begun_runs"]
 
 _MISTAKES_KEPT = 20
+_CHECKPOINTS = re.compile(r"(.+)-seed(\d+)-[0-9a-f]{8}")
+
+
+def begun_runs(folder: Path) -> list[tuple[str, int]]:
+    """Return experiment and seed of all runs in a folder that have checkpoints."""
+    matches = (_CHECKPOINTS.fullmatch(path.name) for path in (folder / "checkpoints").glob("*"))
+    return sorted((match[1], int(match[2])) for match in matches if match)
 
 
 @dataclass
@@ -72,6 +80,8 @@ class Runner:
             raise InvalidValueError(
                 f"{path} comes from other settings or other data: choose another --output."
             )
+        # Left over where the run was killed between its result and its end.
+        shutil.rmtree(self.checkpoint_folder(experiment, seed), ignore_errors=True)
         return result
 
     def run(self, experiment: Experiment, seed: int, *, title: str = "") -> Result:

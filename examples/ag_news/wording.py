@@ -307,11 +307,12 @@ def about_confusion(counts: NDArray[np.int64]) -> Line:
 
 def about_missing(analysis: Analysis) -> list[Line]:
     """Say what has no result, and why."""
-    begun = list(analysis.unfinished)
+    begun = {name for name, _ in analysis.unfinished}
     others = [name for name in analysis.missing if name not in begun]
     lines = []
     if begun:
-        lines.append(line(Strong("Begun, but not finished:"), " ", names(begun), "."))
+        runs = [f"{name} (seed {seed})" for name, seed in analysis.unfinished]
+        lines.append(line(Strong("Begun, but not finished:"), " ", names(runs), "."))
     if others:
         lines.append(line(Strong("Not run:"), " ", names(others), "."))
     return lines
