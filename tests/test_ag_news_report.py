@@ -219,6 +219,19 @@ def test_flattery_is_told_in_both_directions(words_of, best_looks, expected):
     assert f"a run's accuracy is {expected}" in words_of(results)
 
 
+def test_flattery_has_two_parts(words_of):
+    """What choosing by test texts adds is told from what the draw adds."""
+    result = make_up("baseline-mean", 0.8, looks=[0.25, 0.7, 0.9, 0.6, 0.6, 0.6])
+    row = analyse([result]).rows[0]
+    drawn = np.random.RandomState(42).choice(np.arange(TEXTS), 658)
+    assert row.drawn == pytest.approx(np.mean([result.correct[text] for text in drawn]))
+    assert (
+        f"both on the texts drawn, makes **{100 * (0.9 - row.drawn):+.2f} points**. Drawing: that "
+        "checkpoint on the texts drawn against all test texts makes "
+        f"**{100 * (row.drawn - 0.8):+.2f} points**."
+    ) in words_of([result])
+
+
 def test_stability_is_a_number(words_of):
     """The looks after the first third have their spread, their width, their drift and swings."""
     looks = [0.25, 0.5, 0.80, 0.82, 0.80, 0.82]
@@ -333,7 +346,7 @@ def test_the_search_is_judged_by_the_validation_part(words_of, validation, expec
 
 def test_confusions_are_counted_by_label_and_prediction():
     """Rows are true classes, columns predicted ones."""
-    result = make_up("baseline-mean", 0.8, labels="0011", predictions="0131", looks=[0.5])
+    result = make_up("baseline-mean", 0.8, labels="0011", predictions="0131")
     assert confusion(result).tolist() == [[1, 1, 0, 0], [0, 1, 0, 1], [0] * 4, [0] * 4]
 
 

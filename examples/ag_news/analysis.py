@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.ag_news.data import CLASSES
+from examples.ag_news.evaluation import draw_like_the_notebook
 from examples.ag_news.experiments import EXPERIMENTS, notebook_facts
 from examples.ag_news.results import Result
 from examples.ag_news.significance import (
@@ -66,6 +67,7 @@ class Row:
         notebook_spread: the spread of what the notebook logged, or None.
         reading: the notebook's reading of these runs: the best look.
         accuracy: the honest reading.
+        drawn: accuracy of the same checkpoint on the texts that the looks saw.
         interval: its 95 % interval.
         validation: the chosen checkpoint's accuracy on the validation part.
         stability: how the looks swing, or None if there are too few.
@@ -80,6 +82,7 @@ class Row:
     notebook_spread: float | None
     reading: float
     accuracy: float
+    drawn: float
     interval: tuple[float, float]
     validation: float
     stability: Stability | None
@@ -230,6 +233,7 @@ def _row(results: Sequence[Result]) -> Row:
     first, facts = results[0], notebook_facts().get(results[0].experiment)
     words = EXPERIMENTS.get(first.experiment, first)
     accuracy = statistics.fmean(result.accuracy for result in results)
+    draw = draw_like_the_notebook(len(first.labels))
     logged = [value for value in facts["eval_accuracy"] if value is not None] if facts else []
     kept = logged[math.ceil(len(logged) / 3) :]
     return Row(
@@ -242,6 +246,7 @@ def _row(results: Sequence[Result]) -> Row:
         notebook_spread=statistics.stdev(kept) if kept else None,
         reading=statistics.fmean(result.best_look for result in results),
         accuracy=accuracy,
+        drawn=statistics.fmean(draw.accuracy(np.array(run.correct)[draw.rows]) for run in results),
         interval=wilson_interval(accuracy * len(first.labels), len(first.labels)),
         validation=statistics.fmean(result.chosen["accuracy"] for result in results),
         stability=_stability(results),

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from textrnn.training import Callback, TrainingState
@@ -36,13 +36,13 @@ class Draw:
     rows: NDArray[np.int64]
     counts: NDArray[np.int64]
 
-    def accuracy(self, correct: Tensor) -> float:
+    def accuracy(self, correct: ArrayLike) -> float:
         """Return the accuracy on the texts drawn, each counted as often as it came.
 
         Args:
             correct: whether each of the distinct texts is right, ``(rows,)``.
         """
-        return float(self.counts[correct.numpy()].sum() / self.counts.sum())
+        return float(self.counts[np.asarray(correct)].sum() / self.counts.sum())
 
 
 def draw_like_the_notebook(texts: int) -> Draw:

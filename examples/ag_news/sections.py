@@ -105,17 +105,34 @@ def _plain(value: object) -> str:
 
 
 def flattery_section(analysis: Analysis, folder: Path) -> list[Block]:
-    """Say how much the notebook's way of reading adds."""
+    """Say how much the notebook's way of reading adds, and where that comes from."""
     del folder
+    rows = [
+        [
+            line(Code(row.name)),
+            line(percent(row.reading)),
+            line(percent(row.drawn)),
+            line(percent(row.accuracy)),
+            line(points(row.reading - row.drawn)),
+            line(points(row.drawn - row.accuracy)),
+            line(points(row.reading - row.accuracy)),
+        ]
+        for row in analysis.rows
+    ]
+    header = (
+        "Experiment",
+        "Best look, drawn texts, %",
+        "Chosen by validation, drawn texts, %",
+        "Chosen by validation, all test texts, %",
+        "Choosing, points",
+        "Drawing, points",
+        "Together",
+    )
     return [
         Heading("How much the notebook's way flatters"),
-        Paragraph(
-            line(
-                wording.about_flattery(analysis),
-                " Two things go into that: taking the best of many looks at test texts, and "
-                "measuring on a draw from them instead of on all.",
-            )
-        ),
+        Paragraph(wording.about_flattery(analysis)),
+        Paragraph(wording.about_parts_of_flattery(analysis)),
+        Table(header, "lrrrrrr", rows),
     ]
 
 

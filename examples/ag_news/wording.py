@@ -1,5 +1,6 @@
 """The report's sentences: each follows from the figures of an `Analysis`."""
 
+import statistics
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = [
     "about_flattery",
     "about_grade",
     "about_missing",
+    "about_parts_of_flattery",
     "about_search",
     "about_seeds",
     "about_stability",
@@ -164,7 +166,7 @@ def about_seeds(analysis: Analysis) -> Line:
 def about_flattery(analysis: Analysis) -> Line:
     """Say how much the notebook's way of reading adds."""
     excess = [result.best_look - result.accuracy for result in analysis.results]
-    mean = sum(excess) / len(excess)
+    mean = statistics.fmean(excess)
     direction = "more" if mean >= 0 else "less"
     higher = sum(value > 0 for value in excess)
     several = ""
@@ -177,6 +179,20 @@ def about_flattery(analysis: Analysis) -> Line:
         "Read the notebook's way, a run's accuracy is ",
         Strong(f"{abs(100 * mean):.2f} points {direction}"),
         f" than read honestly{several}.",
+    )
+
+
+def about_parts_of_flattery(analysis: Analysis) -> Line:
+    """Tell what choosing by test texts adds from what the draw adds."""
+    choosing = statistics.fmean(row.reading - row.drawn for row in analysis.rows)
+    drawing = statistics.fmean(row.drawn - row.accuracy for row in analysis.rows)
+    return line(
+        "Two things go into that. Choosing: the best look against the checkpoint that the "
+        "validation part chose, both on the texts drawn, makes ",
+        Strong(f"{points(choosing)} points"),
+        ". Drawing: that checkpoint on the texts drawn against all test texts makes ",
+        Strong(f"{points(drawing)} points"),
+        "." if len(analysis.rows) == 1 else " (means over the experiments).",
     )
 
 
