@@ -25,7 +25,7 @@ from examples.ag_news.document import (
     to_markdown,
 )
 from examples.ag_news.experiments import EXPERIMENTS
-from examples.ag_news.plots import plot_run
+from examples.ag_news.plots import plot_run, training_losses
 from examples.ag_news.report import write_report
 from examples.ag_news.results import Result
 from examples.ag_news.significance import mcnemar, wilson_interval
@@ -109,7 +109,7 @@ def _words_of(tmp_path, monkeypatch):
 
     Empty files stand for the plots, which have tests of their own.
     """
-    for name in plots.__all__:
+    for name in plots.__all__[:-1]:
         monkeypatch.setattr(plots, name, lambda path, _: write_bytes(path, b"<svg/>"))
 
     def words(results, **options):
@@ -452,6 +452,16 @@ def test_a_run_has_a_plot_of_loss_and_accuracy(tmp_path):
     """It is a PNG file, made without a display."""
     plot_run(tmp_path / "runs" / "run.png", make_up("baseline-mean", 0.8))
     assert (tmp_path / "runs" / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_training_losses_are_means_over_more_than_a_batch():
+    """Records that lie a step apart are joined with the next, weighted by their steps."""
+    steps_and_losses = [(50, 2.0), (100, 1.0), (101, 9.0), (150, 0.5), (201, 0.4), (202, 9.0)]
+    history = [{"step": step, "loss": loss} for step, loss in steps_and_losses]
+    result = make_up("baseline-mean", 0.8, history=history, steps_per_epoch=100)
+    epochs, losses = training_losses(result)
+    assert epochs == [0.5, 1.0, 1.5, 2.01]
+    assert losses == pytest.approx([2.0, 1.0, (9.0 + 49 * 0.5) / 50, 0.4])
 
 
 def test_results_of_different_data_are_not_mixed():

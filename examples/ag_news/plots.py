@@ -22,6 +22,7 @@ __all__ = [
     "plot_confusion",
     "plot_loss_curves",
     "plot_run",
+    "training_losses",
 ]
 
 _BLUE, _ORANGE, _GREY, _GREEN, _RED = "#1d5fa8", "#d9741a", "#a7b0bb", "#2c8a50", "#c23b30"
@@ -150,10 +151,8 @@ def plot_loss_curves(path: Path, rows: Sequence[Row]) -> None:
     with _panels(path, rows) as panels:
         for axes, row in panels:
             for result in row.results:
-                steps = [record["step"] / result.steps_per_epoch for record in result.history]
-                for name, color in (("loss", _BLUE), ("eval_loss", _ORANGE)):
-                    values = [record.get(name, math.nan) for record in result.history]
-                    axes.plot(steps, values, color=color, alpha=_alpha(row))
+                axes.plot(*training_losses(result), color=_BLUE, alpha=_alpha(row))
+                axes.plot(*_evaluated(result, "eval_loss"), color=_ORANGE, alpha=_alpha(row))
                 chosen = result.chosen["step"] / result.steps_per_epoch
                 axes.axvline(chosen, color=_ORANGE, linewidth=1, linestyle=":")
             axes.set_ylim(bottom=0)
@@ -193,20 +192,18 @@ def plot_confusion(path: Path, counts: NDArray[np.int64]) -> None:
 
 def plot_run(path: Path, result: Result) -> None:
     """Plot one run: loss on the left, accuracy on the right."""
-    steps = [record["step"] / result.steps_per_epoch for record in result.history]
     with _figure(path, size=(10, 3.8), ncols=2) as (left, right):
         title = f"{result.experiment}, seed {result.seed}, on {result.data['name']}"
         left.figure.suptitle(title, fontsize=11)
-        for name, color, label in (
-            ("loss", _BLUE, "training texts"),
-            ("eval_loss", _ORANGE, "validation part"),
-        ):
-            values = [record.get(name, math.nan) for record in result.history]
-            left.plot(steps, values, "o-", color=color, markersize=3.5, label=label)
+        validation = {"color": _ORANGE, "markersize": 3.5, "label": "validation part"}
+        left.plot(
+            *training_losses(result), "o-", color=_BLUE, markersize=3.5, label="training texts"
+        )
+        left.plot(*_evaluated(result, "eval_loss"), "o-", **validation)
         left.set(title="loss", xlabel="epoch")
         left.set_ylim(bottom=0)
-        evaluated = _percent([record.get("eval_accuracy") for record in result.history])
-        right.plot(steps, evaluated, "o-", color=_ORANGE, markersize=3.5, label="validation part")
+        epochs, accuracies = _evaluated(result, "eval_accuracy")
+        right.plot(epochs, _percent(accuracies), "o-", **validation)
         right.plot(*_looks(result), "o-", color=_BLUE, markersize=3.5, label="drawn test texts")
         right.set(title="accuracy, %", xlabel="epoch")
         for axes in (left, right):
@@ -240,6 +237,31 @@ def _legend(panels: Sequence[tuple[Any, Row]], *entries: tuple[str, str, str], l
         lines.append(entry)
     figure.legend(handles=lines, loc="outside upper center", ncols=len(entries))
     figure.supylabel(label, fontsize=9, color=_SOFT)
+
+
+def training_losses(result: Result) -> tuple[list[float], list[float]]:
+    """Return a run's mean training losses and the epochs that they end at.
+
+    The trainer records the loss at each evaluation and at each epoch's end, which may lie a single
+    step apart. Records are joined until they span a quarter of an epoch, so no point is one batch.
+    """
+    epochs, losses = [], []
+    total, steps, last = 0.0, 0, 0
+    for record in result.history:
+        span = int(record["step"]) - last
+        total, steps, last = total + record["loss"] * span, steps + span, int(record["step"])
+        if 4 * steps >= result.steps_per_epoch:
+            epochs.append(last / result.steps_per_epoch)
+            losses.append(total / steps)
+            total, steps = 0.0, 0
+    return epochs, losses
+
+
+def _evaluated(result: Result, name: str) -> tuple[list[float], list[float]]:
+    """Return the epochs of a run's evaluations and one of their values."""
+    records = [record for record in result.history if name in record]
+    epochs = [record["step"] / result.steps_per_epoch for record in records]
+    return epochs, [record[name] for record in records]
 
 
 def _alpha(row: Row) -> float:
