@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests import strategies
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.text import Vocabulary, WordTokenizer, _columns, encode_texts
+from textrnn.text import Vocabulary, WordTokenizer, _columns, encode_texts, encoding
 
 VOCABULARY = Vocabulary.build([["oil", "prices", "soar", "can", "not", "a", "b", "\ud83d", "1"]])
 
@@ -32,12 +32,15 @@ def text_by_text(texts, tokenizer, *, max_length, add_bos, add_eos):
     tokenizer=st.builds(WordTokenizer, lowercase=st.booleans(), remove_punctuation=st.booleans()),
     max_length=st.none() | st.integers(2, 6),
     edges=st.fixed_dictionaries({"add_bos": st.booleans(), "add_eos": st.booleans()}),
-    batch_characters=st.sampled_from([1, 9, 2**15]),
+    sizes=st.tuples(st.sampled_from([1, 9, 2**16]), st.sampled_from([0, 1, 1000])),
 )
-def test_columns_give_what_single_texts_give(texts, tokenizer, max_length, edges, batch_characters):
-    """However the texts fall into batches, ids and lengths are those of the plain way."""
+def test_columns_give_what_single_texts_give(texts, tokenizer, max_length, edges, sizes):
+    """In whatever batches, with a table of words or without, the ids are those of single texts."""
     rows = text_by_text(texts, tokenizer, max_length=max_length, **edges)
-    with mock.patch.object(_columns, "_BATCH_CHARACTERS", batch_characters):
+    with (
+        mock.patch.object(_columns, "_BATCH_CHARACTERS", sizes[0]),
+        mock.patch.object(encoding, "_WORTH_A_TABLE", sizes[1]),
+    ):
         for cut in (tokenizer, tokenizer.__call__):
             ids, lengths = encode_texts(
                 iter(texts), cut, VOCABULARY, max_length=max_length, **edges
@@ -75,8 +78,9 @@ def test_texts_without_words_may_be_empty():
 
 
 @pytest.mark.parametrize("character", [*string.punctuation, "\x00", "\xff", "\uffff", "\n"])
-def test_no_character_of_a_text_can_pass_for_the_end_of_it(character):
+def test_no_character_of_a_text_can_pass_for_the_end_of_it(monkeypatch, character):
     """Texts are told apart whatever they hold."""
+    monkeypatch.setattr(encoding, "_WORTH_A_TABLE", 0)
     texts = [f"oil{character}{character} a {character} b", character, f"{character}1"]
     rows = text_by_text(texts, WordTokenizer(), max_length=None, add_bos=True, add_eos=True)
     ids, lengths = encode_texts(texts, WordTokenizer(), VOCABULARY)

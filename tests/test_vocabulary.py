@@ -6,6 +6,7 @@ import os
 import pickle
 from collections import Counter
 from itertools import chain
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from textrnn.errors import (
     InvalidValueError,
     MissingKeyError,
 )
-from textrnn.text import Vocabulary, WordTokenizer
+from textrnn.text import Vocabulary, WordTokenizer, _columns
 
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
 LIMITS = st.fixed_dictionaries(
@@ -54,16 +55,18 @@ def test_the_order_of_texts_does_not_matter(token_lists, data):
     assert hash(vocabulary) == hash(Vocabulary.build(token_lists))
 
 
-@given(texts=st.lists(strategies.texts()), limits=LIMITS)
-def test_texts_give_what_their_tokens_give(texts, limits):
+@given(
+    texts=st.lists(strategies.texts()),
+    limits=LIMITS,
+    batch_characters=st.sampled_from([1, 30, 2**16]),
+)
+def test_texts_give_what_their_tokens_give(texts, limits, batch_characters):
     """Counting whole columns of texts equals counting the tokens text by text."""
-    for tokenizer in (WordTokenizer(), WordTokenizer(lowercase=False), str.split):
-        assert Vocabulary.from_texts(iter(texts), tokenizer, **limits) == Vocabulary.build(
-            map(tokenizer, texts), **limits
-        )
-    assert Vocabulary.from_texts(texts, **limits) == Vocabulary.from_texts(
-        texts, WordTokenizer(), **limits
-    )
+    with mock.patch.object(_columns, "_BATCH_CHARACTERS", batch_characters):
+        for tokenizer in (WordTokenizer(), WordTokenizer(lowercase=False), str.split):
+            vocabulary = Vocabulary.from_texts(iter(texts), tokenizer, **limits)
+            assert vocabulary == Vocabulary.build(map(tokenizer, texts), **limits)
+        assert Vocabulary.from_texts(texts) == Vocabulary.from_texts(texts, WordTokenizer())
 
 
 @given(first=strategies.token_lists(), second=strategies.token_lists(), limits=LIMITS)
@@ -116,6 +119,12 @@ def test_coverage_is_the_share_of_words_known(token_lists, limits):
 def test_coverage_of_nothing_is_complete():
     """Where there are no tokens, none is unknown."""
     assert Vocabulary({}).coverage([]) == Vocabulary({}).coverage([[], []]) == 1.0
+
+
+def test_a_long_stream_of_texts_is_counted_to_its_end():
+    """However many tokens there are, each of them counts."""
+    vocabulary = Vocabulary.build(("oil", "gas", "oil") for _ in range(20_000))
+    assert vocabulary.counts == (0, 0, 0, 0, 40_000, 20_000)
 
 
 def test_more_than_25_times_is_a_minimum_of_26():
@@ -260,6 +269,8 @@ def test_a_missing_token_is_answered_with_those_there_are():
         (lambda: Vocabulary.build([["oil", 3]]), InvalidTypeError, "`token` .* but got 3"),
         (lambda: Vocabulary.build([["oil", []]]), InvalidTypeError, r"`token` .* but got \[\]"),
         (lambda: Vocabulary.from_texts("oil"), InvalidTypeError, "`texts` to be a sequence"),
+        (lambda: Vocabulary.from_texts(["a"], 3), InvalidTypeError, "`tokenizer` .* but got 3"),
+        (lambda: Vocabulary.from_texts(["a"], str), InvalidTypeError, "`tokenizer` to return a"),
         (lambda: Vocabulary.from_texts(["a", 1]), InvalidTypeError, r"`texts\[1\]` .* got 1"),
         (lambda: Vocabulary({}).encode("oil"), InvalidTypeError, "`tokens` to be a list"),
         (lambda: Vocabulary({}).encode(None), InvalidTypeError, "`tokens` to be a list"),

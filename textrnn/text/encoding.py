@@ -1,7 +1,7 @@
 """From texts to ids: whole columns at a time, into one flat array."""
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import repeat
 from typing import SupportsIndex
 
@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textrnn.errors import InvalidTypeError, check_int, expected
-from textrnn.text._columns import iterate_words
+from textrnn.text._columns import batches, check_tokenizer, cuts_columns, join_words, split_text
+from textrnn.text._table import Words, WordTable
 from textrnn.text.tokenizer import Tokenizer
 from textrnn.text.vocabulary import Vocabulary
 
 __all__ = ["encode_texts"]
 
-_BLOCK = 2**16
+# How many characters there must be for each token known, before making a table of them saves time.
+_WORTH_A_TABLE = 8
 
 
 def encode_texts(
@@ -58,35 +60,66 @@ def encode_texts(
     """
     if not isinstance(vocabulary, Vocabulary):
         raise InvalidTypeError(expected("vocabulary", "a Vocabulary", vocabulary))
-    bos = array("i", [vocabulary.bos_id] if add_bos else [])
-    eos = array("i", [vocabulary.eos_id] if add_eos else [])
+    check_tokenizer(tokenizer)
+    bos = [vocabulary.bos_id] if add_bos else []
+    eos = [vocabulary.eos_id] if add_eos else []
     edges = len(bos) + len(eos)
     limit = None
     if max_length is not None:
         limit = check_int("max_length", max_length, minimum=max(1, edges)) - edges
-    get, unk = vocabulary.get, repeat(vocabulary.unk_id)
-    lengths = array("q")
     flat = np.empty(0, dtype=np.int32)
     used = 0
-    block = array("i")
-    for words in iterate_words(texts, tokenizer, limit=limit):
-        block += bos
-        block.extend(map(get, words, unk))
-        block += eos
-        lengths.append(len(words) + edges)
-        if len(block) >= _BLOCK:
-            used = _append(flat, used, block)
-            block = array("i")
-    used = _append(flat, used, block)
+    lengths = [np.empty(0, dtype=np.int64)]
+    for words, counts in _encoded_batches(texts, tokenizer, vocabulary, limit):
+        ids = _with_edges(words, counts, bos, eos)
+        if used + len(ids) > len(flat):
+            # In place, so that there is never a second copy; by an eighth, so that this is rare.
+            flat.resize(max(used + len(ids), len(flat) * 9 // 8), refcheck=False)
+        flat[used : used + len(ids)] = ids
+        used += len(ids)
+        lengths.append(counts + edges)
     flat.resize(used, refcheck=False)
-    return flat, np.array(lengths, dtype=np.int64)
+    return flat, np.concatenate(lengths)
 
 
-def _append(flat: NDArray[np.int32], used: int, block: "array[int]") -> int:
-    """Write `block` into `flat` behind the part that is used, and return how much then is."""
-    end = used + len(block)
-    if end > len(flat):
-        # In place, so that there is never a second copy; by an eighth, so that this is rare.
-        flat.resize(max(end, len(flat) * 9 // 8), refcheck=False)
-    flat[used:end] = block
-    return end
+def _encoded_batches(
+    texts: Iterable[str], tokenizer: Tokenizer, vocabulary: Vocabulary, limit: int | None
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+    """Yield the ids of consecutive texts' words, and how many words each text has."""
+    table = None
+    characters = 0
+    for batch in batches(texts):
+        characters += sum(map(len, batch))
+        if cuts_columns(tokenizer) and characters >= _WORTH_A_TABLE * len(vocabulary):
+            if table is None:
+                table = WordTable(token.encode("utf-8", "surrogatepass") for token in vocabulary)
+            joined = join_words(batch, lowercase=tokenizer.lowercase)
+            words, counts = Words.split(joined, limit=limit)
+            ids = table.find(words)
+            ids[ids < 0] = vocabulary.unk_id
+            yield ids, counts
+        else:
+            flat, sizes = array("i"), array("q")
+            for text in batch:
+                tokens = split_text(text, tokenizer)[:limit]
+                flat.extend(map(vocabulary.get, tokens, repeat(vocabulary.unk_id)))
+                sizes.append(len(tokens))
+            yield np.array(flat, dtype=np.int32), np.array(sizes, dtype=np.int64)
+
+
+def _with_edges(
+    words: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    bos: list[int],
+    eos: list[int],
+) -> NDArray[np.int32]:
+    """Return the ids of texts, each between its beginning and its end."""
+    ends = (counts + len(bos) + len(eos)).cumsum()
+    ids = np.empty(ends[-1], dtype=np.int32)
+    is_word = np.ones(len(ids), dtype=np.bool_)
+    for edge, positions in (bos, ends - counts - len(bos) - len(eos)), (eos, ends - 1):
+        if edge:
+            ids[positions] = edge
+            is_word[positions] = False
+    ids[is_word] = words
+    return ids

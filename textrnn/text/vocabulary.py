@@ -18,7 +18,7 @@ from textrnn.errors import (
     listing,
     show,
 )
-from textrnn.text._columns import iterate_words
+from textrnn.text._columns import count_words
 from textrnn.text._counting import check_counts, check_specials, check_tokens, count_tokens
 from textrnn.text.tokenizer import Tokenizer, WordTokenizer
 
@@ -161,8 +161,8 @@ class Vocabulary:
             >>> Vocabulary.from_texts(["Oil prices soar.", "Oil!"], min_freq=2).tokens
             ('<pad>', '<unk>', '<bos>', '<eos>', 'oil')
         """
-        words = iterate_words(texts, WordTokenizer() if tokenizer is None else tokenizer)
-        return cls.build(words, min_freq=min_freq, max_size=max_size, specials=specials)
+        counts = count_words(texts, WordTokenizer() if tokenizer is None else tokenizer)
+        return cls(counts, min_freq=min_freq, max_size=max_size, specials=specials)
 
     @property
     def tokens(self) -> tuple[str, ...]:
