@@ -122,6 +122,22 @@ def test_memory_does_not_grow_with_the_texts(tokenizer):
     assert ids.base is None  # nothing larger is kept alive
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ag_news/train", "ag_news/test", "imdb/train", "imdb/test"])
+def test_real_columns_give_what_single_texts_give(data_dir, name):
+    """Real texts have the same vocabulary and the same ids both ways."""
+    from pyarrow import parquet
+
+    texts = parquet.read_table(data_dir / f"{name}.parquet", columns=["text"])["text"].to_pylist()
+    tokenizer = WordTokenizer()
+    vocabulary = Vocabulary.from_texts(texts, tokenizer, min_freq=5)
+    assert vocabulary == Vocabulary.build(map(tokenizer, texts), min_freq=5)
+    at_once = encode_texts(texts, tokenizer, vocabulary, max_length=256)
+    singly = encode_texts(texts, tokenizer.__call__, vocabulary, max_length=256)
+    for ours, theirs in zip(at_once, singly, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
