@@ -157,8 +157,8 @@ def test_a_part_is_held_out_where_there_are_enough_texts():
     """It tells the best epoch; few texts are all learned from."""
     classifier = small(epochs=3, validation_fraction=0.25).fit(TEXTS * 4, LABELS * 4)
     assert classifier.metrics_["accuracy"] == classifier.history_["eval_accuracy"][-1]
-    assert classifier._fitted.data["train_texts"] == 96
-    assert classifier._fitted.data["eval_texts"] == 32
+    assert classifier.data_["train_texts"] == 96
+    assert classifier.data_["eval_texts"] == 32
     assert small(epochs=1).fit(TEXTS, LABELS).metrics_ == {}
     assert small(epochs=1, validation_fraction=0.0).fit(TEXTS * 4, LABELS * 4).metrics_ == {}
 
@@ -169,13 +169,13 @@ def test_the_only_text_of_a_class_is_never_held_out():
     labels[:4] = ["w", "x", "y", "z"]
     for seed in range(3):
         classifier = small(epochs=1, seed=seed, validation_fraction=0.5).fit(TEXTS * 4, labels)
-        assert min(classifier._fitted.data["label_counts"]) == 1
+        assert min(classifier.data_["label_counts"]) == 1
 
 
 def test_an_eval_set_tells_the_best_epoch():
     """None of the texts is held out then, and the best weights by its loss are kept."""
     classifier = small(epochs=6).fit(TEXTS * 4, LABELS * 4, eval_set=(TEXTS[:4], LABELS[:4]))
-    assert classifier._fitted.data["train_texts"] == 128
+    assert classifier.data_["train_texts"] == 128
     losses = classifier.history_["eval_loss"]
     assert classifier.metrics_["loss"] == pytest.approx(min(losses))
 
@@ -186,7 +186,7 @@ def test_training_stops_when_it_no_longer_helps():
     classifier = small(epochs=30, patience=2, weight_averaging=None)
     classifier.fit(TEXTS, LABELS, eval_set=(TEXTS, wrong))
     assert classifier.history_[-1]["epoch"] < 30
-    assert "no better loss" in classifier._fitted.data["stopped"]
+    assert "no better loss" in classifier.stopped_
 
 
 def test_progress_is_logged(caplog):
@@ -225,7 +225,7 @@ def test_ctrl_c_keeps_what_was_learned():
         logger.removeHandler(handler)
         logger.setLevel(level)
     assert classifier.history_[-1]["epoch"] < 50
-    assert classifier._fitted.data["stopped"] == "interrupted by Ctrl-C"
+    assert classifier.stopped_ == "interrupted by Ctrl-C"
     assert classifier.predict(TEXTS).shape == (32,)
 
 

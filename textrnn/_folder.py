@@ -28,7 +28,7 @@ from textrnn.errors import (
 from textrnn.nn import RecurrentClassifier
 from textrnn.text import Tokenizer, WordTokenizer
 
-__all__ = ["FILES", "FORMAT_VERSION", "fingerprint_of", "write_folder"]
+__all__ = ["FILES", "FORMAT_VERSION", "check_target", "fingerprint_of", "write_folder"]
 
 FORMAT_VERSION = 1
 FILES = (
@@ -65,8 +65,7 @@ def write_folder(
         InvalidValueError: If there is something at `path` that is not a model.
         OSError: If it can't be written; what was there before is intact.
     """
-    target = Path(os.path.realpath(path))
-    _check_target(target)
+    target = check_target(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name[:64]}.{secrets.token_hex(8)}.tmp")
     aside.mkdir()
@@ -106,10 +105,15 @@ def _weights(network: RecurrentClassifier) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in network.state_dict().items()}
 
 
-def _check_target(target: Path) -> None:
-    """Refuse to replace anything but a model, a missing folder or an empty one."""
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Return the folder that `path` names, links followed, if a model may be written there.
+
+    Raises:
+        InvalidValueError: If there is anything at `path` but a saved model or an empty folder.
+    """
+    target = Path(os.path.realpath(path))
     if not os.path.lexists(target):
-        return
+        return target
     rule = "a new or empty folder, or one with nothing but a saved model"
     known = {*FILES, "config.json", "README.md"}
     if not target.is_dir():
@@ -118,6 +122,7 @@ def _check_target(target: Path) -> None:
     if names and ("config.json" not in names or names - known):
         others = listing(names - known)
         raise InvalidValueError(f"Expected `path` to be {rule}, but {target} holds {others}.")
+    return target
 
 
 def _swap(aside: Path, target: Path) -> None:

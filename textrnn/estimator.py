@@ -81,6 +81,10 @@ class TextClassifier(Predictor, Parameters):
         history_: What was measured while training.
         metrics_: What the validation part gave in the end; empty without one.
         settings_: All settings, those that were chosen included.
+        data_: Numbers that describe the training texts: how many, their mean length, the share of
+            known words and so on.
+        multi_label_: Whether a text has any number of labels.
+        stopped_: Why training ended before its last epoch, or None.
 
     Example:
         >>> texts = ["oil prices soar", "stocks fall", "striker scores", "keeper saves"] * 10
@@ -291,3 +295,19 @@ class TextClassifier(Predictor, Parameters):
     def settings_(self) -> dict[str, Any]:
         """All settings, those that were chosen included."""
         return dict(self._model().settings)
+
+    @property
+    def data_(self) -> dict[str, Any]:
+        """Numbers that describe the training texts."""
+        return dict(self._model().data)
+
+    @property
+    def multi_label_(self) -> bool:
+        """Whether a text has any number of labels."""
+        return self._model().labels.multi_label
+
+    @property
+    def stopped_(self) -> str | None:
+        """Why training ended before its last epoch, or None."""
+        reason = self._model().data["stopped"]
+        return None if reason is None else str(reason)

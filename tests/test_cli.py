@@ -1,0 +1,389 @@
+"""The command line: from a table to predictions, with plain words for what is wrong."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from textrnn import TextClassifier
+from textrnn.cli import main
+
+ROOT = Path(__file__).parents[1]
+MODEL = str(Path(__file__).parent / "fixtures" / "model_v1")
+LINES = "oil falls\nthe keeper scores\n"
+CSV = "label,text\n" + "business,oil prices soar\nsports,the striker scores\n" * 16
+QUICK = ["--epochs", "3", "--hidden-size", "4", "--learning-rate", "0.02", "--device", "cpu"]
+
+
+@pytest.fixture(name="run")
+def _run(capfdbinary, monkeypatch):
+    """Return a function that runs the command line: exit code, output, errors."""
+
+    def run(*arguments: object, stdin=""):
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        sys.stdout.flush()
+        output, errors = capfdbinary.readouterr()
+        return code, output.decode(), errors.decode()
+
+    return run
+
+
+@pytest.fixture(name="table")
+def _table(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text(CSV)
+    return path
+
+
+def test_from_a_table_to_predictions_in_three_commands(run, table, tmp_path):
+    """Train, evaluate, predict; and two lines load the model elsewhere."""
+    model = tmp_path / "model"
+    code, output, errors = run(
+        "train", "--train", table, "--output", model, *QUICK[:1], 12, *QUICK[2:]
+    )
+    assert code == 0
+    assert output == ""  # 32 texts are too few to hold some out, so nothing was measured
+    assert errors.splitlines()[0].startswith("Epoch 1 of 12: loss ")
+    assert errors.splitlines()[-1] == f"Saved to {model}."
+
+    code, output, errors = run("evaluate", model, table, "--device", "cpu")
+    assert (code, errors) == (0, "")
+    assert output.splitlines()[1] == "accuracy           1.0000"
+
+    code, output, errors = run("predict", model, stdin="oil soars\nthe striker\n")
+    assert (code, output, errors) == (0, "business\nsports\n", "")
+
+    classifier = TextClassifier.load(model)
+    assert classifier.predict(["oil soars"]).tolist() == ["business"]
+
+
+def test_training_reports_the_evaluation_file(run, table, tmp_path):
+    """The table of results goes to standard output, everything else to standard error."""
+    model = tmp_path / "model"
+    command = ["train", "--train", table, "--eval", table, "--output", model, *QUICK]
+    code, output, errors = run(*command, "--quiet")
+    assert (code, errors) == (0, "")
+    assert output.startswith("texts")
+    code, output, _ = run(*command, "--json", "--cell", "rnn", "--seed", "5", "--min-freq", "2")
+    assert json.loads(output)["metrics"].keys() >= {"loss", "accuracy"}
+    classifier = TextClassifier.load(model)
+    params = {
+        name: classifier.get_params()[name] for name in ("cell", "seed", "epochs", "min_freq")
+    }
+    assert params == {"cell": "rnn", "seed": 5, "epochs": 3, "min_freq": 2}
+
+
+def test_a_held_out_part_is_reported(run, tmp_path):
+    """Without an evaluation file the validation part is what was measured."""
+    table = tmp_path / "train.jsonl"
+    table.write_text('{"label": 1, "text": "oil prices"}\n{"label": 0, "text": "goals"}\n' * 60)
+    code, output, _ = run("train", "--train", table, "--output", tmp_path / "model", *QUICK)
+    assert code == 0
+    assert [line.split()[0] for line in output.splitlines()][:2] == ["loss", "accuracy"]
+
+
+def test_training_goes_on_with_a_saved_model(run, tmp_path):
+    """Its words and labels stay, and labels are known by how they are written."""
+    table = tmp_path / "more.csv"
+    table.write_text("label,text\nbusiness,oil gushes\nsports,referee\n")
+    arguments = ["--output", tmp_path / "model", "--epochs", 1, "--device", "cpu"]
+    code, _, errors = run("train", "--warm-start", MODEL, "--train", table, *arguments)
+    assert (code, errors.splitlines()[0][:12]) == (0, "Epoch 1 of 1")
+    assert (
+        TextClassifier.load(tmp_path / "model").vocabulary_
+        == TextClassifier.load(MODEL).vocabulary_
+    )
+    table.write_text("label,text\nweather,rain\n")
+    code, _, errors = run("train", "--warm-start", MODEL, "--train", table, *arguments)
+    assert (code, errors) == (
+        1,
+        f"textrnn: {table}:2: no label 'weather'\n(--skip-bad-rows leaves bad rows out)\n",
+    )
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "parquet"])
+def test_every_format_serves_everywhere(run, tmp_path, form):
+    """The suffix tells the format, and columns have any names."""
+    table = tmp_path / f"table.{form}"
+    bodies, kinds = ["oil prices soar", "the striker scores"] * 8, ["business", "sports"] * 8
+    if form == "parquet":
+        pq.write_table(pa.table({"body": bodies, "kind": kinds}), table)
+    elif form == "jsonl":
+        rows = [{"body": body, "kind": kind} for body, kind in zip(bodies, kinds, strict=True)]
+        table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        mark = "\t" if form == "tsv" else ","
+        rows = zip(["body", *bodies], ["kind", *kinds], strict=True)
+        table.write_text("".join(f"{mark.join(row)}\n" for row in rows))
+    columns = ["--text-column", "body", "--label-column", "kind"]
+    code, output, _ = run("evaluate", MODEL, table, *columns, "--json")
+    assert code == 0
+    assert json.loads(output)["accuracy"] == 1.0
+    code, output, _ = run("predict", MODEL, table, "--text-column", "body")
+    assert (code, output.split()) == (0, kinds)
+    code, _, _ = run("train", "--train", table, "--output", tmp_path / "m", *columns, *QUICK)
+    assert code == 0
+
+
+def test_labels_are_matched_by_how_they_are_written(run, tmp_path):
+    """The number 3 of one format is the "3" of another."""
+    model, table, other = tmp_path / "model", tmp_path / "a.jsonl", tmp_path / "b.csv"
+    table.write_text('{"label": 3, "text": "oil"}\n{"label": 4, "text": "goal"}\n' * 8)
+    other.write_text("label,text\n3,oil\n4,goal\n")
+    command = ["train", "--train", table, "--eval", other, "--output", model, *QUICK]
+    assert run(*command)[0] == 0
+    assert TextClassifier.load(model).classes_.tolist() == [3, 4]
+    assert run("evaluate", model, other)[0] == 0
+
+
+def test_texts_may_have_several_labels(run, tmp_path):
+    """A separator divides them, and predictions have them all."""
+    model, table = tmp_path / "model", tmp_path / "topics.csv"
+    table.write_text("text,label\n" + "oil prices,oil;up\nstriker,sports\nrain,\n" * 8)
+    several = ["--label-separator", ";"]
+    command = ["train", "--train", table, "--output", model, *several, *QUICK]
+    assert run(*command)[0] == 0
+    code, output, _ = run("evaluate", model, table, *several)
+    assert (code, output.splitlines()[2].split()[0]) == (0, "micro")
+    code, output, _ = run("predict", model, "--threshold", "1e-9", stdin="oil\n")
+    assert (code, output) == (0, "oil\tsports\tup\n")
+    code, output, _ = run("predict", model, "--threshold", "1e-9", "--json", stdin="oil\n")
+    assert json.loads(output) == {"labels": ["oil", "sports", "up"]}
+    code, _, errors = run("evaluate", model, table, *several, "--plot", tmp_path / "x.png")
+    assert (code, errors.count("several labels have no confusion matrix")) == (1, 1)
+
+
+def test_predictions_keep_the_order_and_number_of_lines(run):
+    """Empty lines and lines without an end are texts as well."""
+    texts = ["oil falls", "", "the keeper scores", "oil"] * 700
+    code, output, _ = run("predict", MODEL, stdin="\n".join(texts))
+    expected = TextClassifier.load(MODEL).predict(texts).tolist()
+    assert (code, output.splitlines()) == (0, expected)
+
+
+def test_no_lines_give_no_answers(run):
+    """An empty pipe is not an error."""
+    assert run("predict", MODEL) == (0, "", "")
+
+
+def test_json_answers_have_what_was_asked_for(run):
+    """One object a line: the label, all probabilities, the best labels."""
+    probabilities = TextClassifier.load(MODEL).predict_proba(["oil falls"])[0]
+    code, output, _ = run("predict", MODEL, "--proba", "--top-k", 1, stdin="oil falls\nx\n")
+    assert code == 0
+    answer = json.loads(output.splitlines()[0])
+    assert answer == {
+        "label": "business",
+        "probabilities": {
+            "business": pytest.approx(probabilities[0], abs=1e-6),
+            "sports": pytest.approx(probabilities[1], abs=1e-6),
+        },
+        "top_k": [{"label": "business", "probability": pytest.approx(probabilities[0], abs=1e-6)}],
+    }
+    assert run("predict", MODEL, "--json", stdin="oil falls\n")[1] == '{"label": "business"}\n'
+
+
+def test_labels_with_line_ends_stay_on_their_line(run, tmp_path):
+    """A line of output is an answer, whatever the label."""
+    labels = ["a\nb\t\\", "c"]
+    classifier = TextClassifier(hidden_size=4, epochs=1, progress=False)
+    classifier.fit(["oil", "goal"] * 4, labels * 4).save(tmp_path / "model")
+    code, output, _ = run("predict", tmp_path / "model", stdin="oil\n" * 3)
+    assert (code, len(output.splitlines())) == (0, 3)
+    assert {"a\\nb\\t\\\\", "c"} >= set(output.splitlines())
+
+
+def test_predictions_stop_at_a_bad_row(run, tmp_path):
+    """The rows before it are answered, and its place is named."""
+    table = tmp_path / "texts.jsonl"
+    table.write_text('{"text": "oil falls"}\n{"text": 3}\n{"text": "oil"}\n')
+    code, output, errors = run("predict", MODEL, table)
+    assert (code, output) == (1, "business\n")
+    assert errors == f"textrnn: {table}:2: 'text' is not a string, but 3\n"
+    code, output, errors = run("predict", MODEL, stdin=b"oil falls\n\xff\n")
+    assert (code, output) == (1, "business\n")
+    assert errors == "textrnn: <stdin>:2: it is not in UTF-8\n"
+
+
+def test_bad_rows_are_listed_with_file_and_line(run, tmp_path):
+    """The first of them are shown, the others counted; they can be left out."""
+    table = tmp_path / "train.csv"
+    table.write_text(CSV + "spam\n" * 12)
+    output = tmp_path / "model"
+    command = ["train", "--train", table, "--output", output, *QUICK]
+    code, _, errors = run(*command)
+    lines = errors.splitlines()
+    assert code == 1
+    assert lines[0] == f"textrnn: {table}:34: it has 1 fields, not 2"
+    assert lines[9:] == [
+        f"{table}:43: it has 1 fields, not 2",
+        f"{table}: and 2 more bad rows",
+        "(--skip-bad-rows leaves bad rows out)",
+    ]
+    assert not output.exists()
+    code, _, errors = run(*command, "--skip-bad-rows", "--quiet")
+    assert (code, len(errors.splitlines())) == (0, 11)
+    assert TextClassifier.load(output).data_["train_texts"] == 32
+
+
+def test_a_confusion_matrix_is_drawn(run, table, tmp_path):
+    """The picture's suffix tells its format."""
+    picture = tmp_path / "confusion.png"
+    assert run("evaluate", MODEL, table, "--plot", picture)[0] == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_info_tells_what_a_model_is(run):
+    """For people as lines, for programs as JSON."""
+    code, output, _ = run("info", MODEL)
+    assert code == 0
+    assert output.splitlines()[0].split(maxsplit=1) == ["labels", "business, sports"]
+    assert "1 bidirectional GRU of 6" in output
+    code, output, _ = run("info", MODEL, "--json")
+    facts = json.loads(output)
+    assert facts["labels"] == ["business", "sports"]
+    assert facts["network"]["hidden_size"] == 6
+    assert facts["data"]["train_texts"] == 32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "nowhere"], "textrnn: There is no folder 'nowhere'.\n"),
+        (["evaluate", MODEL, "nowhere.csv"], "textrnn: nowhere.csv: No such file or directory\n"),
+        (["evaluate", MODEL, "table.xlsx"], "name ends in .csv, .tsv, .jsonl"),
+        (["evaluate", MODEL, "table.txt"], "`format` to be one with columns"),
+        (["predict", MODEL, "--threshold", "2", "--device", "abacus"], "`device` to be 'auto'"),
+        (["train", "--train", "x.csv", "--output", str(ROOT)], "`path` to be a new or empty"),
+        (["train", "--train", "x.csv", "--output", "x", "--epochs", "0"], "x.csv: No such file"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(run, arguments, message):
+    """Exit code 1, nothing on standard output, and no traceback."""
+    code, output, errors = run(*arguments)
+    assert (code, output) == (1, "")
+    assert message in errors
+    assert errors.startswith("textrnn: ")
+    assert errors.count("\n") == 1
+
+
+def test_a_table_without_rows_or_columns_is_named(run, tmp_path, table):
+    """A table of nothing teaches nothing."""
+    empty = tmp_path / "empty.csv"
+    empty.write_text("text,label\n")
+    code, _, errors = run("evaluate", MODEL, empty)
+    assert (code, errors) == (1, f"textrnn: {empty} holds no labelled texts.\n")
+    code, _, errors = run("evaluate", MODEL, table, "--label-column", "kind")
+    assert (code, "no column 'kind'; there are: 'label', 'text'" in errors) == (1, True)
+
+
+def test_a_wrong_parameter_is_named(run, table, tmp_path):
+    """What `fit` refuses is told in its words, and nothing is saved."""
+    output = tmp_path / "model"
+    code, _, errors = run("train", "--train", table, "--output", output, "--epochs", "0")
+    assert (code, "`epochs` to be a positive integer, but got 0" in errors) == (1, True)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["learn"],
+        ["train"],
+        ["predict"],
+        ["predict", MODEL, "--top-k", "0"],
+        ["predict", MODEL, "--top-k", "few"],
+        ["train", "--train", "x", "--output", "y", "--cell", "cnn"],
+        ["evaluate", MODEL],
+    ],
+)
+def test_a_wrong_command_line_has_code_2(run, arguments):
+    """The usage is shown on standard error."""
+    code, output, errors = run(*arguments)
+    assert (code, output) == (2, "")
+    assert errors.startswith("usage: textrnn")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info"])
+def test_help_has_an_example(run, command):
+    """Every command shows how it is called."""
+    code, output, _ = run(command, "--help")
+    assert code == 0
+    assert f"example:\n  textrnn {command} " in output
+
+
+def test_tables_may_come_through_a_pipe(run):
+    """A format then has to be named."""
+    code, output, _ = run("evaluate", MODEL, "-", "--format", "csv", "--json", stdin=CSV)
+    assert (code, json.loads(output)["accuracy"]) == (0, 1.0)
+    code, output, _ = run("predict", MODEL, "-", "--format", "csv", stdin="text\noil falls\n")
+    assert (code, output) == (0, "business\n")
+    code, _, errors = run("evaluate", MODEL, "-")
+    assert (code, "name its format" in errors) == (1, True)
+
+
+def test_ctrl_c_has_code_130(run, monkeypatch):
+    """It ends without a traceback."""
+
+    def interrupted(_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("textrnn._commands.info", interrupted)
+    assert run("info", MODEL) == (130, "", "textrnn: interrupted\n")
+
+
+def test_ctrl_c_while_training_saves_what_was_learned(run, table, tmp_path, monkeypatch):
+    """The best weights so far are kept, and the exit code tells that it was cut short."""
+    fit = TextClassifier.fit
+
+    def pressed(self, texts, labels, eval_set=None):
+        # The trainer turns the signal into a stop after the step under way.
+        timer = signal.setitimer
+        previous = signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        timer(signal.ITIMER_REAL, 0.5)
+        try:
+            return fit(self, texts, labels, eval_set)
+        finally:
+            timer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+
+    monkeypatch.setattr(TextClassifier, "fit", pressed)
+    command = ["train", "--train", table, "--output", tmp_path / "model", *QUICK]
+    code, _, errors = run(*command, "--epochs", "100000")
+    assert code == 130
+    assert "Saved to" in errors
+    assert TextClassifier.load(tmp_path / "model").stopped_ == "interrupted by Ctrl-C"
+
+
+def test_the_other_end_of_a_pipe_may_leave():
+    """Whoever reads the first line only gets it, and no complaint."""
+    lines = b"oil falls\n" * 200_000
+    command = [sys.executable, "-m", "textrnn", "predict", MODEL, "--device", "cpu"]
+    with subprocess.Popen(  # noqa: S603 - the program is ours
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        assert process.stdin and process.stdout and process.stderr  # noqa: PT018 - for the types
+        process.stdin.write(lines[:1000])
+        process.stdin.flush()
+        assert process.stdout.readline() == b"business\n"  # answered before the input ends
+        process.stdout.close()
+        try:
+            process.stdin.write(lines)
+            process.stdin.close()
+        except BrokenPipeError:
+            pass
+        assert process.stderr.read() == b""
+        assert process.wait() == 0

@@ -1,0 +1,217 @@
+"""What the commands of the command line do."""
+
+import json
+import logging
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from textrnn._folder import check_target
+from textrnn._inputs import chunks, examples
+from textrnn._labels import label_to_json
+from textrnn.errors import CorruptFileError, InvalidValueError, expected
+from textrnn.estimator import TextClassifier
+from textrnn.plotting import plot_confusion
+from textrnn.training import ClassificationReport
+
+__all__ = ["evaluate", "info", "predict", "train"]
+
+_LOGGER = logging.getLogger("textrnn")
+_BREAKS = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"})
+
+
+def train(options: Namespace) -> int:
+    """Learn from a table, save the classifier, tell how good it is.
+
+    Args:
+        options: The command line's options.
+
+    Returns:
+        The exit code: 130 if Ctrl-C ended the training early, else 0.
+    """
+    check_target(options.output)  # before the work rather than after it
+    if options.base_model is None:
+        classifier = TextClassifier()
+    else:
+        classifier = TextClassifier.load(options.base_model).set_params(warm_start=True)
+    names = classifier.get_params().keys() & vars(options).keys()
+    classifier.set_params(progress=not options.quiet, **{n: getattr(options, n) for n in names})
+    known = None if options.base_model is None else _by_spelling(classifier.classes_.tolist())
+    texts, labels = examples(options.train, options, known=known)
+    eval_set = None
+    if options.eval is not None:
+        each = (
+            part for label in labels for part in (label if isinstance(label, list) else [label])
+        )
+        eval_set = examples(options.eval, options, known=known or _by_spelling(each))
+    with _logging(quiet=options.quiet):
+        classifier.fit(texts, labels, eval_set)
+        classifier.save(options.output)
+        _LOGGER.info("Saved to %s.", options.output)
+    if options.json:
+        _write(json.dumps({"output": options.output, "metrics": classifier.metrics_}))
+    elif eval_set is not None:
+        _write(classifier.evaluate(*eval_set))
+    else:
+        _write("\n".join(f"{name} {value:.4f}" for name, value in classifier.metrics_.items()))
+    return 130 if classifier.stopped_ == "interrupted by Ctrl-C" else 0
+
+
+def evaluate(options: Namespace) -> int:
+    """Measure a saved classifier on a table.
+
+    Args:
+        options: The command line's options.
+
+    Returns:
+        The exit code, 0.
+    """
+    classifier = TextClassifier.load(options.model, device=options.device)
+    known = _by_spelling(classifier.classes_.tolist())
+    texts, labels = examples(options.file, options, known=known)
+    report = classifier.evaluate(texts, labels)
+    if options.plot is not None:
+        if not isinstance(report, ClassificationReport):
+            raise InvalidValueError(
+                expected("plot", "left out: several labels have no confusion matrix", options.plot)
+            )
+        names = [scores.label for scores in report.classes]
+        plot_confusion(report.confusion, names).savefig(options.plot)
+    _write(report.to_json() if options.json else report)
+    return 0
+
+
+def predict(options: Namespace) -> int:
+    """Label texts from a file or a pipe, a few at a time, in their order.
+
+    Args:
+        options: The command line's options.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        CorruptFileError: At the first bad row, after the texts before it were labelled.
+    """
+    classifier = TextClassifier.load(options.model, device=options.device)
+    if options.threshold is not None:
+        classifier.set_params(threshold=options.threshold)
+    for texts, complaint in chunks(options):
+        if texts:
+            _write("\n".join(_answers(classifier, texts, options)))
+        # Whoever waits at the other end of a pipe gets each answer at once.
+        sys.stdout.flush()
+        if complaint is not None:
+            raise CorruptFileError(complaint)
+    return 0
+
+
+def info(options: Namespace) -> int:
+    """Tell what a saved classifier is.
+
+    Args:
+        options: The command line's options.
+
+    Returns:
+        The exit code, 0.
+    """
+    classifier = TextClassifier.load(options.model, device="cpu")
+    network = classifier.network_.config
+    labels = [label_to_json(label) for label in classifier.classes_.tolist()]
+    weights = sum(weight.numel() for weight in classifier.network_.parameters())
+    words = len(classifier.vocabulary_) - len(classifier.vocabulary_.specials)
+    if options.json:
+        facts = {
+            "labels": labels,
+            "multi_label": classifier.multi_label_,
+            "weights": weights,
+            "words": words,
+            "network": network,
+            "metrics": classifier.metrics_,
+            "settings": classifier.settings_,
+            "data": classifier.data_,
+        }
+        _write(json.dumps(facts, indent=2, ensure_ascii=False))
+        return 0
+    direction = "bidirectional " if network["bidirectional"] else ""
+    layers = f"{network['num_layers']} {direction}{network['cell'].upper()}"
+    rows = {
+        "labels": ", ".join(_printable(label) for label in labels),
+        "labels of a text": "any number" if classifier.multi_label_ else "one",
+        "network": f"{layers} of {network['hidden_size']}, {weights:,} weights",
+        "words": f"{words:,}",
+        "training texts": f"{classifier.data_['train_texts']:,}",
+    }
+    for name, value in classifier.metrics_.items():
+        rows[f"validation {name.replace('_', ' ')}"] = f"{value:.4f}"
+    width = max(map(len, rows))
+    _write("\n".join(f"{name:{width}}  {value}" for name, value in rows.items()))
+    return 0
+
+
+def _by_spelling(labels: Iterable[Any]) -> dict[str, Any]:
+    """Name labels by how they are written: 3 of a Parquet file is the "3" of a CSV file."""
+    return {str(label): label for label in labels}
+
+
+def _answers(classifier: TextClassifier, texts: list[str], options: Namespace) -> Iterator[str]:
+    """Yield the line that answers each text."""
+    found = _labels_found(classifier, texts)
+    if not (options.json or options.proba or options.top_k):
+        yield from ("\t".join(map(_printable, labels)) for labels in found)
+        return
+    names = [label_to_json(label) for label in classifier.classes_.tolist()]
+    probabilities = classifier.predict_proba(texts) if options.proba or options.top_k else None
+    for position, labels in enumerate(found):
+        plain = [label_to_json(label) for label in labels]
+        answer: dict[str, Any] = (
+            {"labels": plain} if classifier.multi_label_ else {"label": plain[0]}
+        )
+        if probabilities is not None:
+            row = [round(value, 6) for value in probabilities[position].tolist()]
+            if options.proba:
+                answer["probabilities"] = dict(zip(map(str, names), row, strict=True))
+            if options.top_k:
+                best = np.argsort(-probabilities[position], kind="stable")[: options.top_k]
+                answer["top_k"] = [{"label": names[i], "probability": row[i]} for i in best]
+        yield json.dumps(answer, ensure_ascii=False)
+
+
+def _labels_found(classifier: TextClassifier, texts: list[str]) -> list[list[Any]]:
+    """Return the labels predicted for each text, in a list also where it has just one."""
+    found = classifier.predict(texts)
+    if not classifier.multi_label_:
+        return [[label] for label in found.tolist()]
+    if isinstance(found, np.ndarray):
+        names = classifier.classes_.tolist()
+        return [[names[i] for i in np.flatnonzero(row)] for row in found]
+    return list(found)
+
+
+def _printable(label: object) -> str:
+    return str(label).translate(_BREAKS)
+
+
+def _write(result: object) -> None:
+    """Write a result and a line feed to standard output, in UTF-8 whatever the terminal."""
+    text = str(result)
+    if text:
+        sys.stdout.buffer.write(f"{text}\n".encode("utf-8", "backslashreplace"))
+
+
+@contextmanager
+def _logging(*, quiet: bool) -> Iterator[None]:
+    """Show what the library logs on standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    level = _LOGGER.level
+    _LOGGER.setLevel(logging.WARNING if quiet else logging.INFO)
+    _LOGGER.addHandler(handler)
+    try:
+        yield
+    finally:
+        _LOGGER.removeHandler(handler)
+        _LOGGER.setLevel(level)

@@ -1,0 +1,145 @@
+"""From the command line's files and pipes to texts and labels."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from textrnn._tables import BadRow, Layout, Row, format_of, read_lines, read_rows
+from textrnn.errors import CorruptFileError, InvalidValueError, expected, show
+
+__all__ = ["chunks", "examples"]
+
+_MOST_COMPLAINTS = 10  # further bad rows have the same cause
+_CHUNK_ROWS = 512
+
+
+def examples(
+    path: str, options: Namespace, *, known: Mapping[str, Any] | None = None
+) -> tuple[list[str], list[Any]]:
+    """Read a table of labelled texts.
+
+    Args:
+        path: The file, or ``"-"`` for standard input.
+        options: The command line's ``text_column``, ``label_column``, ``label_separator``,
+            ``header``, ``format`` and ``skip_bad_rows``.
+        known: The labels of a classifier by how they are written; those of the table become what
+            looks the same. None takes them as they are.
+
+    Returns:
+        The texts and the labels.
+
+    Raises:
+        CorruptFileError: If rows are bad, the first of which are listed with their lines, or if
+            there are none that are good.
+        InvalidValueError: If the format is not known.
+        MissingKeyError: If there is no such column.
+        OSError: If the file can't be read.
+    """
+    form = _format(path, options)
+    if form == "lines":
+        raise InvalidValueError(expected("format", "one with columns for texts and labels", form))
+    texts: list[str] = []
+    labels: list[Any] = []
+    complaints: list[str] = []
+    with _opened(path) as stream:
+        for row in read_rows(stream, form, _layout(options, labelled=True)):
+            unknown = [] if known is None or isinstance(row, BadRow) else _unknown(row.label, known)
+            if isinstance(row, BadRow) or unknown:
+                reason = row.reason if isinstance(row, BadRow) else f"no label {show(unknown[0])}"
+                complaints.append(f"{_name(path)}:{row.line}: {reason}")
+                continue
+            texts.append(row.text)
+            labels.append(row.label if known is None else _translated(row.label, known))
+    _complain(path, complaints, skip=options.skip_bad_rows)
+    if not texts:
+        raise CorruptFileError(f"{_name(path)} holds no labelled texts.")
+    return texts, labels
+
+
+def _complain(path: str, complaints: list[str], *, skip: bool) -> None:
+    """List the first bad rows, on standard error if they are to be left out."""
+    shown = complaints[:_MOST_COMPLAINTS]
+    if len(complaints) > len(shown):
+        shown.append(f"{_name(path)}: and {len(complaints) - len(shown)} more bad rows")
+    if complaints and not skip:
+        raise CorruptFileError("\n".join([*shown, "(--skip-bad-rows leaves bad rows out)"]))
+    for complaint in shown:
+        print(complaint, file=sys.stderr)  # noqa: T201 - this is the command line
+
+
+def _unknown(label: Any, known: Mapping[str, Any]) -> list[Any]:
+    labels = label if isinstance(label, list) else [label]
+    return [part for part in labels if str(part) not in known]
+
+
+def _translated(label: Any, known: Mapping[str, Any]) -> Any:
+    if isinstance(label, list):
+        return [known[str(part)] for part in label]
+    return known[str(label)]
+
+
+def chunks(options: Namespace) -> Iterator[tuple[list[str], str | None]]:
+    """Read texts without labels, a few at a time and, from a pipe, as soon as they come.
+
+    Args:
+        options: The command line's ``file``, ``format``, ``text_column`` and ``header``.
+
+    Returns:
+        Some consecutive texts, and the complaint about the row that follows them, which is the
+        last to be read, or None.
+
+    Raises:
+        CorruptFileError: If the file has another format, or a line that is far too long.
+        InvalidValueError: If the format is not known.
+        MissingKeyError: If there is no such column.
+        OSError: If the file can't be read.
+    """
+    form = "lines" if options.file == "-" and not options.format else _format(options.file, options)
+    with _opened(options.file) as stream:
+        if form == "lines":
+            parts = read_lines(stream)
+        else:
+            parts = _parts(read_rows(stream, form, _layout(options, labelled=False)))
+        for rows in parts:
+            texts = []
+            for row in rows:
+                if isinstance(row, BadRow):
+                    yield texts, f"{_name(options.file)}:{row.line}: {row.reason}"
+                    return
+                texts.append(row.text)
+            yield texts, None
+
+
+def _parts(rows: Iterator[Row | BadRow]) -> Iterator[list[Row | BadRow]]:
+    while part := list(islice(rows, _CHUNK_ROWS)):
+        yield part
+
+
+def _format(path: str, options: Namespace) -> str:
+    return str(options.format or format_of(path))
+
+
+def _layout(options: Namespace, *, labelled: bool) -> Layout:
+    return Layout(
+        text_columns=options.text_column or ["text"],
+        label_column=options.label_column if labelled else None,
+        label_separator=options.label_separator if labelled else None,
+        header=options.header,
+    )
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    with Path(path).open("rb") as stream:
+        yield stream
+
+
+def _name(path: str) -> str:
+    return "<stdin>" if path == "-" else path
