@@ -1,15 +1,26 @@
 """What makes sure that a checkpoint fits the run that is to go on from it."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, show
 from textrnn.training.hooks import Callback
 from textrnn.training.scheduling import Scheduler
+from textrnn.training.state import checked
 
-__all__ = ["check_scheduler", "check_settings", "check_weights", "match_callbacks"]
+__all__ = [
+    "check_form",
+    "check_optimizer_state",
+    "check_scaler",
+    "check_scheduler",
+    "check_settings",
+    "check_weights",
+    "match_callbacks",
+]
 
 
 def check_settings(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
@@ -55,19 +66,85 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
             raise InvalidValueError(f"Expected `model` to be {rule}, but got {ours}.")
 
 
+def check_form(name: str, saved: Any, present: Any) -> None:
+    """Make sure that a value that was saved can take the place of one that there is.
+
+    Args:
+        name: What to call it in a message.
+        saved: The value that was saved.
+        present: The value that there is. Of two mappings the common keys are compared, of two
+            lists the common places; anything can take the place of None.
+
+    Raises:
+        CorruptFileError: If it can't.
+    """
+    if present is None:
+        return
+    alike: list[tuple[type, ...]] = [(bool,), (int, float), (list, tuple), (Mapping,)]
+    types = next((each for each in alike if isinstance(present, each)), (type(present),))
+    fits = isinstance(saved, types) and isinstance(saved, bool) == isinstance(present, bool)
+    if not fits:
+        raise CorruptFileError(f"{name} can't be {show(saved)}.")
+    if types == (Mapping,):
+        for key in saved.keys() & present.keys():
+            check_form(f"{name}.{key}", saved[key], present[key])
+    elif types == (list, tuple):
+        for i, (old, new) in enumerate(zip(saved, present, strict=False)):
+            check_form(f"{name}.{i}", old, new)
+
+
 def check_scheduler(scheduler: Scheduler, state: Mapping[str, Any]) -> None:
-    """Make sure that a scheduler's state holds nothing in the place of its methods.
+    """Make sure that a scheduler can take a state, and that no method of it is overwritten.
 
     Args:
         scheduler: The scheduler.
         state: What was saved.
 
     Raises:
-        CorruptFileError: If it does.
+        CorruptFileError: If it can't.
     """
     for name in state:
-        if callable(getattr(type(scheduler.scheduler), name, None)):
+        if callable(getattr(type(scheduler.scheduler), str(name), None)):
             raise CorruptFileError(f"A scheduler's state has no {show(name)}.")
+    check_form("scheduler", state, scheduler.state_dict())
+
+
+def check_scaler(scaler: torch.amp.GradScaler, state: Mapping[str, Any]) -> None:
+    """Make sure that a gradient scaler can take a state.
+
+    Args:
+        scaler: The scaler.
+        state: What was saved.
+
+    Raises:
+        CorruptFileError: If it can't.
+    """
+    for name, value in scaler.state_dict().items():
+        checked(state, name, type(value))
+
+
+def check_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Make sure that an optimizer can make a step with a state, by letting a copy make one.
+
+    Args:
+        optimizer: The optimizer; it is left as it is.
+        state: What was saved.
+
+    Raises:
+        Exception: Of any kind, if it can't.
+    """
+    groups = optimizer.state_dict()["param_groups"]
+    check_form("optimizer.param_groups", state["param_groups"], groups)
+    twin = copy.deepcopy(optimizer)
+    weights = [weight for group in twin.param_groups for weight in group["params"]]
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    try:
+        twin.step()
+    except Exception:  # noqa: BLE001 # one that can't be copied can't be tried
+        return
+    twin.load_state_dict(copy.deepcopy(state))  # or the step would change what was saved
+    twin.step()
 
 
 def match_callbacks(

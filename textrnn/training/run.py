@@ -29,6 +29,8 @@ from textrnn.training.hooks import Callback
 from textrnn.training.labels import on_device
 from textrnn.training.losses import Loss
 from textrnn.training.resuming import (
+    check_optimizer_state,
+    check_scaler,
     check_scheduler,
     check_settings,
     check_weights,
@@ -308,7 +310,9 @@ class Run:
                 check_weights(state.model, tensors["best"])
             for name in ("now", "epoch_start"):
                 check_generators(saved[name], self.loader)
+            check_optimizer_state(state.optimizer, saved["optimizer"])
             check_scheduler(self.scheduler, saved["scheduler"])
+            check_scaler(self.step.scaler, saved["scaler"])
             pairs = match_callbacks(self.callbacks, values["callbacks"])
             for name, model in models.items():
                 model.load_state_dict(tensors[name])

@@ -113,6 +113,7 @@ class Snapshot:
         optimizer = self.optimizer["optimizer"]
         for group in checked(optimizer, "param_groups", list):
             checked(group, "params", list)
+            checked(group, "lr", float, int, Tensor)
         for index in checked(optimizer, "state", dict):
             checked(optimizer["state"], index, dict)
         checked(self.values, "settings", dict)

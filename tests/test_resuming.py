@@ -1,0 +1,280 @@
+"""A checkpoint is taken by the run that it belongs to, and by no other."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests import toys
+from textrnn.errors import CorruptFileError, InvalidValueError
+from textrnn.training import (
+    Callback,
+    Checkpoint,
+    CSVLogger,
+    EarlyStopping,
+    History,
+    LearningRateMonitor,
+    ProgressBar,
+    schedulers,
+)
+from textrnn.training.resuming import (
+    check_form,
+    check_optimizer_state,
+    check_settings,
+    match_callbacks,
+)
+
+TRAIN, EVAL = toys.make_dataset(20), toys.make_dataset(5, seed=1)
+
+
+class Count(Callback):
+    """A callback with a state of its own."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def on_batch_end(self, _state: Any) -> None:
+        """Count."""
+        self.count += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the count."""
+        return {"count": self.count}
+
+    def load_state_dict(self, state: Any) -> None:
+        """Take the count back."""
+        self.count = state["count"]
+
+
+def fit(
+    folder: Path,
+    *,
+    loader: Any = None,
+    model: nn.Module | None = None,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+    callbacks: tuple[Callback, ...] = (),
+    **settings: Any,
+) -> History:
+    """Train for two epochs of four steps, or go on from a checkpoint in the folder."""
+    model = toys.make_model() if model is None else model
+    resume = any(folder.glob("step-*"))
+    trainer = toys.make_trainer(
+        model,
+        optimizer=optimizer(model.parameters(), lr=0.01),
+        callbacks=[*callbacks, Checkpoint(folder)],
+        **settings,
+    )
+    return trainer.fit(
+        toys.bucketed(TRAIN, 5) if loader is None else loader,
+        toys.bucketed(EVAL),
+        epochs=3 if resume else 2,
+        resume_from=folder if resume else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            {},
+            {"optimizer": torch.optim.SGD},
+            "`optimizer` to be 'Adam of .9. parameters' as in the run that is resumed, but got 'S",
+        ),
+        (
+            {},
+            {"scheduler": schedulers.cosine()},
+            "`scheduler` to be None as in the run that is resumed, but got 'LambdaLR'",
+        ),
+        (
+            {"scheduler": schedulers.exponential(interval="epoch")},
+            {"scheduler": schedulers.exponential(interval="step")},
+            "`scheduler_interval` to be 'epoch' as in the run that is resumed, but got 'step'",
+        ),
+        ({}, {"precision": "bf16"}, "`precision` to be 'fp32' as in the run that is resumed"),
+        ({}, {"weight_averaging": "ema"}, "`weight_averaging` to be None as in the run that is"),
+        ({"weight_averaging": "ema"}, {}, "Expected `weight_averaging` to be .WeightAveraging"),
+        ({}, {"accumulation_steps": 2}, "Expected `accumulation_steps` to be 1 as in the run"),
+        (
+            {},
+            {"loader": toys.make_batches()[:2]},
+            "`loader` to be 'one of 4 steps per epoch' as in the run that is resumed, but got 'one",
+        ),
+        ({}, {"monitor": "accuracy"}, "Expected `monitor` to be 'loss' as in the run that is resu"),
+        ({}, {"mode": "max"}, "Expected `mode` to be 'min' as in the run that is resumed, but got"),
+        (
+            {},
+            {"model": toys.make_model(hidden_size=9)},
+            "Expected `model` to be that of the run that is resumed, whose 'embedding.weight' is t",
+        ),
+        (
+            {"model": toys.make_model(bidirectional=True)},
+            {"optimizer": lambda weights, lr: torch.optim.Adam(list(weights) + EXTRA, lr)},
+            "Expected `model` to be that of the run that is resumed, whose .* but got nothing",
+        ),
+        (
+            {"loader": toys.shuffled(TRAIN, 5, generator=torch.Generator())},
+            {},
+            "Expected `loader` to be the run's own, whose generators are",
+        ),
+        (
+            {"callbacks": (LearningRateMonitor(), Count())},
+            {"callbacks": (LearningRateMonitor(),)},
+            r"`callbacks` to be with the Count of the run that is resumed, but got \['LearningR",
+        ),
+        (
+            {"callbacks": (Count(), Count())},
+            {"callbacks": (Count(),)},
+            r"`callbacks` to be with the Count of the run that is resumed",
+        ),
+    ],
+)
+def test_another_setting_than_the_runs_is_named(before, after, message, tmp_path):
+    """What would make the run another one is refused, and nothing has changed then."""
+    fit(tmp_path, **before)
+    model = after.pop("model", None) or toys.make_model()
+    weights = toys.weights_of(model)
+    with pytest.raises(InvalidValueError, match=message):
+        fit(tmp_path, model=model, **after)
+    assert toys.worst_difference(weights, toys.weights_of(model)) == 0.0
+
+
+# As many parameters as a bidirectional model has.
+EXTRA = [nn.Parameter(torch.zeros(1)) for _ in range(4)]
+
+
+def test_what_does_not_change_the_run_may_change(tmp_path):
+    """Callbacks without a state come and go, others may join, in any order."""
+    count = Count()
+    fit(tmp_path, callbacks=(EarlyStopping(9), CSVLogger(tmp_path / "a.csv"), count))
+    assert count.count == 8
+    again, fresh = Count(), LearningRateMonitor()
+    stopper = EarlyStopping(9)
+    history = fit(tmp_path, callbacks=(ProgressBar(), again, fresh, stopper))
+    assert again.count == 12
+    assert fresh.steps == [9, 10, 11, 12]
+    assert stopper.best_value == min(history["eval_loss"])
+    assert len(history) == 3
+
+
+def test_callbacks_of_one_class_keep_their_order():
+    """The first of them gets the first state."""
+    first, second = Count(), Count()
+    pairs = match_callbacks([first, Callback(), second], [("Count", {"a": 1}), ("Count", {"a": 2})])
+    assert [callback for callback, _ in pairs] == [first, second]
+    assert pairs == [(first, {"a": 1}), (second, {"a": 2})]
+
+
+def test_a_state_that_a_callback_can_not_take_is_an_error(tmp_path):
+    """Whatever its own method raises."""
+
+    class Count(Callback):
+        def load_state_dict(self, state: Any) -> None:
+            del state
+            raise ZeroDivisionError
+
+    fit(tmp_path, callbacks=(globals()["Count"](),))
+    with pytest.raises(CorruptFileError, match=r"step-00000008 can't be used: ZeroDivisionError"):
+        fit(tmp_path, callbacks=(Count(),))
+
+
+def test_settings_are_compared_by_what_is_there_now():
+    """A setting that the checkpoint lacks is another one; what it has in excess is not."""
+    check_settings({"a": 1, "b": 2}, {"a": 1})
+    with pytest.raises(InvalidValueError, match="`a` to be None as in the run that is resumed, b"):
+        check_settings({}, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("saved", "present"),
+    [
+        (1, 0.5),
+        (0.5, 1),
+        ([1], (2, 3)),
+        ("text", None),
+        ({"a": 1, "b": "text"}, {"a": 2, "c": []}),
+        (torch.ones(2), torch.zeros(3)),
+        (False, True),
+    ],
+)
+def test_values_of_one_form_pass(saved, present):
+    """Numbers stand for numbers, lists for lists; only common places are compared."""
+    check_form("value", saved, present)
+
+
+@pytest.mark.parametrize(
+    ("saved", "present", "message"),
+    [
+        (None, 1.0, "value can't be None"),
+        (True, 1, "value can't be True"),
+        (1, True, "value can't be 1"),
+        ("a", 1, "value can't be 'a'"),
+        (1, "a", "value can't be 1"),
+        ([1, "a"], [1, 2], "value.1 can't be 'a'"),
+        ({"a": {"b": []}}, {"a": {"b": 1}}, r"value.a.b can't be \[\]"),
+        (1.0, torch.zeros(1), "value can't be 1.0"),
+    ],
+)
+def test_values_of_another_form_are_named(saved, present, message):
+    """The place is told."""
+    with pytest.raises(CorruptFileError, match=message):
+        check_form("value", saved, present)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda weights: torch.optim.Adam(weights, lr=0.1, amsgrad=True),
+        lambda weights: torch.optim.SGD(weights, lr=0.1, momentum=0.9),
+        lambda weights: torch.optim.SGD(weights, lr=0.1),
+        torch.optim.Adafactor,
+        torch.optim.ASGD,
+        torch.optim.Rprop,
+        torch.optim.NAdam,
+        torch.optim.Adadelta,
+    ],
+)
+def test_an_optimizers_state_is_tried_on_a_copy(make):
+    """A good state passes and stays as it is, a damaged one does not; the weights don't move."""
+    model = toys.make_model()
+    optimizer = make(model.parameters())
+    for _ in range(2):
+        for weight in model.parameters():
+            weight.grad = torch.ones_like(weight)
+        optimizer.step()
+    state = optimizer.state_dict()
+    before = copy.deepcopy(state), toys.weights_of(model)
+    fresh = make(toys.make_model().parameters())
+    check_optimizer_state(fresh, state)
+    assert toys.worst_difference(before, (state, toys.weights_of(model))) == 0.0
+    damaged = copy.deepcopy(state)
+    damaged["param_groups"][0]["lr"] = "fast"
+    with pytest.raises(CorruptFileError, match=r"optimizer.param_groups.0.lr can't be 'fast'"):
+        check_optimizer_state(fresh, damaged)
+    if state["state"] and state["state"][0].get("momentum_buffer", 0) is not None:
+        damaged = copy.deepcopy(state)
+        damaged["state"][1] = dict.fromkeys(damaged["state"][1], "text")
+        with pytest.raises((TypeError, ValueError, AttributeError)):
+            check_optimizer_state(fresh, damaged)
+
+
+def test_an_optimizer_that_can_not_be_tried_is_trusted():
+    """One whose step wants more than gradients can't be tried, and is not refused for it."""
+    model = toys.make_model()
+    optimizer = torch.optim.LBFGS(model.parameters())
+    check_optimizer_state(optimizer, optimizer.state_dict())
+
+
+def test_a_scheduler_keeps_its_methods(tmp_path):
+    """A state that would put something in the place of a method is refused."""
+    fit(tmp_path, scheduler=schedulers.cosine())
+    folder = max(tmp_path.glob("step-*"))
+    states = torch.load(folder / "optimizer.pt", weights_only=True)
+    states["scheduler"]["step"] = 5
+    torch.save(states, folder / "optimizer.pt")
+    toys.reseal(folder)
+    with pytest.raises(CorruptFileError, match="A scheduler's state has no 'step'"):
+        fit(tmp_path, scheduler=schedulers.cosine())

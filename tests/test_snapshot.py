@@ -1,0 +1,251 @@
+"""Snapshots: bytes that hold no code, and that nothing hostile gets through."""
+
+import io
+import json
+import pickle
+from collections import Counter, OrderedDict, defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests import toys
+from textrnn.errors import CorruptFileError, InvalidValueError
+from textrnn.training.generators import generator_states
+from textrnn.training.snapshot import Snapshot
+
+
+def make_snapshot(**changes: Any) -> Snapshot:
+    """Return a snapshot of a small run."""
+    model = toys.make_model()
+    states = generator_states(())
+    parts: dict[str, Any] = {
+        "tensors": {"model": dict(model.state_dict())},
+        "optimizer": {
+            "optimizer": torch.optim.Adam(model.parameters()).state_dict(),
+            "scheduler": {},
+            "scaler": {},
+            "now": states,
+            "epoch_start": states,
+        },
+        "values": {
+            "settings": {"precision": "fp32"},
+            "state": toys.make_state(step=3).state_dict(),
+            "callbacks": [["EarlyStopping", {"best_value": None}]],
+        },
+    }
+    return Snapshot(**{**parts, **changes})
+
+
+def test_files_bring_everything_back():
+    """Tensors, torch's states and plain values are equal after the way through bytes."""
+    snapshot = make_snapshot()
+    files = snapshot.to_files()
+    assert set(files) == {"model.safetensors", "optimizer.pt", "state.json"}
+    back = Snapshot.from_files(files)
+    assert toys.worst_difference(back.tensors, snapshot.tensors) == 0.0
+    assert toys.worst_difference(back.optimizer, snapshot.optimizer) == 0.0
+    assert back.values == {"format_version": 1, **snapshot.values}
+
+
+def test_the_batch_that_was_read_ahead_comes_back():
+    """With labels and indices, or without."""
+    (batch,) = toys.make_batches((3,))
+    ids = {"input_ids": batch.input_ids, "lengths": batch.lengths}
+    for tensors in (ids, {**ids, "labels": batch.labels, "indices": batch.indices}):
+        snapshot = make_snapshot(tensors={**make_snapshot().tensors, "ahead": tensors})
+        ahead = Snapshot.from_files(snapshot.to_files()).ahead()
+        assert ahead is not None
+        assert torch.equal(ahead.input_ids, batch.input_ids)
+        assert (ahead.labels is None) is ("labels" not in tensors)
+    assert make_snapshot().ahead() is None
+
+
+def test_tied_and_strided_tensors_are_written():
+    """Weights that share memory are written twice, views as what they show."""
+    shared = torch.arange(6.0).reshape(2, 3)
+    tensors = {"model": {"a": shared, "b": shared, "c": shared.t(), "d": shared[0]}}
+    back = Snapshot.from_files(make_snapshot(tensors=tensors).to_files())
+    assert toys.worst_difference(back.tensors, tensors) == 0.0
+
+
+def test_what_torch_keeps_is_made_plain():
+    """NumPy's numbers and odd dictionaries are written as what they stand for."""
+
+    class Level(int):
+        pass
+
+    kept = {
+        "lr": np.float64(0.5),
+        "count": np.int64(3),
+        "flag": np.bool_(1),
+        "level": Level(2),
+        "pair": (1, [np.float32(0.5)]),
+        "milestones": Counter({2: 1, 5: 2}),
+        "ordered": OrderedDict(a=1),
+        "default": defaultdict(int, a=1),
+        "dtype": torch.float16,
+        "device": torch.device("cpu"),
+        "none": None,
+        np.int64(1): "key",
+    }
+    optimizer = {**make_snapshot().optimizer, "scheduler": kept}
+    back = Snapshot.from_files(make_snapshot(optimizer=optimizer).to_files()).optimizer
+    assert back["scheduler"] == {
+        "lr": 0.5,
+        "count": 3,
+        "flag": True,
+        "level": 2,
+        "pair": (1, [0.5]),
+        "milestones": Counter({2: 1, 5: 2}),
+        "ordered": {"a": 1},
+        "default": {"a": 1},
+        "dtype": torch.float16,
+        "device": torch.device("cpu"),
+        "none": None,
+        1: "key",
+    }
+    assert type(back["scheduler"]["lr"]) is float
+    assert type(back["scheduler"]["milestones"]) is Counter
+
+
+def test_what_needs_code_is_refused_when_it_is_written():
+    """The place is named; a checkpoint that could not be read would come too late."""
+    optimizer = {**make_snapshot().optimizer, "scheduler": {"rule": [max]}}
+    with pytest.raises(
+        TypeError, match=r"optimizer.scheduler.rule.0 is <built-in function max>, w"
+    ):
+        make_snapshot(optimizer=optimizer).to_files()
+    with pytest.raises(TypeError, match=r"model.extra is 3, not a tensor"):
+        make_snapshot(tensors={"model": {"extra": 3}}).to_files()
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        make_snapshot(values={"settings": {1, 2}}).to_files()
+
+
+def test_another_format_is_no_damage():
+    """A checkpoint of a later version is named as such rather than passed over."""
+    files = make_snapshot().to_files()
+    values = json.loads(files["state.json"])
+    files["state.json"] = json.dumps({**values, "format_version": 2}).encode()
+    with pytest.raises(InvalidValueError, match=r"of format 1, which .* but got 'format 2'"):
+        Snapshot.from_files(files)
+
+
+class Bomb:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.path,))
+
+
+def test_no_code_is_run(tmp_path):
+    """A pickle that would do something does nothing, whichever way it is packed."""
+    mark = tmp_path / "mark"
+    buffer = io.BytesIO()
+    torch.save({"optimizer": Bomb(mark)}, buffer)
+    for data in (buffer.getvalue(), pickle.dumps(Bomb(mark), protocol=2)):
+        with pytest.raises(pickle.UnpicklingError):
+            Snapshot.from_files({**make_snapshot().to_files(), "optimizer.pt": data})
+    assert not mark.exists()
+    pickle.loads(pickle.dumps(Bomb(mark)))  # noqa: S301 # it is a real one
+    assert mark.exists()
+
+
+DELETED = object()
+
+
+def changed(tree: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """Return a nested structure with one place changed."""
+    key, *rest = path
+    copy = dict(tree) if isinstance(tree, dict) else list(tree)
+    if not rest and value is DELETED:
+        del copy[key]
+    else:
+        copy[key] = changed(copy[key], tuple(rest), value) if rest else value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("format_version",), "1"),
+        (("format_version",), DELETED),
+        (("settings",), []),
+        (("state",), None),
+        (("state", "step"), "three"),
+        (("state", "step"), -3),
+        (("state", "history"), [3]),
+        (("state", "run_id"), DELETED),
+        (("callbacks",), {}),
+        (("callbacks", 0), 3),
+        (("callbacks", 0), ["EarlyStopping"]),
+        (("callbacks", 0, 0), 3),
+        (("callbacks", 0, 1), [1]),
+    ],
+)
+def test_damaged_values_are_refused(path, value):
+    """Each part of the plain values is checked for its type."""
+    files = make_snapshot().to_files()
+    values = changed(json.loads(files["state.json"]), path, value)
+    with pytest.raises((CorruptFileError, TypeError, ValueError)) as error:
+        Snapshot.from_files({**files, "state.json": json.dumps(values).encode()})
+    assert not isinstance(error.value, InvalidValueError)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("now",), DELETED),
+        (("epoch_start",), [1]),
+        (("scheduler",), None),
+        (("scaler",), 3),
+        (("optimizer",), torch.zeros(3)),
+        (("optimizer", "state"), []),
+        (("optimizer", "state"), {0: 3}),
+        (("optimizer", "param_groups"), {}),
+        (("optimizer", "param_groups", 0), 3),
+        (("optimizer", "param_groups", 0, "params"), None),
+        (("optimizer", "param_groups", 0, "lr"), "fast"),
+    ],
+)
+def test_damaged_states_of_torch_are_refused(path, value):
+    """So is each part of what torch keeps."""
+    snapshot = make_snapshot()
+    bad = make_snapshot(optimizer=changed(snapshot.optimizer, path, value))
+    with pytest.raises(CorruptFileError):
+        Snapshot.from_files(bad.to_files())
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {},
+        {"model": {}, "ahead": {"input_ids": torch.zeros(2, 3)}},
+        {"model": {}, "ahead": {"input_ids": torch.zeros(2), "lengths": torch.ones(2)}},
+        {"model": {}, "ahead": {"lengths": torch.ones(2), "words": torch.ones(2)}},
+    ],
+)
+def test_damaged_tensors_are_refused(tensors):
+    """The model's are needed, and what was read ahead has to be a batch."""
+    with pytest.raises(CorruptFileError):
+        Snapshot.from_files(make_snapshot(tensors=tensors).to_files())
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "state.json"])
+@pytest.mark.parametrize("data", [b"", b"\xff" * 100, b"[]", b"null"])
+def test_garbage_is_refused(name, data):
+    """Whatever the parsers raise, nothing comes of it."""
+    with pytest.raises(Exception) as error:  # noqa: PT011 # of any kind, as documented
+        Snapshot.from_files({**make_snapshot().to_files(), name: data})
+    assert not isinstance(error.value, InvalidValueError)
+
+
+def test_files_that_do_not_belong_are_refused():
+    """A checkpoint holds what it says and nothing else."""
+    with pytest.raises(CorruptFileError, match=r"'run.py' does not belong here"):
+        Snapshot.from_files({**make_snapshot().to_files(), "run.py": b""})
