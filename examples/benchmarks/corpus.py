@@ -1,0 +1,111 @@
+"""The texts that benchmarks run on."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from textrnn import Vocabulary, WordDataset, WordTokenizer
+
+MIN_FREQ = 26  # the notebook keeps words that occur more than 25 times
+
+
+@dataclass(frozen=True)
+class Split:
+    """Texts with their class ids."""
+
+    texts: list[str]
+    labels: list[int]
+
+    def head(self, count: int) -> "Split":
+        """Return the first texts."""
+        return Split(self.texts[:count], self.labels[:count])
+
+
+def read(path: Path) -> Split:
+    """Read a Parquet file with the columns `text` and `label`."""
+    table = pq.read_table(path, columns=["text", "label"])
+    return Split(table["text"].to_pylist(), table["label"].to_pylist())
+
+
+class Corpus:
+    """The data sets under a folder, read when they are first asked for.
+
+    Args:
+        folder: A folder with `ag_news/` and `imdb/`. Default: the variable `TEXTRNN_DATA`.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = Path(folder or os.environ.get("TEXTRNN_DATA", "data"))
+        if not (self.folder / "ag_news" / "train.parquet").is_file():
+            raise SystemExit(
+                f"{self.folder} holds no ag_news/train.parquet: name the folder with the data sets "
+                "by --data or by the variable TEXTRNN_DATA."
+            )
+
+    @cached_property
+    def train(self) -> Split:
+        """The training texts of AG-33k."""
+        return read(self.folder / "ag_news" / "train.parquet")
+
+    @cached_property
+    def test(self) -> Split:
+        """The 7,600 test texts of AG News; here only their speed counts."""
+        return read(self.folder / "ag_news" / "test.parquet")
+
+    @cached_property
+    def imdb(self) -> Split:
+        """The training texts of IMDB."""
+        return read(self.folder / "imdb" / "train.parquet")
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary of AG-33k by the notebook's rule."""
+        return Vocabulary.from_texts(self.train.texts, WordTokenizer(), min_freq=MIN_FREQ)
+
+    def encoded(self, split: Split, *, max_length: int = 256) -> WordDataset:
+        """Return texts as a data set of ids."""
+        return WordDataset(
+            split.texts, split.labels, self.vocabulary, WordTokenizer(), max_length=max_length
+        )
+
+    def made(self, count: int, *, seed: int = 0) -> Split:
+        """Make texts of the words and the lengths of the real ones.
+
+        Args:
+            count: How many.
+            seed: Seed of the draw.
+
+        Returns:
+            Texts whose words are drawn as often as they occur, and whose lengths are drawn from
+            the real ones; the class is drawn too, and decides a tenth of the words.
+        """
+        generator = np.random.default_rng(seed)
+        words, frequencies = self._words
+        lengths = generator.choice(self._lengths, count)
+        labels = generator.integers(0, 4, count)
+        drawn = generator.choice(len(words), int(lengths.sum()), p=frequencies)
+        marked = generator.random(len(drawn)) < 0.1
+        drawn[marked] = 10 * generator.integers(0, 20, int(marked.sum()))
+        drawn[marked] += np.repeat(labels, lengths)[marked]
+        ends = lengths.cumsum()
+        pieces = [words[i] for i in drawn.tolist()]
+        texts = [
+            " ".join(pieces[end - length : end])
+            for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
+        ]
+        return Split(texts, labels.tolist())
+
+    @cached_property
+    def _words(self) -> tuple[list[str], np.ndarray]:
+        vocabulary = Vocabulary.from_texts(self.train.texts)
+        counts = np.array(vocabulary.counts[4:], dtype=np.float64)
+        return list(vocabulary.tokens[4:]), counts / counts.sum()
+
+    @cached_property
+    def _lengths(self) -> np.ndarray:
+        tokenizer = WordTokenizer()
+        return np.array([max(len(tokenizer(text)), 1) for text in self.train.texts[:5000]])

@@ -1,0 +1,59 @@
+"""Benchmarks of prediction: many texts at once, and one."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from examples.benchmarks import notebook
+from examples.benchmarks.corpus import Corpus
+from examples.benchmarks.measuring import Measurement, figure, in_turns, ratio, timed
+from textrnn import TextClassifier
+
+
+def _fitted(corpus: Corpus) -> TextClassifier:
+    split = corpus.train.head(2000)
+    classifier = TextClassifier(
+        cell="gru",
+        hidden_size=256,
+        num_layers=1,
+        bidirectional=False,
+        pooling="mean",
+        epochs=1,
+        seed=0,
+        progress=False,
+    )
+    return classifier.fit(split.texts, split.labels)
+
+
+def many_strings(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
+    """Turn all test texts into probabilities, against the notebook's evaluation loop."""
+    classifier, test = _fitted(corpus), corpus.test
+    ids = notebook.count_words(corpus.train.texts)
+    program = notebook.Program(
+        test.texts, test.labels, ids, cell="gru", hidden_size=256, num_layers=1
+    )
+    ours, theirs = in_turns(
+        lambda: classifier.predict_proba(test.texts),
+        lambda: program.evaluate(test.texts, test.labels, ids),
+        repeats=repeats,
+    )
+    work = (len(test.texts), len(test.texts))
+    yield ratio(
+        "strings to probabilities, 7,600 texts, GRU 256",
+        "the notebook's evaluation loop",
+        ours,
+        theirs,
+        work=work,
+        bar=4,
+        aim=8,
+    )
+
+
+def one_string(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
+    """Turn one string into probabilities."""
+    del repeats
+    classifier = _fitted(corpus)
+    texts = corpus.test.texts[:300]
+    for text in texts[:20]:
+        classifier.predict_proba([text])
+    millis = [1000 * timed(partial(classifier.predict_proba, [text])) for text in texts]
+    yield figure("one string to probabilities, GRU 256", millis, unit="ms", bar=2.0, aim=0.7)

@@ -1,0 +1,114 @@
+"""The benchmarks' own arithmetic, and that each kind of work runs."""
+
+import json
+
+import pytest
+import torch
+
+from examples.benchmarks import notebook
+from examples.benchmarks.corpus import Corpus, Split
+from examples.benchmarks.measuring import Measurement, figure, in_turns, ratio
+from examples.benchmarks.report import table, write_plot
+from examples.benchmarks.training import BareLoop, bucketed, classifier, one_epoch
+from textrnn import Vocabulary, WordDataset, WordTokenizer
+
+TEXTS = ["Oil prices soar!", "The keeper can't save it.", "Stocks fall.", "A striker scores"] * 4
+LABELS = [2, 1, 2, 1] * 4
+
+
+def test_a_ratio_is_the_median_of_the_turns():
+    """Each turn gives a ratio of work per second; a slow turn slows both and changes none."""
+    row = ratio("ours", "theirs", [1.0, 10.0, 2.0], [3.0, 30.0, 10.0], bar=3, aim=4)
+    assert (row.value, row.low, row.high) == (3.0, 3.0, 5.0)
+    assert row.reaches(row.bar) is True
+    assert row.reaches(row.aim) is False
+    assert row.reaches(None) is None
+
+
+def test_a_ratio_counts_the_work_of_each():
+    """Half the work in half the time is no faster."""
+    row = ratio("ours", "theirs", [1.0], [2.0], work=(50, 100))
+    assert row.value == 1.0
+    assert row.details["per_second"] == 50
+
+
+def test_a_figure_can_have_an_upper_bar():
+    """Where less is better, a figure at the bar reaches it."""
+    row = figure("memory", [40.0, 50.0, 60.0], unit="MiB", bar=50)
+    assert row.value == 50.0
+    assert row.reaches(row.bar) is True
+
+
+def test_work_is_timed_in_turns_after_a_warm_up():
+    """The two pieces of work alternate, and the first round does not count."""
+    calls = []
+    ours, theirs = in_turns(lambda: calls.append("a"), lambda: calls.append("b"), repeats=2)
+    assert "".join(calls) == "ababab"
+    assert len(ours) == len(theirs) == 2
+
+
+def test_the_table_says_which_bars_are_reached(tmp_path):
+    """A row names the baseline, the spread and whether bar and aim are reached; a plot is drawn."""
+    row = Measurement(
+        name="training", against="a loop", value=2.5, low=2.25, high=3.0, bar=2.0, aim=3.0
+    ).to_dict()
+    line = table([json.loads(json.dumps(row))]).splitlines()[-1]
+    assert line == "| training | a loop | 2.5x | 2.25 to 3 | 2 reached | 3 missed |"
+    write_plot([row], tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_plot_without_ratios_is_left_out(tmp_path):
+    """Plain figures alone make no picture."""
+    write_plot([figure("time", [1.0], unit="s").to_dict()], tmp_path / "plot.png")
+    assert not (tmp_path / "plot.png").exists()
+
+
+def test_the_baseline_cuts_texts_as_the_library_does():
+    """Both programs see the same words, or their speeds would not compare."""
+    tokenizer = WordTokenizer()
+    assert [notebook.tokenize(text) for text in TEXTS] == [tokenizer(text) for text in TEXTS]
+
+
+def test_the_baseline_trains_and_predicts():
+    """The notebook's program learns the training texts."""
+    torch.manual_seed(0)
+    ids = notebook.count_words(TEXTS, more_than=0)
+    program = notebook.Program(TEXTS, LABELS, ids, cell="gru", hidden_size=16, num_layers=1)
+    for _ in range(40):
+        program.train()
+    assert program.evaluate(TEXTS, LABELS, ids) == 1.0
+
+
+def test_the_bare_loop_and_the_trainer_do_the_same_steps():
+    """On the same ready batches both end with the same weights, so only their overhead differs."""
+    vocabulary = Vocabulary.from_texts(TEXTS)
+    dataset = WordDataset(TEXTS, LABELS, vocabulary, WordTokenizer())
+    batches = list(bucketed(dataset, batch_size=4))
+    models = []
+    for train in (lambda model: one_epoch(model, batches), lambda model: BareLoop(model, batches)):
+        torch.manual_seed(0)
+        model = classifier(len(vocabulary), "RNN 256")
+        train(model)()
+        models.append(model)
+    pairs = zip(models[0].parameters(), models[1].parameters(), strict=True)
+    assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_a_missing_data_folder_ends_in_one_line(tmp_path):
+    """Without data the benchmarks say where they looked and what to do."""
+    with pytest.raises(SystemExit, match="name the folder with the data sets"):
+        Corpus(str(tmp_path))
+
+
+def test_made_texts_have_the_words_and_lengths_of_real_ones(data_dir):
+    """Made texts are drawn reproducibly from the words that real texts have."""
+    corpus = Corpus(str(data_dir))
+    made = corpus.made(200, seed=1)
+    assert isinstance(made, Split)
+    assert len(made.texts) == len(made.labels) == 200
+    assert made == corpus.made(200, seed=1)
+    known = set(Vocabulary.from_texts(corpus.train.texts).tokens)
+    assert all(word in known for text in made.texts for word in text.split())
+    mean = sum(len(text.split()) for text in made.texts) / 200
+    assert 25 < mean < 50
