@@ -12,6 +12,7 @@ from textrnn.training.checkpoint import Checkpoint
 from textrnn.training.history import History
 from textrnn.training.hooks import Callback, LambdaCallback
 from textrnn.training.loggers import CSVLogger, JSONLogger, TensorBoardLogger
+from textrnn.training.lr_finder import LearningRateCurve, find_learning_rate
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
 from textrnn.training.reports import ClassificationReport, MultilabelReport
 from textrnn.training.state import TrainingState
@@ -28,6 +29,7 @@ __all__ = [
     "History",
     "JSONLogger",
     "LambdaCallback",
+    "LearningRateCurve",
     "LearningRateMonitor",
     "MultilabelMetrics",
     "MultilabelReport",
@@ -36,5 +38,6 @@ __all__ = [
     "Trainer",
     "TrainingState",
     "WeightAveraging",
+    "find_learning_rate",
     "schedulers",
 ]
