@@ -52,9 +52,9 @@ _TRICKY = [
 
 
 def texts(max_size: int = 12) -> st.SearchStrategy[str]:
-    """Draw texts of any characters, rich in what a tokenizer may stumble over.
+    r"""Draw texts of any characters, rich in what a tokenizer may stumble over.
 
-    Example: ``"gonna\\x85\\u201ecannot\\ud83d 1x"``
+    Example: ``"gonna\\x85\u201ecannot\ud83d 1x"``
     """
     anything = st.text(st.characters(exclude_categories=()), max_size=4)
     pieces = st.sampled_from(_TRICKY) | anything
@@ -62,9 +62,9 @@ def texts(max_size: int = 12) -> st.SearchStrategy[str]:
 
 
 def token_lists() -> st.SearchStrategy[list[list[str]]]:
-    """Draw some texts' tokens, many of which occur several times.
+    r"""Draw some texts' tokens, many of which occur several times.
 
-    Example: ``[["b", "a", "b"], [], ["<unk>", "\\ud83d"]]``
+    Example: ``[["b", "a", "b"], [], ["<unk>", "\ud83d"]]``
     """
     tokens = st.sampled_from(["a", "b", "oil", "<unk>", "<pad>", "", "\ud83d", "\ud83d\ude00"])
     return st.lists(st.lists(tokens | st.text(st.characters(exclude_categories=()), max_size=2)))
