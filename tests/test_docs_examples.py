@@ -1,8 +1,11 @@
 """What the README and the documentation say holds."""
 
 import importlib
+import os
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,36 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     model = namespace["model"].eval()
     for batch in namespace["loader"]:
         assert torch.equal(model(batch.input_ids, batch.lengths).argmax(dim=1), batch.labels)
+
+
+@pytest.mark.slow
+def test_the_commands_that_are_shown_work(tmp_path):
+    """Each `$ textrnn` line, run in order beside small tables, ends well."""
+    shown = re.compile(r"^\$ (.*\btextrnn .*)$", re.MULTILINE)
+    commands = shown.findall((ROOT / "docs" / "guides" / "command-line.md").read_text())
+    assert set(shown.findall(README)) <= set(commands)
+
+    rows = ["oil prices soar,business", "the striker scores,sports", "stocks fall,business"] * 8
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows, ""]))
+    (tmp_path / "lines.txt").write_text("oil stocks fall\nthe striker falls\n")
+    (tmp_path / "news.tsv").write_text("sports\tCup\tThey won\nbusiness\tOil\tUp again\n" * 8)
+
+    for command in commands:
+        run = subprocess.run(  # noqa: S602 - the commands are our own pages'
+            re.sub(r"\btextrnn (?=[a-z])", f"{sys.executable} -m textrnn ", command, count=1),
+            shell=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, f"{command}\n{run.stderr}"
+        if " predict " in command:
+            assert run.stdout.count("\n") == (24 if "test.csv" in command else 2)
+        elif " train " not in command:
+            assert run.stdout
 
 
 def test_every_room_is_in_the_table_of_modules():
