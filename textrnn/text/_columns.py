@@ -8,7 +8,7 @@ from typing import TypeGuard
 import numpy as np
 
 from textrnn.errors import InvalidTypeError, expected, show
-from textrnn.text._splitting import ENCODED_PUNCTUATION, space_words
+from textrnn.text._splitting import ENCODED_PUNCTUATION, space_contractions, space_quotes
 from textrnn.text._table import Words, WordTable
 from textrnn.text.tokenizer import Tokenizer, WordTokenizer
 
@@ -82,11 +82,17 @@ def join_words(texts: list[str], *, lowercase: bool) -> str:
     Returns:
         The words of all texts, divided by blanks, the texts by ``|``; no other white space.
     """
-    column = [text.lower() for text in texts] if lowercase else texts
-    data = _DIVIDER.join([text.encode("utf-8", "surrogatepass") for text in column])
+    if lowercase:
+        texts = [text.lower() for text in texts]
+    texts = [text if text.isascii() else _spaced(text) for text in texts]
+    data = _DIVIDER.join([text.encode("utf-8", "surrogatepass") for text in texts])
     joined = data.translate(_TRANSLATION, ENCODED_PUNCTUATION).decode("utf-8", "surrogatepass")
-    joined = space_words(joined, lower_case=lowercase)
-    return joined if joined.isascii() else _WHITE_SPACE.sub(" ", joined)
+    return space_contractions(joined, lower_case=lowercase)
+
+
+def _spaced(text: str) -> str:
+    """Return `text` with blanks around its quotation marks and for any other white space."""
+    return _WHITE_SPACE.sub(" ", space_quotes(text))
 
 
 def count_words(texts: Iterable[str], tokenizer: Tokenizer) -> dict[str, int]:

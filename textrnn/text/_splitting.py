@@ -17,7 +17,8 @@ __all__ = [
     "has_punctuation",
     "nltk_tokenizer",
     "remove_punctuation",
-    "space_words",
+    "space_contractions",
+    "space_quotes",
 ]
 
 ENCODED_PUNCTUATION = string.punctuation.encode()
@@ -45,21 +46,26 @@ def remove_punctuation(text: str) -> str:
     return data.translate(None, ENCODED_PUNCTUATION).decode("utf-8", "surrogatepass")
 
 
-def space_words(text: str, *, lower_case: bool) -> str:
-    """Return `text` with white space wherever NLTK cuts, so that `str.split` finds NLTK's words.
+def space_quotes(text: str) -> str:
+    """Return `text` with blanks around the quotation marks and dashes of Unicode."""
+    if text.isascii() or not _QUOTES_AND_DASHES.search(text):
+        return text
+    return _QUOTES_AND_DASHES.sub(r" \g<0> ", text)
+
+
+def space_contractions(text: str, *, lower_case: bool) -> str:
+    """Return `text` with blanks around and inside NLTK's contractions.
+
+    With those of `space_quotes`, made before, `str.split` finds NLTK's words.
 
     Args:
-        text: One or more texts, divided by white space, that hold no ASCII punctuation.
+        text: One or more texts, divided by white space, without ASCII punctuation.
         lower_case: Whether `text` comes from `str.lower`.
     """
-    dotless = False
-    if not text.isascii():
-        if _QUOTES_AND_DASHES.search(text):
-            text = _QUOTES_AND_DASHES.sub(r" \g<0> ", text)
-        # These two are an "i" as well where case is ignored, but str.lower makes none of them.
-        dotless = "\u0131" in text or "\u0130" in text
+    # These two are an "i" as well where case is ignored, but str.lower makes none of them.
+    dotless = not text.isascii() and ("\u0131" in text or "\u0130" in text)
     lowered = text if lower_case else text.lower()
-    if (
+    if not (
         dotless
         or "cannot" in lowered
         or "gonna" in lowered
@@ -68,13 +74,8 @@ def space_words(text: str, *, lower_case: bool) -> str:
         or "gimme" in lowered
         or "lemme" in lowered
     ):
-        return _cut_contractions(text, any_case=dotless or not lower_case)
-    return text
-
-
-def _cut_contractions(text: str, *, any_case: bool) -> str:
-    """Return `text` with white space around and inside the contractions."""
-    if any_case:
+        return text
+    if dotless or not lower_case:
         return _IN_ANY_CASE.sub(lambda match: f" {match[0][:3]} {match[0][3:]} ", text)
     for word, pattern in _IN_LOWER_CASE.items():
         if word in text:

@@ -8,7 +8,8 @@ from textrnn.text._splitting import (
     has_punctuation,
     nltk_tokenizer,
     remove_punctuation,
-    space_words,
+    space_contractions,
+    space_quotes,
 )
 
 __all__ = ["Tokenizer", "WordTokenizer"]
@@ -82,7 +83,7 @@ class WordTokenizer:
             text = remove_punctuation(text)
         elif has_punctuation(text):
             return nltk_tokenizer()(text)
-        return space_words(text, lower_case=self._lowercase).split()
+        return space_contractions(space_quotes(text), lower_case=self._lowercase).split()
 
     def to_dict(self) -> dict[str, bool]:
         """Return the options, ready for JSON.
