@@ -245,6 +245,14 @@ def test_a_confusion_matrix_is_drawn(run, table, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_notebook_gets_strings(monkeypatch):
+    """Its standard output has no bytes below."""
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", output)
+    assert main(["info", MODEL]) == 0
+    assert output.getvalue().startswith("labels ")
+
+
 def test_info_tells_what_a_model_is(run):
     """For people as lines, for programs as JSON."""
     code, output, _ = run("info", MODEL)

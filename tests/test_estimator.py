@@ -36,6 +36,8 @@ SMALL = {
     "device": "cpu",
     "progress": False,
 }
+# What is learned by heart must not depend on which words were hidden.
+UNDISTURBED = {"word_dropout": 0.0, "embedding_dropout": 0.0, "dropout": 0.0}
 
 
 def small(**params):
@@ -50,7 +52,7 @@ def _fitted():
 
 @pytest.fixture(scope="module", name="several")
 def _several():
-    return small(epochs=40).fit(TEXTS, TOPICS)
+    return small(epochs=40, **UNDISTURBED).fit(TEXTS, TOPICS)
 
 
 def test_it_learns_from_strings(fitted):
@@ -299,7 +301,7 @@ def test_a_threshold_of_no_label_is_refused(several):
 def test_a_matrix_of_labels_gives_a_matrix():
     """Who learns from zeros and ones gets zeros and ones."""
     matrix = np.array([[1, 0], [1, 0], [0, 1], [0, 0]] * 8)
-    classifier = small(epochs=40).fit(TEXTS, matrix)
+    classifier = small(epochs=40, **UNDISTURBED).fit(TEXTS, matrix)
     found = classifier.predict(TEXTS)
     assert (found == matrix).all()
     assert found.dtype == np.int64
@@ -342,6 +344,20 @@ def test_evaluate_wants_known_labels_and_score_does_not(fitted):
     with pytest.raises(MissingKeyError, match="No label 'weather'"):
         fitted.evaluate(TEXTS, labels)
     assert fitted.score(TEXTS, labels) == 31 / 32
+
+
+def test_score_wants_labels_in_the_classifiers_form(fitted, several):
+    """A string is not taken for the list of its letters."""
+    with pytest.raises(InvalidTypeError, match=r"`labels\[0\]` to be a list or set of labels"):
+        several.score(["oil"], ["oil"])
+    with pytest.raises(InvalidTypeError, match=r"`labels\[0\]` to be one label"):
+        fitted.score(["oil"], [["business"]])
+
+
+def test_top_k_is_no_measure_of_several_labels(several):
+    """It tells which one of the labels is right, where there is one."""
+    with pytest.raises(InvalidValueError, match="`top_k` to be empty for multi-label data"):
+        several.evaluate(TEXTS, TOPICS, top_k=[2])
 
 
 def test_a_custom_tokenizer_cuts_the_texts():

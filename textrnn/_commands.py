@@ -198,9 +198,13 @@ def _printable(label: object) -> str:
 
 def _write(result: object) -> None:
     """Write a result and a line feed to standard output, in UTF-8 whatever the terminal."""
-    text = str(result)
-    if text:
-        sys.stdout.buffer.write(f"{text}\n".encode("utf-8", "backslashreplace"))
+    if not (text := str(result)):
+        return
+    buffer = getattr(sys.stdout, "buffer", None)
+    if buffer is None:  # a notebook's output takes strings alone
+        sys.stdout.write(f"{text}\n")
+    else:
+        buffer.write(f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 @contextmanager

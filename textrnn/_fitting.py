@@ -81,7 +81,7 @@ def resolve_device(device: Any) -> torch.device:
     if not isinstance(device, str | torch.device):
         raise InvalidTypeError(expected("device", rule, device))
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError):  # torch's word for a GPU that it was not built for

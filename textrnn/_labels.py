@@ -148,20 +148,28 @@ class LabelSet:
             InvalidValueError: If a matrix has another number of columns than there are labels.
         """
         if not self.multi_label:
-            self._check_form(values)
+            self.check_form(values)
             return np.array([self.id_of(value) for value in values], dtype=np.int64)
         if isinstance(values, np.ndarray):
             if values.shape[1] != len(self):
                 rule = f"a matrix with {len(self)} columns, one per label"
                 raise InvalidValueError(expected("labels", rule, values.shape))
             return values.astype(np.float32)
-        self._check_form(values)
+        self.check_form(values)
         targets = np.zeros((len(values), len(self)), dtype=np.float32)
         for row, labels in enumerate(values):
             targets[row, [self.id_of(label) for label in labels]] = 1
         return targets
 
-    def _check_form(self, values: LabelValues) -> None:
+    def check_form(self, values: LabelValues) -> None:
+        """Refuse one label where a text has several, and the other way round.
+
+        Args:
+            values: What `label_values` returned; not a matrix.
+
+        Raises:
+            InvalidTypeError: If a text's entry has the other form.
+        """
         rule = "a list or set of labels" if self.multi_label else "one label"
         if isinstance(values, np.ndarray):
             raise InvalidTypeError(expected("labels", f"{rule} for each text", values))

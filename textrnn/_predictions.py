@@ -10,7 +10,14 @@ from torch import Tensor
 
 from textrnn._learning import Examples
 from textrnn._model import Model
-from textrnn.errors import NotFittedError, check_float, check_int, show
+from textrnn.errors import (
+    InvalidValueError,
+    NotFittedError,
+    check_float,
+    check_int,
+    expected,
+    show,
+)
 from textrnn.training import (
     ClassificationMetrics,
     ClassificationReport,
@@ -135,6 +142,8 @@ class Predictor:
         """
         known = self._model().labels
         examples = Examples.of(texts, labels)
+        if not known.matrix:
+            known.check_form(examples.labels)
         found = self.predict(examples.texts)
         if known.multi_label and not known.matrix:
             right = [set(a) == set(b) for a, b in zip(found, examples.labels, strict=True)]
@@ -162,13 +171,16 @@ class Predictor:
         Raises:
             NotFittedError: If `fit` was not called.
             InvalidTypeError: If texts or labels have the wrong type.
-            InvalidValueError: If there are none, or they differ in number.
+            InvalidValueError: If there are none, they differ in number, or `top_k` is given for
+                multi-label data.
             MissingKeyError: If the classifier doesn't know a label; those it knows are listed.
         """
         model = self._model()
         examples = Examples.of(texts, labels)
         targets = torch.from_numpy(model.labels.encode(examples.labels))
         if model.labels.multi_label:
+            if tuple(top_k):
+                raise InvalidValueError(expected("top_k", "empty for multi-label data", top_k))
             several = MultilabelMetrics(len(model.labels))
             several.update(self._above_threshold(examples.texts, None), targets)
             return several.report(model.labels.names)

@@ -32,7 +32,7 @@ FORMATS = {
 """What a file holds, by its suffix."""
 
 _MAX_LINE = 64 * 2**20  # bytes; what is longer is no text, and would fill the memory
-_BURST = 2**20  # bytes that are read at a time
+_BURST = 2**16  # bytes that are read at a time, as many as a pipe holds
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what bytes that are not UTF-8 are decoded to
 
 
