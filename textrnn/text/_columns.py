@@ -12,14 +12,21 @@ from textrnn.text._splitting import ENCODED_PUNCTUATION, space_contractions, spa
 from textrnn.text._table import Words, WordTable
 from textrnn.text.tokenizer import Tokenizer, WordTokenizer
 
-__all__ = ["batches", "count_words", "cuts_columns", "join_words", "split_text"]
+__all__ = [
+    "batches",
+    "check_tokenizer",
+    "count_words",
+    "cuts_columns",
+    "join_words",
+    "split_text",
+]
 
 # Few enough that a batch and all about its words stay in the processor's cache.
 _BATCH_CHARACTERS = 2**16
 # UTF-8 never uses the byte 255, so it can divide texts. Made a punctuation mark, of which the texts
 # are rid, it still does so once the bytes are a string again.
-_DIVIDER = b" \xff"
-_TRANSLATION = bytes.maketrans(b"\xff\t\n\r\v\f\x1c\x1d\x1e\x1f", b"|" + b" " * 9)
+_ANY_CASE = bytes.maketrans(b"\xff\t\n\r\v\f\x1c\x1d\x1e\x1f", b"|" + b" " * 9)
+_LOWER_CASE = _ANY_CASE.lower()
 _WHITE_SPACE = re.compile(r"[^\S ]")
 
 
@@ -82,11 +89,14 @@ def join_words(texts: list[str], *, lowercase: bool) -> str:
     Returns:
         The words of all texts, divided by blanks, the texts by ``|``; no other white space.
     """
-    if lowercase:
-        texts = [text.lower() for text in texts]
-    texts = [text if text.isascii() else _spaced(text) for text in texts]
-    data = _DIVIDER.join([text.encode("utf-8", "surrogatepass") for text in texts])
-    joined = data.translate(_TRANSLATION, ENCODED_PUNCTUATION).decode("utf-8", "surrogatepass")
+    if all(map(str.isascii, texts)):
+        data = " \xff".join(texts).encode("latin-1")
+    else:
+        column = [text.lower() for text in texts] if lowercase else texts
+        column = [text if text.isascii() else _spaced(text) for text in column]
+        data = b" \xff".join([text.encode("utf-8", "surrogatepass") for text in column])
+    table = _LOWER_CASE if lowercase else _ANY_CASE
+    joined = data.translate(table, ENCODED_PUNCTUATION).decode("utf-8", "surrogatepass")
     return space_contractions(joined, lower_case=lowercase)
 
 
