@@ -41,8 +41,9 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_commands_that_are_shown_work(tmp_path):
     """Each `$ textrnn` line, run in order beside small tables, ends well."""
-    shown = re.compile(r"^\$ ((?:.*\\\n)*.*\btextrnn (?:.*\\\n)*.*)$", re.MULTILINE)
-    commands = shown.findall((ROOT / "docs" / "guides" / "command-line.md").read_text())
+    page = (ROOT / "docs" / "guides" / "command-line.md").read_text()
+    shown = re.compile(r"^\$ (.*\btextrnn .*)$", re.MULTILINE)
+    commands = shown.findall(page.replace("\\\n", " "))
     assert set(shown.findall(README)) <= set(commands)
 
     rows = ["oil prices soar,business", "the striker scores,sports", "stocks fall,business"] * 8
