@@ -3,7 +3,7 @@
 import math
 import os
 import stat
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from inspect import signature
@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
-from torch import Tensor
 
 from textrnn._files import corrupt, read_json
 from textrnn._folder import FILES, FORMAT_VERSION, fingerprint_of
@@ -34,7 +33,8 @@ from textrnn.training import History
 
 __all__ = ["read_folder"]
 
-_MAX_BYTES = 16 * 2**20  # of a JSON file other than the vocabulary
+_MAX_BYTES = 16 * 2**20  # of a JSON file other than the vocabulary, and of a header of weights
+_MOST_LAYERS = 1000
 _DATA: dict[str, tuple[type, ...]] = {
     "coverage": (float, int),
     "cut_texts": (int,),
@@ -67,8 +67,9 @@ def read_folder(
 ) -> tuple[Model, dict[str, Any]]:
     """Read a model that `write_folder` wrote; nothing in the folder is trusted.
 
-    No file is read before its size is known to be right, and nothing is allocated by what a file
-    claims: weights are taken only if the network described has exactly these, and all are finite.
+    The network is described without content first, and the files are opened only if the weights
+    have the size that it needs. Nothing is allocated by what a file claims, and weights are taken
+    only if the network has exactly these, and all are finite.
 
     Args:
         path: The folder.
@@ -86,16 +87,24 @@ def read_folder(
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {show(os.fspath(path))}.")
-    config = _read_config(folder / "config.json")
+    path = folder / "config.json"
+    config = _read_config(path)
     for name, fingerprint in config["files"].items():
-        _check_file(folder / name, fingerprint)
+        _check_size(folder / name, fingerprint["bytes"])
+    weights = folder / "model.safetensors"
+    network = _describe(path, config["network"], weights.stat().st_size)
+    for name, fingerprint in config["files"].items():
+        if fingerprint_of(folder / name) != fingerprint:
+            raise corrupt(folder / name, Path(name).stem, "it was changed since it was written")
     labels = _read_labels(folder / "labels.json")
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    sizes = {"vocab_size": len(vocabulary), "num_classes": len(labels)}
-    weights = _read_weights(folder / "model.safetensors")
+    for name, number in (("vocab_size", len(vocabulary)), ("num_classes", len(labels))):
+        if network.config[name] != number:
+            reason = f"{name} is {network.config[name]}, but there are {number}"
+            raise corrupt(path, "configuration", reason)
     training = _read_training(folder / "training.json", parameters, len(labels))
     model = Model(
-        network=_build(folder / "config.json", config["network"], weights, sizes),
+        network=_fill(weights, network),
         vocabulary=vocabulary,
         tokenizer=_read_tokenizer(folder / "tokenizer.json", tokenizer),
         labels=labels,
@@ -130,7 +139,7 @@ def _read_object(path: Path, what: str, keys: Collection[str]) -> dict[str, Any]
 
 def _read_config(path: Path) -> dict[str, Any]:
     what = "configuration"
-    _check_regular(path, what)
+    _check_size(path)
     config = read_json(path, what=what, max_bytes=_MAX_BYTES)
     version = config.get("format_version") if isinstance(config, dict) else None
     if type(version) is not int or version != FORMAT_VERSION:
@@ -147,26 +156,17 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _check_regular(path: Path, what: str) -> int:
-    """Return a file's size; anything but an ordinary file might never end."""
+def _check_size(path: Path, size: int | None = None) -> None:
+    """Refuse a file of another size, or anything but an ordinary file, which might never end."""
     try:
         status = path.stat()
     except OSError as error:
-        raise corrupt(path, what, f"it can't be read ({error.strerror})") from error
+        raise corrupt(path, path.stem, f"it can't be read ({error.strerror})") from error
     if not stat.S_ISREG(status.st_mode):
-        raise corrupt(path, what, "it is not an ordinary file")
-    return status.st_size
-
-
-def _check_file(path: Path, fingerprint: Mapping[str, Any]) -> None:
-    """Compare a file with its size and checksum, to find one that was cut, changed or swapped."""
-    what = path.stem
-    size = _check_regular(path, what)
-    if size != fingerprint["bytes"]:
-        reason = f"it has {size} bytes, and had {fingerprint['bytes']} when it was written"
-        raise corrupt(path, what, reason)
-    if fingerprint_of(path) != fingerprint:
-        raise corrupt(path, what, "it was changed since it was written")
+        raise corrupt(path, path.stem, "it is not an ordinary file")
+    if size is not None and size != status.st_size:
+        reason = f"it has {status.st_size} bytes, and had {size} when it was written"
+        raise corrupt(path, path.stem, reason)
 
 
 def _read_labels(path: Path) -> LabelSet:
@@ -175,48 +175,52 @@ def _read_labels(path: Path) -> LabelSet:
         return LabelSet.from_dict(data)
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Read tensors, as many bytes of them as the file has."""
-    try:
-        weights = load_tensors(path.read_bytes())
-    except Exception as error:
-        # Whatever a damaged file makes the parser raise, it means the same.
-        raise corrupt(path, "weights", f"it is not in the safetensors format ({error})") from error
-    for name, tensor in weights.items():
-        if tensor.dtype != torch.float32 or not bool(tensor.isfinite().all()):
-            raise corrupt(path, "weights", f"{show(name)} is not made of finite 32-bit numbers")
-    return weights
+def _describe(path: Path, config: Any, num_bytes: int) -> RecurrentClassifier:
+    """Return the network that is described, without content, if its weights fill that many bytes.
 
-
-def _build(
-    path: Path, config: Any, weights: Mapping[str, Tensor], sizes: Mapping[str, int]
-) -> RecurrentClassifier:
-    """Build the network that is described, if the weights are exactly its own."""
+    Args:
+        path: The file of the configuration, for the message.
+        config: The network's part of it.
+        num_bytes: The size of the file with the weights.
+    """
     what = "configuration"
     if not isinstance(config, dict) or not config.keys() >= _NETWORK:
         raise corrupt(path, what, f"`network` should have the keys {listing(_NETWORK)}")
-    for name, size in sizes.items():
-        if config[name] != size:
-            raise corrupt(path, what, f"{name} is {show(config[name])}, but there are {size}")
-    numbers = sum(tensor.numel() for tensor in weights.values())
     for name, value in config.items():
-        limit = len(weights) if name == "num_layers" else numbers
+        limit = _MOST_LAYERS if name == "num_layers" else num_bytes // 4
         if isinstance(value, int) and value > limit:
             raise corrupt(path, what, f"{name} is {show(value)}, too large for the weights")
-    newer = signature(RecurrentClassifier).parameters
-    defaults = {name: p.default for name, p in newer.items() if name not in _NETWORK}
+    parameters = signature(RecurrentClassifier).parameters
+    newer = {name: p.default for name, p in parameters.items() if name not in _NETWORK}
     with _sound(path, what):
         if not isinstance(config["bidirectional"], bool):
             raise TypeError(f"bidirectional is {show(config['bidirectional'])}")
         # On this device nothing has any content, so nothing is allocated or drawn.
         with torch.device("meta"):
-            network = RecurrentClassifier.from_config(defaults | config)
-        shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-        found = {name: tuple(value.shape) for name, value in weights.items()}
-        if shapes != found:
-            wrong = sorted(name for name, _ in shapes.items() ^ found.items())
-            raise ValueError(f"the network's {wrong[0]} is not what the weights file has")
-        network.load_state_dict(dict(weights), assign=True)
+            network = RecurrentClassifier.from_config(newer | config)
+        needed = 4 * sum(value.numel() for value in network.state_dict().values())
+        if not needed < num_bytes <= needed + _MAX_BYTES:
+            raise ValueError(f"its weights would be {needed} bytes, in a file of {num_bytes}")
+    return network
+
+
+def _fill(path: Path, network: RecurrentClassifier) -> RecurrentClassifier:
+    """Give a network the weights of a file, if they are exactly its own."""
+    what = "weights"
+    try:
+        weights = load_tensors(path.read_bytes())
+    except Exception as error:
+        # Whatever a damaged file makes the parser raise, it means the same.
+        raise corrupt(path, what, f"it is not in the safetensors format ({error})") from error
+    for name, tensor in weights.items():
+        if tensor.dtype != torch.float32 or not bool(tensor.isfinite().all()):
+            raise corrupt(path, what, f"{show(name)} is not made of finite 32-bit numbers")
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    if shapes != found:
+        wrong = sorted(name for name, _ in shapes.items() ^ found.items())
+        raise corrupt(path, what, f"{show(wrong[0])} is not as the configuration has it")
+    network.load_state_dict(weights, assign=True)
     return network.eval()
 
 
