@@ -105,7 +105,7 @@ def chunks(options: Namespace) -> Iterator[tuple[list[str], str | None]]:
         else:
             parts = _parts(read_rows(stream, form, _layout(options, labelled=False)))
         for rows in parts:
-            texts = []
+            texts: list[str] = []
             for row in rows:
                 if isinstance(row, BadRow):
                     yield texts, f"{_name(options.file)}:{row.line}: {row.reason}"
