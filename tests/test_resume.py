@@ -354,6 +354,35 @@ def test_a_chain_of_interruptions_gives_the_same_bits(tmp_path):
     assert toys.worst_difference(whole, resumed) == 0.0
 
 
+def test_a_resumed_run_that_stops_at_once_loses_nothing(tmp_path):
+    """Written into another folder before any step was made, its checkpoint is as good."""
+
+    class Stop(Callback):
+        def __init__(self, step: int) -> None:
+            self.step = step
+
+        def on_fit_begin(self, state: Any) -> None:
+            self.on_batch_end(state)
+
+        def on_batch_end(self, state: Any) -> None:
+            if state.step == self.step:
+                state.request_stop("enough")
+
+    def loader() -> Any:
+        return toys.shuffled(TRAIN, collate_fn=NoisyCollator())
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    stopping = Setting(loader, callbacks=lambda: [Stop(2)])
+    scatter_generators(0)
+    whole = Setting(loader)(tmp_path)
+    scatter_generators(0)
+    stopping(one, every_steps=9)
+    scatter_generators(1)
+    stopping(two, resume_from=one, every_steps=9)
+    scatter_generators(2)
+    assert toys.worst_difference(whole, Setting(loader)(tmp_path, resume_from=two)) == 0.0
+
+
 def test_more_epochs_go_on_where_fewer_ended(tmp_path):
     """`epochs` is the total: one epoch and then another equal two."""
     scatter_generators(0)

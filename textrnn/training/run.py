@@ -265,8 +265,10 @@ class Run:
             tensors["averaged"] = dict(averaged.state_dict())
         if self.best is not None:
             tensors["best"] = self.best
-        ahead = self._feed.ahead if self._feed is not None and state.batches else None
-        if ahead is not None:
+        ahead = self._feed.ahead if self._feed is not None else None
+        if self._resumed is not None:  # and stopped before its first step
+            ahead = self._resumed[1]
+        if ahead is not None and state.batches:
             batch = {each.name: getattr(ahead, each.name) for each in fields(Batch)}
             tensors["ahead"] = {name: part for name, part in batch.items() if part is not None}
         return Snapshot(
