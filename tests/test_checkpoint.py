@@ -324,6 +324,13 @@ def test_a_run_may_have_two_folders(tmp_path):
     ]
 
 
+def test_two_checkpoints_may_share_a_folder(tmp_path):
+    """What both write in one step is there once, and whole."""
+    fit(Checkpoint(tmp_path), Checkpoint(tmp_path, every_steps=3))
+    assert steps(tmp_path) == ["step-00000006", "step-00000008"]
+    assert load_latest(tmp_path) is not None
+
+
 def test_a_damaged_checkpoint_in_the_second_folder_is_set_aside(tmp_path):
     """It can't be told whose it is, so it is kept, but not for one of the run."""
     one, two = tmp_path / "one", tmp_path / "two"
