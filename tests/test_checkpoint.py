@@ -616,7 +616,7 @@ def test_a_hostile_checkpoint_never_leads_into_the_depths(name, run):
     paths = list(places(tree))
     values = [each for each in VALUES if not (is_json and isinstance(each, torch.Tensor))]
     outcomes = {"passed over": 0, "refused": 0, "harmless": 0}
-    for _ in range(60):
+    for _ in range(40):
         changed = with_changed(tree, chance.choice(paths), chance.choice(values))
         if is_json:
             target.write_text(json.dumps(changed))
