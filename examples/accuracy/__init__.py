@@ -1,0 +1,1 @@
+"""How accurate the classifier is beside what people would pick instead, and how long it takes."""
