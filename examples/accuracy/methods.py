@@ -160,8 +160,7 @@ def plain_line(text: str) -> str:
         'oil ( brent ) soars !'
     """
     cut = _MARKS.sub(r" \1 ", text.replace("<br />", " ").lower())
-    # Words that fastText would take for a label, or for the end of a line, are none of either.
-    return " ".join(cut.replace("__label__", " ").replace("</s>", " ").split())
+    return " ".join(cut.replace("__label__", " ").split())  # which fastText takes for a label
 
 
 @dataclass(frozen=True)

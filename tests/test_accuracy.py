@@ -1,0 +1,524 @@
+"""Tests of the accuracy example: its texts, its baselines, its results and its report."""
+
+import json
+import re
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from examples.accuracy.__main__ import main
+from examples.accuracy.data import (
+    TASKS,
+    Data,
+    Reader,
+    cut_sentences,
+    first_sentence,
+    stratified,
+)
+from examples.accuracy.methods import (
+    BASELINES,
+    FastText,
+    Recipe,
+    TfIdf,
+    plain_line,
+    read_recipe,
+)
+from examples.accuracy.report import Row, report, rows_of, write_report
+from examples.accuracy.results import (
+    Result,
+    finished,
+    load_results,
+    measure,
+    result_path,
+    save_result,
+)
+from examples.ag_news import data as ag_news
+from examples.ag_news.data import Texts, write_parquet
+from textrnn.errors import (
+    CorruptFileError,
+    InvalidValueError,
+    MissingDependencyError,
+)
+
+SAMPLE = Path(ag_news.__file__).with_name("sample")
+TINY = ["tiny", "epochs=1", "hidden_size=4", "embedding_size=4", "max_length=12"]
+NEWS = ["oil prices soar", "stocks fall", "a striker scores", "the keeper saves"]
+PAIRS = Texts(NEWS * 8, [2, 2, 1, 1] * 8)
+DATA = Data("news", PAIRS, PAIRS.select(range(4)))
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path):
+    """Return a folder with the carried news, and with reviews that have no test file."""
+    shutil.copytree(SAMPLE, tmp_path / "data" / "ag_news")
+    (tmp_path / "data" / "imdb").mkdir()
+    texts = [f"Fine! The film number {i} was good to look at.<br />More of it." for i in range(50)]
+    write_parquet(tmp_path / "data" / "imdb" / "train.parquet", Texts(texts, [0, 1] * 25))
+    return tmp_path / "data"
+
+
+def row_of(task="ag-news-1000", method="tf-idf", accuracies=(0.5,), **others):
+    """Return a result for each accuracy."""
+    values = {
+        "task": task,
+        "part": "test",
+        "method": method,
+        "title": method.upper(),
+        "baseline": method in BASELINES,
+        "settings": {},
+        "data": {
+            "title": "AG-33k",
+            "fingerprint": "0",
+            "train_texts": 1000,
+            "judge_texts": 400,
+            "mean_words": 35.3,
+        },
+        "seconds": {"fit": 30.0, "fit_processor": 55.0, "predict": 0.5, "predict_processor": 0.9},
+        "facts": {},
+        "environment": {"device_name": "a processor", "threads": 2, "commit": "1" * 40},
+    }
+    values |= others
+    return [
+        Result(**values, seed=seed, accuracy=accuracy, correct=round(accuracy * 400))
+        for seed, accuracy in enumerate(accuracies)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("One two three four five six.", "One two three four five six."),
+        ("One two three four five.", None),
+        ("Too short. This one has just enough words. And more.", "This one has just enough words."),
+        ("Wow!!! Was this (really) the film of 1999? Yes.", "Was this (really) the film of 1999?"),
+        ('"A film for all the family." So they say.', '"A film for all the family."'),
+        ("No full stop at its end<br /><br />Next line.", "No full stop at its end"),
+        ("The 3.5 stars of it are too many. No.", "The 3.5 stars of it are too many."),
+        ("one two three - four ... five", None),
+        (
+            "first line is short\nbut the second one is long enough",
+            "but the second one is long enough",
+        ),
+        (
+            " ".join(["word"] * 31) + ". Now one that is not too long.",
+            "Now one that is not too long.",
+        ),
+        (" ".join(["word"] * 30), " ".join(["word"] * 30)),
+        ("", None),
+    ],
+)
+def test_a_reviews_sentence_is_the_first_of_6_to_30_words(text, sentence):
+    """Sentences end at marks before white space, at line breaks and their tags."""
+    assert first_sentence(text) == sentence
+
+
+@given(st.text(alphabet="ab1 .!?\"')\n<br/>", max_size=200))
+def test_a_sentence_is_a_part_of_its_text_and_has_6_to_30_words(text):
+    """Whatever the text, nothing is added to it, and marks alone are no words."""
+    sentence = first_sentence(text)
+    if sentence is not None:
+        assert sentence in text
+        assert 6 <= sum(any(map(str.isalnum, piece)) for piece in sentence.split()) <= 30
+        assert first_sentence(sentence) == sentence
+
+
+def test_a_review_without_such_a_sentence_gives_none():
+    """The others keep their labels."""
+    texts = Texts(["Short.", "This film is a bit too long. I slept."], [0, 1])
+    assert cut_sentences(texts) == Texts(["This film is a bit too long."], [1])
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=60).flatmap(
+        lambda labels: st.tuples(st.just(labels), st.integers(0, len(labels)))
+    ),
+    st.integers(0, 5),
+)
+def test_a_part_has_its_size_and_every_class_in_proportion(drawn, seed):
+    """Each class has its share, rounded up or down; no text is chosen twice."""
+    labels, count = drawn
+    rows = stratified(labels, count, seed=seed)
+    assert len(rows) == len(set(rows)) == count
+    assert rows == sorted(rows)
+    chosen = Counter(labels[row] for row in rows)
+    for label, all_of_it in Counter(labels).items():
+        assert abs(chosen[label] - all_of_it * count / len(labels)) < 1
+
+
+def test_parts_differ_by_seed_and_grow():
+    """The same seed gives the same texts, and a larger part has those of a smaller one."""
+    labels = [0, 1] * 100
+    small, large = (stratified(labels, count, seed=3) for count in (20, 100))
+    assert set(small) < set(large)
+    assert small == stratified(labels, 20, seed=3)
+    assert small != stratified(labels, 20, seed=4)
+
+
+def test_a_validation_part_is_cut_from_the_training_texts(folder):
+    """A fifth of the training texts judges, always the same; nobody learns from it."""
+    reader = Reader(folder, validation=True)
+    whole = reader.read(TASKS["ag-news"], seed=0)
+    assert (len(whole.train), len(whole.judge)) == (3200, 800)
+    train, _ = ag_news.load_folder(SAMPLE)
+    assert sorted([*whole.train.texts, *whole.judge.texts]) == sorted(train.texts)
+    part = reader.read(TASKS["ag-news-1000"], seed=1)
+    assert part.judge == whole.judge
+    assert len(part.train) == 1000
+    assert set(part.train.texts) <= set(whole.train.texts)
+    assert part.train != reader.read(TASKS["ag-news-1000"], seed=2).train
+    assert part.fingerprint != whole.fingerprint
+
+
+def test_the_test_texts_judge_otherwise(folder):
+    """All training texts are learnt from, and the test file's texts are the judges."""
+    data = Reader(folder, validation=False).read(TASKS["ag-news"], seed=0)
+    train, test = ag_news.load_folder(SAMPLE)
+    assert (data.train, data.judge) == (train, test)
+    assert data.title == "AG News (4,000 training texts)"
+
+
+def test_sentences_are_cut_after_the_validation_part(folder):
+    """No review gives a sentence to both sides."""
+    data = Reader(folder, validation=True).read(TASKS["sentences"], seed=0)
+    assert (len(data.train), len(data.judge)) == (40, 10)
+    assert data.train.texts[0].startswith("The film number ")
+    assert not set(data.train.texts) & set(data.judge.texts)
+    assert data.title.endswith(", short sentences")
+
+
+def test_validation_opens_no_test_file(folder, tmp_path):
+    """It runs where there is none, and where the one that is there can't be read."""
+    (folder / "ag_news" / "test.parquet").write_bytes(b"not to be read")
+    arguments = ["--data", str(folder), "--output", str(tmp_path / "out"), "--validation"]
+    arguments += ["--only", "ag-news-1000", "--seeds", "1", "--model", "tf-idf"]
+    assert main(arguments) == 0
+    assert not (tmp_path / "out" / "test").exists()
+    reader = Reader(folder, validation=True)
+    reader.check([TASKS["imdb"]])  # these reviews have no test file at all
+    assert len(reader.read(TASKS["imdb"], seed=0).judge) == 10
+
+
+def test_missing_and_damaged_data_are_told_in_one_line(folder, tmp_path, capsys):
+    """The message names the file, and what to do."""
+    arguments = ["--data", str(folder), "--output", str(tmp_path / "out"), "--model", "tf-idf"]
+    assert main([*arguments, "--only", "imdb"]) == 1
+    assert re.match(
+        r"error: There is no \S+imdb/test\.parquet: name the folder", capsys.readouterr().err
+    )
+    (folder / "imdb" / "train.parquet").write_bytes(b"no table")
+    assert main([*arguments, "--only", "imdb", "--validation"]) == 1
+    assert "has no columns `text` and `label`" in capsys.readouterr().err
+
+
+def test_columns_of_other_kinds_are_refused(tmp_path):
+    """Texts are strings, labels are class ids."""
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "imdb").mkdir()
+    path = tmp_path / "imdb" / "train.parquet"
+    reader = Reader(tmp_path, validation=True)
+    parquet.write_table(arrow.table({"text": ["a", None], "label": [0, 1]}), path)
+    with pytest.raises(CorruptFileError, match="texts that are no strings"):
+        reader.read(TASKS["imdb"], seed=0)
+    parquet.write_table(arrow.table({"text": ["a", "b"], "label": [0, -1]}), path)
+    with pytest.raises(CorruptFileError, match="labels that are no class ids"):
+        reader.read(TASKS["imdb"], seed=0)
+
+
+def test_a_task_needs_its_texts(folder):
+    """A part that is larger than the whole is refused."""
+    reader = Reader(folder, validation=True)
+    with pytest.raises(InvalidValueError, match=r"needs 5,000 training texts, but .* has 3,200"):
+        reader.read(TASKS["ag-news-5000"], seed=0)
+
+
+def test_known_sets_have_their_names(data_dir):
+    """AG-33k is never called AG News."""
+    reader = Reader(data_dir, validation=True)
+    assert reader.read(TASKS["ag-news"], seed=0).title == "AG-33k"
+    assert reader.read(TASKS["imdb"], seed=0).title == "IMDB"
+
+
+def test_the_linear_model_is_scikit_learns():
+    """It learns, and its settings are those that are told."""
+    method = TfIdf()
+    fitted = method.fit(PAIRS.texts, PAIRS.labels, seed=0)
+    assert fitted.predict(["oil soars", "striker"]) == [2, 1]
+    assert fitted.facts["features"] == 16
+    assert method.settings == {
+        "ngram_range": [1, 2],
+        "sublinear_tf": True,
+        "C": 10.0,
+        "max_iter": 1000,
+    }
+
+
+def test_fasttext_learns_and_repeats_itself():
+    """With a seed and one thread the same texts give the same model."""
+    pytest.importorskip("fasttext")
+    method = FastText(epochs=50, learning_rate=1.0)
+    fitted = [method.fit(PAIRS.texts, PAIRS.labels, seed=1) for _ in range(2)]
+    texts = ["Oil soars", "A striker\nscores!", ""]
+    assert fitted[0].predict(texts)[:2] == [2, 1]
+    assert fitted[0].predict(texts) == fitted[1].predict(texts)
+
+
+def test_texts_for_fasttext_can_not_pass_for_labels():
+    """A text is one line of words in lower case."""
+    assert plain_line("__label__1 (Oil)<br />soars\n</s>!") == "1 ( oil ) soars < / s> !"
+
+
+@pytest.mark.parametrize(
+    ("method", "module"), [("fasttext", "fasttext"), ("tf-idf", "sklearn.linear_model")]
+)
+def test_a_missing_package_is_told_at_once(method, module, folder, monkeypatch, capsys):
+    """The message names the extra that brings it, and nothing was run before."""
+    out = folder / "out"
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'textrnn\[benchmarks\]'"):
+        BASELINES[method].prepare()
+    arguments = ["--data", str(folder), "--output", str(out), "--only", "ag-news-1000"]
+    assert main([*arguments, "--model", "default", method]) == 1
+    assert f"This needs `{module}`" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_recipe_has_settings_as_json_or_plain_words():
+    """Lists become tuples for the classifier, which checks the names."""
+    recipe = read_recipe(["my-1", "hidden_size=3", "cell=rnn", 'pooling=["max"]'], device="cpu")
+    assert recipe.settings == {"hidden_size": 3, "cell": "rnn", "pooling": ["max"]}
+    recipe.prepare()
+    facts = (
+        Recipe("tiny", {**recipe.settings, "epochs": 1}, "cpu")
+        .fit(*vars(PAIRS).values(), seed=5)
+        .facts
+    )
+    assert facts["settings"]["pooling"] == ("max",)
+    assert facts["settings"]["seed"] == 5
+    assert facts["settings"]["hidden_size"] == 3
+    assert facts["epochs"] == 1
+    with pytest.raises(InvalidValueError, match="Expected a parameter of TextClassifier"):
+        read_recipe(["my", "epoch=3"], device="cpu").prepare()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["best of all"], "a recipe's name of small letters"),
+        (["../x", "cell=rnn"], "a recipe's name of small letters"),
+        (["tf-idf", "cell=rnn"], "'tf-idf' is a baseline"),
+        (["wide"], "There is no recipe 'wide'; there are: default"),
+        (["default", "cell=rnn"], "'default' has its settings"),
+        (["wide", "cell"], "a setting as key=value, but got 'cell'"),
+        (["wide", "seed=3"], "Expected 'seed' from --seeds"),
+        (["wide", "device=cpu"], "Expected 'device' from --device"),
+    ],
+)
+def test_bad_recipes_are_refused(words, message):
+    """Each complaint says what is wrong."""
+    with pytest.raises(InvalidValueError, match=re.escape(message)):
+        read_recipe(words, device="cpu")
+
+
+def test_a_run_is_measured_and_kept(tmp_path):
+    """Its file tells everything that the run was made with, and is found again."""
+    task, method = TASKS["ag-news-1000"], TfIdf()
+    result = measure(task, DATA, method, part="test", seed=1, device="cpu")
+    assert (result.accuracy, result.correct) == (1.0, 4)
+    assert result.seconds.keys() == {"fit", "fit_processor", "predict", "predict_processor"}
+    assert result.data["train_texts"] == 32
+    assert result.environment.keys() >= {
+        "device_name",
+        "threads",
+        "commit",
+        "torch",
+        "scikit-learn",
+    }
+    path = result_path(tmp_path, task, "test", method, 1)
+    assert finished(path, method.settings, DATA.fingerprint) is None
+    save_result(path, result)
+    assert [entry.name for entry in path.parent.iterdir()] == ["ag-news-1000-tf-idf-seed1.json"]
+    assert finished(path, method.settings, DATA.fingerprint) == result
+    assert load_results(tmp_path, "test") == [result]
+    for settings, fingerprint in (({}, DATA.fingerprint), (method.settings, "other")):
+        with pytest.raises(InvalidValueError, match="other settings or other texts"):
+            finished(path, settings, fingerprint)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format_version": 2}', "versions"])
+def test_a_damaged_result_is_told(content, tmp_path):
+    """A file that is no result is named, also one of another version."""
+    path = result_path(tmp_path, TASKS["imdb"], "test", TfIdf(), 0)
+    save_result(path, row_of()[0])
+    if content == "versions":
+        content = json.dumps(json.loads(path.read_text()) | {"format_version": 2})
+    path.write_text(content)
+    with pytest.raises(CorruptFileError, match=r"imdb-tf-idf-seed0\.json is no result file"):
+        load_results(tmp_path, "test")
+
+
+def test_the_command_measures_reports_and_skips(folder, tmp_path, capsys):
+    """Each run has a line and a file; a second start runs nothing but what is new."""
+    out = tmp_path / "out"
+    arguments = ["--data", str(folder), "--output", str(out), "--only", "ag-news-1000"]
+    arguments += ["--model", "tf-idf", "--recipe", *TINY, "--device", "cpu"]
+    assert main([*arguments, "--seeds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"\[2/2\] ag-news-1000 tiny seed 0: accuracy [\d.]+ % on 1,000 test", printed)
+    files = {path.name: path.read_bytes() for path in (out / "test").iterdir()}
+    assert sorted(files) == ["ag-news-1000-tf-idf-seed0.json", "ag-news-1000-tiny-seed0.json"]
+    assert main([*arguments, "--seeds", "2"]) == 0
+    assert capsys.readouterr().out.count(": finished before; ") == 2
+    assert all((out / "test" / name).read_bytes() == files[name] for name in files)
+    text = (out / "test.md").read_text("utf-8")
+    assert "| 1,000 | TF-IDF + logistic regression | " in text
+    assert "## AG News (4,000 training texts)\n\nJudged by 1,000 texts;" in text
+    assert (out / "test.svg").read_text("utf-8").startswith("<?xml")
+    assert main(["--report-only", "--output", str(out)]) == 0
+    assert main(["--report-only", "--output", str(tmp_path / "empty")]) == 1
+    assert "There is no finished run in" in capsys.readouterr().err
+
+
+def test_what_has_no_chance_in_it_runs_once(folder, tmp_path, monkeypatch):
+    """On all texts the linear model gives the same for every seed."""
+    runs = []
+    measured = row_of()[0]
+
+    def note(task, data, method, **others):
+        del data
+        runs.append((task.name, method.name, others["seed"]))
+        return measured
+
+    monkeypatch.setattr("examples.accuracy.__main__.measure", note)
+    monkeypatch.setattr("examples.accuracy.__main__.save_result", mock.Mock())
+    monkeypatch.setattr("examples.accuracy.__main__.write_report", mock.Mock(return_value=[]))
+    arguments = ["--data", str(folder), "--output", str(tmp_path), "--seeds", "2"]
+    arguments += ["--only", "ag-news", "ag-news-1000", "--model", "tf-idf", "default"]
+    assert main(arguments) == 0
+    assert runs == [
+        ("ag-news", "tf-idf", 0),
+        ("ag-news", "default", 0),
+        ("ag-news-1000", "tf-idf", 0),
+        ("ag-news-1000", "default", 0),
+        ("ag-news", "default", 1),
+        ("ag-news-1000", "tf-idf", 1),
+        ("ag-news-1000", "default", 1),
+    ]
+
+
+def test_ctrl_c_leaves_what_is_finished(folder, tmp_path, monkeypatch, capsys):
+    """The command says that it goes on, and ends with 130."""
+    interrupted = mock.Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr("examples.accuracy.__main__.measure", interrupted)
+    arguments = ["--data", str(folder), "--output", str(tmp_path), "--only", "ag-news-1000"]
+    assert main([*arguments, "--model", "tf-idf"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "ag"], "There is no task 'ag'; there are: ag-news, ag-news-1000"),
+        (["--model", "svm"], "There is no method 'svm'; there are: tf-idf, fasttext"),
+        (["--recipe", "a", "cell=rnn", "--recipe", "a", "cell=gru"], "Two recipes have the same"),
+        (["--device", "abacus"], "The device 'abacus' can't be used here"),
+    ],
+)
+def test_a_wrong_choice_is_told(arguments, message, capsys):
+    """The message lists what there is."""
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["0", "many"])
+def test_seeds_are_counted(number, capsys):
+    """There is one run at least."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["--seeds", number])
+    assert f"expected a positive integer, but got '{number}'" in capsys.readouterr().err
+
+
+def test_the_list_names_tasks_and_methods(capsys):
+    """Everything that can be chosen is there, with the settings of each method."""
+    assert main(["--list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"\n  {name} " in printed for name in [*TASKS, *BASELINES, "default"])
+    assert "ngram_range=[1, 2], sublinear_tf=True, C=10.0, max_iter=1000" in printed
+
+
+def test_a_difference_is_taken_seed_by_seed_to_the_best_baseline():
+    """The best is the one with the highest mean; a spread is that of the differences."""
+    rows = rows_of(
+        [
+            *row_of(method="tf-idf", accuracies=(0.80, 0.90)),
+            *row_of(method="fasttext", accuracies=(0.81, 0.83)),
+            *row_of(method="wide", accuracies=(0.82, 0.91, 0.99)),
+        ]
+    )
+    assert [row.rival and row.rival.method for row in rows] == [None, None, "tf-idf"]
+    assert rows[2].differences == pytest.approx([2, 1])
+    text = report(rows, "test")
+    assert "| AG-33k, 1,000 | TF-IDF, 85.00 ± 7.07 | +1.50 ± 0.71 |" in text
+    assert ("| 1,000 | WIDE | 90.67 ± 8.50 | 3 | +1.50 ± 0.71 | 30.0 (55.0) | 300 | 0.5 |") in text
+
+
+def test_a_baseline_without_chance_stands_against_every_seed():
+    """Its one run is compared with each of the others."""
+    rows = rows_of([*row_of(accuracies=(0.9,)), *row_of(method="wide", accuracies=(0.91, 0.93))])
+    assert rows[1].differences == pytest.approx([1, 3])
+
+
+def test_a_report_says_what_judged():
+    """A validation report says that no test text was read."""
+    rows = rows_of(row_of(accuracies=(0.5,)))
+    assert report(rows, "test").startswith("# Accuracy on the test texts\n")
+    assert report(rows, "validation").startswith(
+        "# Accuracy on validation parts, 20 % of the training texts; no test text was read\n"
+    )
+    assert "Difference to the best baseline\n" not in report(rows, "test")  # nothing to compare
+
+
+def test_a_report_tells_rules_and_settings():
+    """The sentence rule stands where sentences were judged, and nowhere else."""
+    sentences = row_of("sentences-1000", "wide", settings={"hidden_size": 256})
+    text = report(rows_of(sentences), "test")
+    assert "- **WIDE** (`wide`): `hidden_size=256`; the other settings" in text
+    assert "the first sentence that has 6 to 30 words" in text
+    assert "6 to 30 words" not in report(rows_of(row_of()), "test")
+
+
+def test_a_report_warns_of_results_from_several_states_of_the_code():
+    """Baselines don't count: their code is not ours."""
+    other = {"device_name": "a processor", "threads": 1, "commit": "2" * 40 + "+"}
+    rows = rows_of([*row_of(environment=other), *row_of(method="wide")])
+    text = report(rows, "test")
+    assert "- 1 run: a processor, 1 thread; ; commit 2222222222+" in text
+    assert "states of its code" not in text
+    rows = rows_of([*row_of(method="a", environment=other), *row_of(method="b")])
+    assert "come from 2 states of its code" in report(rows, "test")
+
+
+def test_a_picture_has_a_panel_for_each_set(tmp_path):
+    """Its bytes depend on the figures alone."""
+    pytest.importorskip("matplotlib")
+    for name in ("one", "two"):
+        reviews = row_of()[0].data | {"title": "IMDB"}
+        for result in (*row_of(), *row_of("imdb", "wide", (0.5, 0.6), data=reviews)):
+            path = tmp_path / name / "test" / f"{result.task}-{result.method}-{result.seed}.json"
+            save_result(path, result)
+        assert write_report(tmp_path / name) == [tmp_path / name / "test.md"]
+    pictures = [(tmp_path / name / "test.svg").read_bytes() for name in ("one", "two")]
+    assert pictures[0] == pictures[1]
+    assert b"IMDB" in pictures[0]
+
+
+def test_a_row_without_a_rival_has_no_difference():
+    """Where no baseline was run there is nothing to compare with."""
+    row = Row(task="imdb", method="wide", runs=row_of(method="wide"))
+    assert row.differences == []
