@@ -333,6 +333,35 @@ def test_help_has_an_example(run, command):
     assert f"example:\n  textrnn {command} " in output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["train", "--help"], 0),
+        ([], 2),
+        (["learn"], 2),
+        (["train", "--train", "train.csv"], 2),
+        (["predict", "model", "--top-k", "0"], 2),
+    ],
+)
+def test_help_and_a_wrong_command_line_do_not_wait_for_torch(arguments, code):
+    """They are answered where PyTorch, NumPy and NLTK can't be imported at all."""
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(['nltk', 'numpy', 'torch']));"
+        "from textrnn.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    run = subprocess.run(  # noqa: S603 # our own program
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert run.returncode == code
+    assert (run.stdout if code == 0 else run.stderr).startswith(("usage: textrnn", "textrnn 0."))
+
+
 def test_tables_may_come_through_a_pipe(run):
     """A format then has to be named."""
     code, output, _ = run("evaluate", MODEL, "-", "--format", "csv", "--json", stdin=CSV)

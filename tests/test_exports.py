@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import pickle
 import pkgutil
 import subprocess
 import sys
@@ -101,13 +102,68 @@ def test_every_public_object_has_a_docstring() -> None:
 
 
 def test_import_brings_nothing_heavy_along() -> None:
-    """`import textrnn` loads torch, NumPy and little else; the rest comes when it is used."""
+    """The package's names load torch, NumPy and little else; the rest comes when it is used."""
     # What torch itself imports is not counted against the library.
     program = (
-        "import json, sys, torch; before = set(sys.modules); import textrnn;"
+        "import json, sys, torch; before = set(sys.modules); from textrnn import *;"
         f"print(json.dumps(sorted(set({HEAVY}) & (set(sys.modules) - before))))"
     )
     run = subprocess.run(  # noqa: S603 - the program is ours
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert json.loads(run.stdout) == []
+
+
+def in_new_process(program: str) -> str:
+    """Run a program without PyTorch and NumPy, and return what it prints."""
+    blocked = "import sys; sys.modules.update(dict.fromkeys(['nltk', 'numpy', 'torch']));"
+    run = subprocess.run(  # noqa: S603 - the program is ours
+        [sys.executable, "-c", blocked + program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert "Traceback" not in run.stderr, run.stderr
+    return run.stdout
+
+
+def test_the_package_is_imported_without_torch() -> None:
+    """`import textrnn` costs next to nothing; the errors and the version need nothing else."""
+    program = (
+        "import textrnn; print(textrnn.__version__, textrnn.errors.InvalidValueError.__name__)"
+    )
+    assert in_new_process(program) == f"{textrnn.__version__} InvalidValueError\n"
+
+
+def test_names_that_were_not_asked_for_yet_are_listed() -> None:
+    """`dir` tells names and rooms before they are imported, and nothing private."""
+    program = "import textrnn; print([n for n in dir(textrnn) if not n.startswith('__')])"
+    rooms = ["data", "errors", "estimator", "nn", "plotting", "text", "training"]
+    listed = [*(name for name in textrnn.__all__ if name != "__version__"), *rooms]
+    assert in_new_process(program) == f"{listed}\n"
+    assert [name for name in dir(textrnn) if not name.startswith("__")] == listed
+
+
+def test_a_name_is_the_rooms_own_object() -> None:
+    """However it is reached it is the same object, which says where it is written down."""
+    names = [name for name in textrnn.__all__ if name != "__version__"]
+    for name in names:
+        value = getattr(textrnn, name)
+        assert value is getattr(sys.modules[value.__module__], name)
+        assert pickle.loads(pickle.dumps(value)) is value  # noqa: S301 - our own bytes
+    starred: dict[str, object] = {}
+    exec("from textrnn import *", starred)  # noqa: S102 - the line is ours
+    assert [name for name in names if starred[name] is not getattr(textrnn, name)] == []
+
+
+@pytest.mark.parametrize("name", ["TextClasifier", "__wrapped__", "_commands_", "nope"])
+def test_an_unknown_name_is_an_attribute_error(name: str) -> None:
+    """It says so in Python's words, so `hasattr` and suggestions work."""
+    assert not hasattr(textrnn, name)
+    with pytest.raises(
+        AttributeError, match=f"^module 'textrnn' has no attribute '{name}'$"
+    ) as info:
+        getattr(textrnn, name)
+    assert info.value.name == name
+    assert info.value.obj is textrnn

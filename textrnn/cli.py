@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
+from textrnn import __version__
 from textrnn.errors import TextrnnError
 
 __all__ = ["main"]
@@ -28,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
 
     Raises:
-        SystemExit: With code 2 for a wrong command line, and with 0 after ``--help``.
+        SystemExit: With code 2 for a wrong command line, and with 0 after ``--help`` or
+            ``--version``.
 
     Example:
         >>> main(["info", "nowhere"])  # the complaint goes to standard error
@@ -77,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "textrnn COMMAND --help tells more about a command.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"textrnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_evaluate(commands)

@@ -133,3 +133,4 @@ def failing() -> None:
 
 
 assert_type(textrnn.__version__, str)
+misspelt = textrnn.TextClasifier  # type: ignore[attr-defined] # found, though names come late
