@@ -45,6 +45,11 @@ class Row:
         return statistics.fmean(self.accuracies)
 
     @property
+    def spread(self) -> float:
+        """The accuracies' standard deviation, in points; 0 for a single run."""
+        return statistics.stdev(self.accuracies) if len(self.runs) > 1 else 0.0
+
+    @property
     def differences(self) -> list[float]:
         """The difference to the best baseline, in points, seed by seed.
 
@@ -283,7 +288,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
                 axes.errorbar(
                     [row.runs[0].data["train_texts"] for row in found],
                     [row.mean for row in found],
-                    [statistics.pstdev(row.accuracies) for row in found],
+                    [row.spread for row in found],
                     color=colors[name],
                     linestyle="--" if found[0].runs[0].baseline else "-",
                     marker="o",
@@ -291,7 +296,10 @@ def draw(rows: Sequence[Row], path: Path) -> None:
                     capsize=2,
                     label=found[0].runs[0].title,
                 )
+            sizes = sorted({row.runs[0].data["train_texts"] for row in group})
             axes.set_xscale("log")
+            axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
+            axes.set_xticks([], minor=True)
             axes.set_title(title, loc="left", fontsize=10)
             axes.set_xlabel("training texts")
             axes.grid(color="#e6eaef")
