@@ -97,11 +97,11 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch, the same on every rank."""
-        return len(self._bounds(self._rank_and_world()[1])) - 1
+        return len(self._bounds(self.shard[1])) - 1
 
     def __iter__(self) -> Iterator[list[int]]:
         """Iterate over this rank's batches of the epoch, from the batch that `set_epoch` named."""
-        rank, world_size = self._rank_and_world()
+        rank, world_size = self.shard
         bounds = self._bounds(world_size)
         # Computed here rather than at the first batch, so that a later `set_epoch` is not in time.
         order = self._order(world_size * self.batch_size)
@@ -138,8 +138,9 @@ class BucketBatchSampler(Sampler[list[int]]):
         self.epoch = epoch
         self._start_batch = start_batch
 
-    def _rank_and_world(self) -> tuple[int, int]:
-        """Return rank and number of processes: those given, or those of `torch.distributed`."""
+    @property
+    def shard(self) -> tuple[int, int]:
+        """Rank and number of processes: those given, or those of `torch.distributed`."""
         if self._shard is not None:
             return self._shard
         if torch.distributed.is_available() and torch.distributed.is_initialized():
