@@ -1,5 +1,6 @@
 """The random generators that a run draws from: read, put back, and left alone."""
 
+import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,14 +12,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from textrnn.errors import CorruptFileError, InvalidValueError, expected
+from textrnn.training.distributed import Processes
 
 __all__ = [
     "GeneratorStates",
     "check_generators",
     "generator_states",
     "restore_generators",
+    "separate_generators",
     "undisturbed_generators",
 ]
+
+_SEEDS: dict[str, Callable[[int], object]] = {
+    "python": random.seed,
+    "numpy": np.random.seed,
+    "torch": torch.manual_seed,
+}
 
 GeneratorStates = dict[str, Any]
 """Plain values and tensors: ``"python"``, ``"numpy"``, ``"torch"``, ``"cuda"``, ``"loader"``."""
@@ -76,6 +85,27 @@ def undisturbed_generators(loader: Iterable[Any]) -> Iterator[None]:
         yield
     finally:
         restore_generators(states, loader)
+
+
+def separate_generators(processes: Processes) -> None:
+    """Let processes draw random numbers of their own where several would draw the same.
+
+    A script that seeds generators does so in all its processes alike, and then the texts of all
+    would have the same dropout. Those of the first process stay as they are.
+
+    Args:
+        processes: Those that train together.
+    """
+    if processes.count == 1:
+        return
+    states = generator_states(())
+    keys = {"python": states["python"][1], "numpy": states["numpy"][1], "torch": states["torch"]}
+    own = {name: hashlib.sha256(key.numpy().tobytes()).digest() for name, key in keys.items()}
+    before = processes.gather(own)[: processes.rank]
+    rank = processes.rank.to_bytes(4, "big")
+    for name, seed in _SEEDS.items():
+        if own[name] in [other[name] for other in before]:
+            seed(int.from_bytes(hashlib.sha256(own[name] + rank).digest()[:4], "big"))
 
 
 def check_generators(states: Any, loader: Iterable[Any]) -> None:

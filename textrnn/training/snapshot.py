@@ -31,7 +31,8 @@ class Snapshot:
     Args:
         tensors: Tensors by file: the weights of the ``model``; where there are any, those
             ``averaged`` over the steps and the ``best`` ones; the batch that was read ``ahead``.
-        optimizer: What torch keeps: the states of optimizer, scheduler, scaler and generators.
+        optimizer: What torch keeps: the states of optimizer, scheduler, scaler and generators. Of
+            several processes, the ``others`` keep their generators and their batch there.
         values: Plain values: the run's settings, its state, the callbacks' states.
     """
 
@@ -97,19 +98,35 @@ class Snapshot:
         snapshot._check()  # it is one of this class
         return snapshot
 
-    def ahead(self) -> Batch | None:
-        """Return the batch that was read ahead, if there was one."""
-        return Batch(**self.tensors["ahead"]) if "ahead" in self.tensors else None
+    @property
+    def processes(self) -> int:
+        """How many processes the run had."""
+        return 1 + len(self.optimizer.get("others", ()))
+
+    def generators(self, rank: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the states of a process's generators: now, and where the epoch began."""
+        part = self.optimizer["others"][rank - 1] if rank else self.optimizer
+        return part["now"], part["epoch_start"]
+
+    def ahead(self, rank: int = 0) -> Batch | None:
+        """Return the batch that a process had read ahead, if there was one."""
+        part = self.optimizer["others"][rank - 1] if rank else self.tensors
+        return Batch(**part["ahead"]) if part.get("ahead") else None
 
     def _check(self) -> None:
         """Make sure that all parts are there and of the right types."""
         checked(self.tensors, "model", dict)
-        try:
-            self.ahead()
-        except (TypeError, ValueError) as error:
-            raise CorruptFileError(f"The batch that was read ahead is none: {error}") from error
         for name in ("optimizer", "scheduler", "scaler", "now", "epoch_start"):
             checked(self.optimizer, name, dict)
+        others = checked({"others": [], **self.optimizer}, "others", list)
+        for other in others:
+            for name in ("now", "epoch_start", "ahead"):
+                checked(other, name, dict)
+        try:
+            for rank in range(1 + len(others)):
+                self.ahead(rank)
+        except (TypeError, ValueError) as error:
+            raise CorruptFileError(f"The batch that was read ahead is none: {error}") from error
         optimizer = self.optimizer["optimizer"]
         for group in checked(optimizer, "param_groups", list):
             checked(group, "params", list)
