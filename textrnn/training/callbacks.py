@@ -232,6 +232,8 @@ class ProgressBar(Callback):
     <bound method ...>
     """
 
+    main_only = True
+
     def __init__(self, *, disable: bool | None = None, description: str = "") -> None:
         self.disable = disable
         self.description = description

@@ -17,12 +17,21 @@ class Callback:
     run in the order: `on_evaluation_end` (where one was made), `on_batch_end`, and, after the last
     step of an epoch, `on_epoch_end`. A checkpoint is written when all of them have run.
 
+    Where several processes train together, each has its callbacks, and the hooks run in all of
+    them. A stop that one requests stops all.
+
+    Attributes:
+        main_only: Whether the hooks run in the main process alone. A class that writes or shows
+            something, and decides nothing, sets it to True. Default: False.
+
     >>> class CountSteps(Callback):
     ...     def __init__(self):
     ...         self.steps = 0
     ...     def on_batch_end(self, state):
     ...         self.steps += 1
     """
+
+    main_only = False
 
     def on_fit_begin(self, state: TrainingState) -> None:
         """Run once before the first step, after a checkpoint was loaded if one is resumed.

@@ -25,6 +25,8 @@ class _Logger(Callback, ABC):
     that is resumed. So a log never holds a record twice, nor one that a resume has undone.
     """
 
+    main_only = True
+
     def __init__(self) -> None:
         self._written = 0
 
