@@ -87,7 +87,6 @@ class Checkpoint(Callback):
             InvalidValueError: If the folder holds checkpoints of another run.
             TrainingError: If the folder can't be written to.
         """
-        self.due = False
         self._make_directory()
         own = resumed_from is not None and _same(resumed_from, self.directory)
         set_aside = []
@@ -109,6 +108,11 @@ class Checkpoint(Callback):
         for leftover in self.directory.glob(".step-*.tmp"):
             shutil.rmtree(leftover, ignore_errors=True)
 
+    def on_fit_begin(self, state: TrainingState) -> None:
+        """Forget what an earlier run has left."""
+        del state
+        self.due = False
+
     def on_batch_end(self, state: TrainingState) -> None:
         """Note when the time for a checkpoint has come."""
         if self.every_steps is not None and state.step % self.every_steps == 0:
@@ -124,17 +128,19 @@ class Checkpoint(Callback):
         """Tell whether there is a checkpoint of a step."""
         return (self.directory / _name(step)).exists()
 
-    def write(self, state: TrainingState, snapshot: Snapshot) -> None:
+    def write(self, state: TrainingState, snapshot: Snapshot) -> Path:
         """Write a checkpoint and remove those that are too old.
 
         Args:
-            state: Where the run stands; its `last_checkpoint` is set.
+            state: Where the run stands.
             snapshot: What to write.
+
+        Returns:
+            The checkpoint's own folder.
 
         Raises:
             TrainingError: If it can't be written; those before it are as they were.
         """
-        self.due = False
         target = self.directory / _name(state.step)
         aside = self._aside(target.name)
         try:
@@ -160,9 +166,9 @@ class Checkpoint(Callback):
             ) from error
         finally:  # nothing is there any more where it went well
             shutil.rmtree(aside, ignore_errors=True)
-        state.last_checkpoint = str(target)
         for _, folder in _steps(self.directory)[: -self.keep]:
             _remove(folder)
+        return target
 
     def _make_directory(self) -> None:
         try:
@@ -202,8 +208,8 @@ def load_latest(directory: str | PathLike[str]) -> tuple[Path, Snapshot] | None:
         try:
             return folder, _read(folder)
         except CorruptFileError as error:
-            warnings.warn(f"{error} It is passed over.", stacklevel=3)
-    warnings.warn(f"{directory} holds no complete checkpoint; training starts anew.", stacklevel=3)
+            warnings.warn(f"{error} It is passed over.", stacklevel=4)
+    warnings.warn(f"{directory} holds no complete checkpoint; training starts anew.", stacklevel=4)
     return None
 
 

@@ -40,11 +40,15 @@ def check_model(model: Any, device: torch.device | str | None) -> tuple[nn.Modul
         device: Where to train; None for where the model is.
 
     Raises:
-        InvalidTypeError: If `model` is no module.
+        InvalidTypeError: If `model` is no module, or one that was made ready for several processes
+            already.
         InvalidValueError: If it has no parameters, or there is no such device.
     """
     if not isinstance(model, nn.Module):
         raise InvalidTypeError(expected("model", "a torch module", model))
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        rule = "the module itself, without the `DistributedDataParallel` that the Trainer adds"
+        raise InvalidTypeError(expected("model", rule, type(model).__name__))
     weights = next(model.parameters(), None)
     if weights is None:
         raise InvalidValueError(expected("model", "a module with parameters", model))

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from textrnn.data import Batch
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected, show
+from textrnn.training.distributed import ALONE, Processes
 from textrnn.training.feed import check_batch, iterate, required_labels
 from textrnn.training.generators import undisturbed_generators
 from textrnn.training.labels import on_device, positions_of
 from textrnn.training.losses import Loss
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
+from textrnn.training.shares import check_overlap, check_share
 from textrnn.training.step import Precision
 
 __all__ = ["MetricFunction", "evaluate", "figure_names", "predict"]
@@ -30,6 +32,7 @@ def evaluate(
     *,
     precision: Precision,
     metrics: Mapping[str, MetricFunction] | None = None,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Measure a model on a loader.
 
@@ -42,20 +45,24 @@ def evaluate(
         loss: The loss to report.
         precision: In which numbers to compute.
         metrics: Further figures, each a function of all logits and labels. Default: none.
+        processes: Those among which the texts are shared out. Default: just this one.
 
     Returns:
-        ``loss``, then ``accuracy``, ``macro_f1`` and whatever the metrics are called.
+        ``loss``, then ``accuracy``, ``macro_f1`` and whatever the metrics are called; of the texts
+        of all processes, and the same in all.
 
     Raises:
-        InvalidValueError: If the loader is empty, or labels are missing or out of range.
+        InvalidValueError: If the loader is empty, labels are missing or out of range, or two
+            processes have the same text.
         InvalidTypeError: If the loader does not give batches, or a metric gives something else
             than a number.
     """
+    check_share("loader", loader, processes)
     counted: ClassificationMetrics | MultilabelMetrics | None = None
     means: list[Tensor] = []
     weights: list[Tensor | int] = []
     kept: list[tuple[Tensor, Tensor]] = []
-    figures: dict[str, float] = {}
+    indices: list[Tensor] = []
     with _undisturbed(model, loader):
         for logits, batch in _logits(model, loader, precision):
             labels = required_labels(batch)
@@ -66,20 +73,34 @@ def evaluate(
             weights.append(loss.weight(labels))
             if metrics:
                 kept.append((logits.cpu(), labels.cpu()))
+            if batch.indices is not None:
+                indices.append(batch.indices)
         if counted is None:
             raise InvalidValueError(expected("loader", "at least one batch", []))
+        check_overlap("loader", loader, indices, processes)
         # On the CPU, for not every device has double precision.
         mean = torch.stack(means).cpu().double()  # (batches,)
         weight = torch.stack([torch.as_tensor(each) for each in weights]).cpu().double()
-        figures = {"loss": float((mean * weight).sum() / weight.sum()), **counted.compute()}
+        parts = processes.gather(((mean * weight).sum(), weight.sum(), counted.to("cpu"), kept))
+        losses, totals, counters, pairs = zip(*parts, strict=True)
+        for other in counters[1:]:
+            counters[0].merge(other)
+        figures = {"loss": float(sum(losses) / sum(totals)), **counters[0].compute()}
         if metrics:
-            logits, labels = (torch.cat(parts) for parts in zip(*kept, strict=True))
+            rows = [pair for part in pairs for pair in part]
+            logits, labels = (torch.cat(column) for column in zip(*rows, strict=True))
             for name, metric in metrics.items():
                 figures[name] = _number(name, metric(logits, labels))
     return figures
 
 
-def predict(model: nn.Module, loader: Iterable[Batch], *, precision: Precision) -> Tensor:
+def predict(
+    model: nn.Module,
+    loader: Iterable[Batch],
+    *,
+    precision: Precision,
+    processes: Processes = ALONE,
+) -> Tensor:
     """Return a model's logits for all texts of a loader, in the data set's order.
 
     Args:
@@ -88,14 +109,18 @@ def predict(model: nn.Module, loader: Iterable[Batch], *, precision: Precision) 
             the order of the data set, which for a `torch.utils.data.Subset` is that of the subset;
             else they stay as they come.
         precision: In which numbers to compute.
+        processes: Those among which the texts are shared out. Default: just this one.
 
     Returns:
-        Logits ``(texts, classes)`` in fp32 on the CPU.
+        Logits ``(texts, classes)`` in fp32 on the CPU; of the texts of all processes, and the same
+        in all.
 
     Raises:
         InvalidTypeError: If the loader does not give batches.
-        InvalidValueError: If the loader is empty, or only some of the batches tell indices.
+        InvalidValueError: If the loader is empty, or only some of the batches tell indices; where
+            there are several processes, also if none does, or two have the same text.
     """
+    check_share("loader", loader, processes)
     rows: list[Tensor] = []
     indices: list[Tensor] = []
     with _undisturbed(model, loader):
@@ -109,8 +134,16 @@ def predict(model: nn.Module, loader: Iterable[Batch], *, precision: Precision) 
         raise InvalidValueError(
             f"Expected all batches to tell indices or none, but {len(indices)} of {len(rows)} do."
         )
-    whole = torch.cat(rows).cpu()  # (texts, classes)
-    return whole[_order(torch.cat(indices).cpu(), loader)] if indices else whole
+    if processes.count > 1 and not indices:
+        raise InvalidValueError(
+            "Expected the batches to tell indices, which put the logits of several processes "
+            "in order, but they have none."
+        )
+    check_overlap("loader", loader, indices, processes)
+    whole = torch.cat(processes.gather(torch.cat(rows).cpu()))  # (texts, classes)
+    if not indices:
+        return whole
+    return whole[_order(torch.cat(processes.gather(torch.cat(indices).cpu())), loader)]
 
 
 def figure_names(*, multilabel: bool | None) -> tuple[str, ...]:

@@ -2,32 +2,21 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from textrnn.data import Batch
-from textrnn.errors import (
-    CorruptFileError,
-    InvalidValueError,
-    NonFiniteLossError,
-    TextrnnError,
-    expected,
-)
+from textrnn.errors import CorruptFileError, NonFiniteLossError, TextrnnError, TrainingError
 from textrnn.training.checkpoint import Checkpoint
 from textrnn.training.evaluation import MetricFunction, evaluate
 from textrnn.training.feed import Feed
-from textrnn.training.generators import (
-    GeneratorStates,
-    check_generators,
-    generator_states,
-    restore_generators,
-)
 from textrnn.training.hooks import Callback
 from textrnn.training.labels import on_device
 from textrnn.training.losses import Loss
+from textrnn.training.place import Place
 from textrnn.training.resuming import (
     check_optimizer_state,
     check_scaler,
@@ -83,46 +72,74 @@ class Run:
         self.loss = loss
         self.scheduler = scheduler
         self.callbacks = callbacks
-        self.loader = loader
         self.eval_loader = eval_loader
         self.metrics = metrics
         self.eval_every = eval_every
         self.accumulation_steps = accumulation_steps
         self.restore_best = restore_best and eval_loader is not None
+        self.processes = step.processes
         on_gpu = step.precision.device.type != "cpu"
-        self.ledger = LossLedger(state, interval=_GPU_LOSSES if on_gpu else 1)
+        self.ledger = LossLedger(
+            state, interval=_GPU_LOSSES if on_gpu else 1, processes=self.processes
+        )
         self.best: dict[str, Tensor] | None = None
         self._num_classes = getattr(state.model, "num_classes", None)
-        self._feed: Feed | None = None
-        self._epoch_start: GeneratorStates = {}
-        self._resumed: tuple[GeneratorStates, Batch | None] | None = None
+        self._place = Place(loader, self.processes)
         self._clock = time.perf_counter() - state.seconds
 
     def begin(self) -> None:
         """Tell the callbacks, and draw random numbers from where the resumed run was."""
         self.notify("on_fit_begin")
-        if self._resumed is not None:
-            restore_generators(self._resumed[0], self.loader)
+        self._place.begin()
+
+    @property
+    def watchers(self) -> list[Callback]:
+        """The callbacks whose hooks run in this process."""
+        main = self.processes.is_main
+        return [callback for callback in self.callbacks if main or not callback.main_only]
 
     def notify(self, hook: str) -> None:
-        """Run a hook of all callbacks."""
-        for callback in self.callbacks:
+        """Run a hook of the callbacks."""
+        for callback in self.watchers:
             getattr(callback, hook)(self.state)
 
     def epoch(self) -> None:
         """Train for the rest of the current epoch, or until a stop is requested."""
         state = self.state
         self.notify("on_epoch_begin")
-        feed = self._open_feed()
+        feed = self._place.open(epoch=state.completed_epochs, consumed=state.batches)
         state.model.train()
-        while not feed.exhausted() and state.stop_reason is None:
+        exhausted = False
+        while not exhausted and not self.stopped():
             self._update(feed.take(self.accumulation_steps))
-            if self._evaluation_is_due(epoch_ends=feed.exhausted()):
+            exhausted = self._exhausted(feed)
+            if self._evaluation_is_due(epoch_ends=exhausted):
                 self._evaluate()
             self.notify("on_batch_end")
-            if feed.exhausted():
+            if exhausted:
                 self._end_epoch()
             self._write_checkpoints()
+
+    def stopped(self) -> bool:
+        """Tell whether a stop was requested, in all processes alike."""
+        state = self.state
+        if not any(self.processes.sum([state.stop_reason is not None])):
+            return False
+        for reason in filter(None, self.processes.gather(state.stop_reason)):
+            state.request_stop(reason)
+        return True
+
+    def _exhausted(self, feed: Feed) -> bool:
+        """Tell whether the epoch is over, in all processes alike."""
+        exhausted = feed.exhausted()
+        if self.state.steps_per_epoch is None:  # known numbers were compared before the first step
+            over = self.processes.sum([exhausted])[0]
+            if over not in {0, self.processes.count}:
+                raise TrainingError(
+                    "Expected `loader` to give as many batches in all processes, but it ended in "
+                    f"{int(over)} of {self.processes.count} after step {self.state.step}."
+                )
+        return exhausted
 
     def _update(self, batches: list[Batch]) -> None:
         state, device = self.state, self.step.precision.device
@@ -148,8 +165,14 @@ class Run:
         assert self.eval_loader is not None  # noqa: S101 # due only where there is one
         state, model = self.state, self.step.evaluated
         self.ledger.flush()  # a loss that is not finite is found before the weights count as good
+        self.processes.share_buffers(model)
         state.evaluation = evaluate(
-            model, self.eval_loader, self.loss, precision=self.step.precision, metrics=self.metrics
+            model,
+            self.eval_loader,
+            self.loss,
+            precision=self.step.precision,
+            metrics=self.metrics,
+            processes=self.processes,
         )
         if state.improves(value := state.monitored(), state.best_value):
             state.best_value, state.best_step = value, state.step
@@ -202,33 +225,20 @@ class Run:
             kept = f"the best weights, of step {state.best_step}"
         return f"Stopped after step {state.step} ({state.stop_reason}); the model has {kept}."
 
-    def _open_feed(self) -> Feed:
-        state = self.state
-        resumed, self._resumed = self._resumed, None
-        now, ahead = resumed or (None, None)
-        if now is not None and state.batches:
-            # Run the loader as the interrupted epoch did, then go on with what was drawn since.
-            restore_generators(self._epoch_start, self.loader)
-        self._epoch_start = generator_states(self.loader)
-        self._feed = feed = Feed(
-            self.loader, epoch=state.completed_epochs, consumed=state.batches, ahead=ahead
-        )
-        if now is not None and state.batches:
-            restore_generators(now, self.loader)
-        if feed.exhausted():
-            raise InvalidValueError(expected("loader", "at least one batch in every epoch", []))
-        return feed
-
     def _write_checkpoints(self, *, last: bool = False) -> None:
         state = self.state
         for checkpoint in self.callbacks:
             if not isinstance(checkpoint, Checkpoint):
                 continue
-            if checkpoint.due or (last and state.step and not checkpoint.has(state.step)):
+            due, checkpoint.due = checkpoint.due, False
+            if last and state.step:
+                due = due or not self.processes.from_main(partial(checkpoint.has, state.step))
+            if due:
                 self.ledger.flush()
                 self._check_weights()
                 state.seconds = time.perf_counter() - self._clock
-                checkpoint.write(state, self.snapshot())
+                write = partial(checkpoint.write, state, self.snapshot())
+                state.last_checkpoint = str(self.processes.from_main(write))
 
     def _check_weights(self) -> None:
         """Refuse to take weights for good that a gradient without bounds has spoilt."""
@@ -265,20 +275,18 @@ class Run:
             tensors["averaged"] = dict(averaged.state_dict())
         if self.best is not None:
             tensors["best"] = self.best
-        ahead = self._feed.ahead if self._feed is not None else None
-        if self._resumed is not None:  # and stopped before its first step
-            ahead = self._resumed[1]
-        if ahead is not None and state.batches:
-            batch = {each.name: getattr(ahead, each.name) for each in fields(Batch)}
-            tensors["ahead"] = {name: part for name, part in batch.items() if part is not None}
+        place = self._place.state_dict(consumed=state.batches)
+        main, *others = self.processes.gather(place)
+        if ahead := main.pop("ahead"):
+            tensors["ahead"] = ahead
         return Snapshot(
             tensors=tensors,
             optimizer={
                 "optimizer": state.optimizer.state_dict(),
                 "scheduler": self.scheduler.state_dict(),
                 "scaler": self.step.scaler.state_dict(),
-                "now": generator_states(self.loader),
-                "epoch_start": self._epoch_start,
+                **main,
+                "others": others,
             },
             values={
                 "settings": self.settings(),
@@ -310,8 +318,7 @@ class Run:
                 check_weights(model, tensors[name])
             if "best" in tensors:
                 check_weights(state.model, tensors["best"])
-            for name in ("now", "epoch_start"):
-                check_generators(saved[name], self.loader)
+            self._place.check(snapshot)
             check_optimizer_state(state.optimizer, saved["optimizer"])
             check_scheduler(self.scheduler, saved["scheduler"])
             check_scaler(self.step.scaler, saved["scaler"])
@@ -330,8 +337,7 @@ class Run:
             # Whatever else goes wrong inside torch or a callback, it means the same.
             raise CorruptFileError(f"The checkpoint {folder} can't be used: {error!r}.") from error
         self.best = tensors.get("best")
-        self._epoch_start = saved["epoch_start"]
-        self._resumed = saved["now"], snapshot.ahead()
+        self._place.resume(snapshot)
         state.last_checkpoint = str(folder)
         self._clock = time.perf_counter() - state.seconds
 

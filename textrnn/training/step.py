@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from textrnn.data import Batch
 from textrnn.errors import NonFiniteLossError, check_choice
 from textrnn.training.averaging import WeightAveraging
+from textrnn.training.distributed import ALONE, Processes, Replica
 from textrnn.training.feed import required_labels
 from textrnn.training.losses import Loss
 from textrnn.training.state import TrainingState
@@ -62,20 +63,24 @@ class LossLedger:
     Args:
         state: The run, whose ``loss_sum`` and ``loss_weight`` grow.
         interval: How many losses may wait.
+        processes: Those that make the steps together; their losses are added up.
     """
 
-    def __init__(self, state: TrainingState, *, interval: int) -> None:
+    def __init__(
+        self, state: TrainingState, *, interval: int, processes: Processes = ALONE
+    ) -> None:
         self._state = state
         self._interval = interval
-        self._waiting: list[tuple[int, Tensor, Tensor | int, Sequence[Batch]]] = []
+        self._processes = processes
+        self._waiting: list[tuple[int, Tensor, Tensor | float, Sequence[Batch]]] = []
 
-    def add(self, loss: Tensor, weight: Tensor | int, batches: Sequence[Batch]) -> None:
+    def add(self, loss: Tensor, weight: Tensor | float, batches: Sequence[Batch]) -> None:
         """Note the mean loss of the step under way.
 
         Args:
-            loss: The mean, a scalar.
+            loss: The mean, a scalar; of several processes, what this one adds to it.
             weight: What the mean was taken with.
-            batches: The texts it was taken over, to name them if it is not finite.
+            batches: The texts of this process, to name them if the loss is not finite.
 
         Raises:
             NonFiniteLossError: If a loss is NaN or infinite.
@@ -92,18 +97,20 @@ class LossLedger:
                 good checkpoint are named.
         """
         waiting, self._waiting = self._waiting, []
-        losses = _numbers([loss for _, loss, _, _ in waiting])
+        own = _numbers([loss for _, loss, _, _ in waiting])
+        losses = self._processes.sum(own) if waiting else own
         weights = _numbers([weight for _, _, weight, _ in waiting])
-        for loss, weight, (step, _, _, batches) in zip(losses, weights, waiting, strict=True):
+        for i, (loss, weight) in enumerate(zip(losses, weights, strict=True)):
             if not math.isfinite(loss):
-                raise NonFiniteLossError(self._complaint(loss, step, batches))
+                step, _, _, batches = waiting[i]
+                suspects = [] if math.isfinite(own[i]) else batches
+                raise NonFiniteLossError(self._complaint(loss, step, suspects))
             self._state.loss_sum += loss * weight
             self._state.loss_weight += weight
 
     def _complaint(self, value: float, step: int, batches: Sequence[Batch]) -> str:
-        texts = [
-            i for batch in batches if batch.indices is not None for i in batch.indices.tolist()
-        ]
+        own = [i for batch in batches if batch.indices is not None for i in batch.indices.tolist()]
+        texts = [i for each in self._processes.gather(own) for i in each]
         listed = ", ".join(map(str, texts[:16])) + (", ..." if len(texts) > 16 else "")
         where = f"on the texts with the indices {listed}" if texts else "on texts without indices"
         kept = self._state.last_checkpoint
@@ -112,7 +119,7 @@ class LossLedger:
         return f"The loss became {value} in step {step}, {where}. {good} {advice}"
 
 
-def _numbers(values: Sequence[Tensor | int]) -> list[float]:
+def _numbers(values: Sequence[Tensor | float]) -> list[float]:
     """Read scalars, those of a GPU all at once."""
     if len(values) == 1 or not all(isinstance(value, Tensor) for value in values):
         return [float(value) for value in values]
@@ -124,7 +131,7 @@ class UpdateStep:
     """One update of the weights from one or more batches.
 
     Several batches count as one large one: each adds its gradient with the share of the texts (or
-    class weights) that it has in all of them.
+    class weights) that it has in all of them. So do the batches of several processes.
 
     Args:
         model: The network, called with ``input_ids`` and ``lengths``.
@@ -135,6 +142,7 @@ class UpdateStep:
             (Pascanu et al., 2013, "On the difficulty of training recurrent neural networks").
         averaging: How weights are averaged, or None.
         total_steps: How many updates there will be, or None where that is not known.
+        processes: Those that make the update together.
     """
 
     def __init__(
@@ -147,8 +155,11 @@ class UpdateStep:
         max_grad_norm: float | None = None,
         averaging: WeightAveraging | None = None,
         total_steps: int | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.model = model
+        self.processes = processes
+        self.replica = Replica(model, processes)
         self.optimizer = optimizer
         self.loss = loss
         self.precision = precision
@@ -165,31 +176,36 @@ class UpdateStep:
             return self.averaged.module
         return self.model
 
-    def gradients(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor | int]:
+    def gradients(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor | float]:
         """Compute the gradients of the mean loss over all texts of the batches.
 
         Args:
             batches: Labelled batches on the model's device.
 
         Returns:
-            The mean loss, a scalar, and the weight it was taken with.
+            The mean loss, a scalar, and the weight it was taken with. Of several processes, what
+            this one adds to the mean, and the weight of all.
 
         Raises:
             InvalidValueError: If a batch has no labels, or wrong ones.
         """
         self.optimizer.zero_grad(set_to_none=True)
+        self.replica.prepare()
         weights = [self.loss.weight(required_labels(batch)) for batch in batches]
-        total = sum(weights)
+        total = self.processes.begin_total(sum(weights))
+        count = self.processes.count
         means = []
         for batch, weight in zip(batches, weights, strict=True):
-            with self.precision.autocast():
-                logits = self.model(batch.input_ids, batch.lengths)  # (batch, classes)
-            mean = self.loss(logits, batch.labels)
-            if len(batches) > 1:
-                mean = mean * (weight / total)
-            self.scaler.scale(mean).backward()
+            with self.replica.passing(last=batch is batches[-1]):
+                with self.precision.autocast():
+                    logits = self.replica(batch.input_ids, batch.lengths)  # (batch, classes)
+                mean = self.loss(logits, batch.labels)
+                if len(batches) * count > 1:
+                    mean = mean * (weight / total())
+                # The processes' gradients are averaged, but their parts of the mean add up to it.
+                self.scaler.scale(mean if count == 1 else mean * count).backward()
             means.append(mean.detach())
-        return (means[0] if len(means) == 1 else torch.stack(means).sum()), total
+        return (means[0] if len(means) == 1 else torch.stack(means).sum()), total()
 
     def update(self, step: int) -> bool:
         """Change the weights by the gradients.

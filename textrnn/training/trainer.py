@@ -4,11 +4,13 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from textrnn.data import Batch
 from textrnn.errors import InvalidValueError, check_choice, check_float, check_int
@@ -24,12 +26,14 @@ from textrnn.training.checks import (
     count_steps,
 )
 from textrnn.training.contexts import CTRL_C, deterministic, interruptible
+from textrnn.training.distributed import check_devices, join, place_of
 from textrnn.training.evaluation import MetricFunction, evaluate, predict
 from textrnn.training.history import History
 from textrnn.training.hooks import Callback
 from textrnn.training.losses import ClassWeights, Loss, LossFunction, balanced_weights
 from textrnn.training.run import Run
 from textrnn.training.scheduling import Scheduler, SchedulerLike
+from textrnn.training.shares import check_lengths, check_overlap, check_share
 from textrnn.training.state import TrainingState
 from textrnn.training.step import Precision, UpdateStep
 
@@ -118,7 +122,9 @@ class Trainer:
         deterministic: bool = False,
         device: torch.device | str | None = None,
     ) -> None:
+        self.processes = join()
         self.model, self.device = check_model(model, device)
+        check_devices(self.processes.gather(place_of(self.device)))
         self.optimizer = check_optimizer(optimizer, model)
         self.loss = Loss(loss, class_weights=class_weights, label_smoothing=label_smoothing)
         self.loss.to(self.device)
@@ -185,22 +191,22 @@ class Trainer:
         )
         run = self._prepare(state, loader, eval_loader, eval_every)
         origin = None if resume_from is None else Path(resume_from)
-        found = None if origin is None else load_latest(origin)
+        found = None if origin is None else self.processes.from_main(partial(load_latest, origin))
         if found is not None:
             origin = found[0].parent
             run.resume(*found)
         for callback in self.callbacks:
             if isinstance(callback, Checkpoint):
-                callback.begin(state, origin)
+                self.processes.from_main(partial(callback.begin, state, origin))
         self.state = state
         with interruptible(state), deterministic(on=self.deterministic), ExitStack() as ends:
-            for callback in reversed(self.callbacks):  # the stack runs the last one first
+            for callback in reversed(run.watchers):  # the stack runs the last one first
                 ends.callback(callback.on_fit_end, state)
             run.begin()
-            while state.completed_epochs < state.epochs and state.stop_reason is None:
+            while state.completed_epochs < state.epochs and not run.stopped():
                 run.epoch()
             run.finish()
-        if state.stop_reason is not None:
+        if state.stop_reason is not None and self.processes.is_main:
             level = logging.WARNING if state.stop_reason == CTRL_C else logging.INFO
             _LOGGER.log(level, "%s", run.farewell())
         return state.history
@@ -219,7 +225,12 @@ class Trainer:
             InvalidValueError: If it is empty, or labels are missing or out of range.
         """
         return evaluate(
-            self.model, loader, self.loss, precision=self.precision, metrics=self.metrics
+            self.model,
+            loader,
+            self.loss,
+            precision=self.precision,
+            metrics=self.metrics,
+            processes=self.processes,
         )
 
     def predict(self, loader: Iterable[Batch]) -> Tensor:
@@ -235,7 +246,7 @@ class Trainer:
             InvalidTypeError: If the loader does not give batches.
             InvalidValueError: If it is empty.
         """
-        return predict(self.model, loader, precision=self.precision)
+        return predict(self.model, loader, precision=self.precision, processes=self.processes)
 
     def _prepare(
         self,
@@ -249,11 +260,15 @@ class Trainer:
         classes = getattr(self.model, "num_classes", None)
         num_classes = classes if isinstance(classes, int) else None
         labels = check_loader("loader", loader, num_classes)
+        check_share("loader", loader, self.processes)
+        check_overlap("loader", loader, _indices_of(loader), self.processes)
+        check_lengths("loader", loader, self.processes)
         if eval_loader is not None:
+            check_share("eval_loader", eval_loader, self.processes)
             eval_labels = check_loader("eval_loader", eval_loader, num_classes)
             state.evaluation_names = check_evaluation(eval_labels, self.metrics, self.monitor)
         if self.loss.balanced:
-            self._balance(labels, num_classes)
+            self._balance(loader, labels, num_classes)
         state.steps_per_epoch = count_steps(loader, self.accumulation_steps)
         steps = state.steps_per_epoch and state.steps_per_epoch * state.epochs
         evaluations = (
@@ -270,6 +285,7 @@ class Trainer:
             max_grad_norm=self.max_grad_norm,
             averaging=self.weight_averaging,
             total_steps=steps,
+            processes=self.processes,
         )
         return Run(
             state,
@@ -285,10 +301,22 @@ class Trainer:
             restore_best=self.restore_best,
         )
 
-    def _balance(self, labels: Tensor | None, num_classes: int | None) -> None:
+    def _balance(
+        self, loader: Iterable[Batch], labels: Tensor | None, num_classes: int | None
+    ) -> None:
         if labels is None:
             rule = "a DataLoader over a labelled data set or a list of batches, to balance classes"
             raise InvalidValueError(f"Expected `loader` to be {rule}.")
+        if not isinstance(loader, DataLoader):  # a list of batches holds only this process's labels
+            labels = torch.cat(self.processes.gather(labels))
         if num_classes is None:
             num_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
         self.loss.class_weights = balanced_weights(labels, num_classes).to(self.device)
+
+
+def _indices_of(loader: Iterable[Batch]) -> list[Tensor]:
+    """Return the indices of a list of batches; none for anything else."""
+    if not isinstance(loader, list | tuple):
+        return []
+    batches = [batch for batch in loader if isinstance(batch, Batch)]
+    return [batch.indices for batch in batches if batch.indices is not None]
