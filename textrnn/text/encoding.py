@@ -1,7 +1,7 @@
 """From texts to ids: whole columns at a time, into one flat array."""
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import repeat
 from typing import SupportsIndex
 
@@ -14,7 +14,7 @@ from textrnn.text._table import Words, WordTable
 from textrnn.text.tokenizer import Tokenizer
 from textrnn.text.vocabulary import Vocabulary
 
-__all__ = ["encode_texts"]
+__all__ = ["TextEncoder", "encode_texts"]
 
 # How many characters there must be for each token known, before making a table of them saves time.
 _WORTH_A_TABLE = 8
@@ -58,53 +58,96 @@ def encode_texts(
         >>> encode_texts(["Oil soars.", "Prices!"], WordTokenizer(), vocabulary)
         (array([2, 4, 1, 3, 2, 5, 3], dtype=int32), array([4, 3]))
     """
-    if not isinstance(vocabulary, Vocabulary):
-        raise InvalidTypeError(expected("vocabulary", "a Vocabulary", vocabulary))
-    check_tokenizer(tokenizer)
-    bos = [vocabulary.bos_id] if add_bos else []
-    eos = [vocabulary.eos_id] if add_eos else []
-    edges = len(bos) + len(eos)
-    limit = None
-    if max_length is not None:
-        limit = check_int("max_length", max_length, minimum=max(1, edges)) - edges
-    flat = np.empty(0, dtype=np.int32)
-    used = 0
-    lengths = [np.empty(0, dtype=np.int64)]
-    for words, counts in _encoded_batches(texts, tokenizer, vocabulary, limit):
-        ids = _with_edges(words, counts, bos, eos)
-        if used + len(ids) > len(flat):
-            # In place, so that there is never a second copy; by an eighth, so that this is rare.
-            flat.resize(max(used + len(ids), len(flat) * 9 // 8), refcheck=False)
-        flat[used : used + len(ids)] = ids
-        used += len(ids)
-        lengths.append(counts + edges)
-    flat.resize(used, refcheck=False)
-    return flat, np.concatenate(lengths)
+    encode = TextEncoder(
+        tokenizer, vocabulary, max_length=max_length, add_bos=add_bos, add_eos=add_eos
+    )
+    return encode(texts)
 
 
-def _encoded_batches(
-    texts: Iterable[str], tokenizer: Tokenizer, vocabulary: Vocabulary, limit: int | None
-) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
-    """Yield the ids of consecutive texts' words, and how many words each text has."""
-    table = None
-    characters = 0
-    for batch in batches(texts):
-        characters += sum(map(len, batch))
-        if cuts_columns(tokenizer) and characters >= _WORTH_A_TABLE * len(vocabulary):
-            if table is None:
-                table = WordTable(token.encode("utf-8", "surrogatepass") for token in vocabulary)
+class TextEncoder:
+    """What `encode_texts` does, for many columns one after another.
+
+    The table of a vocabulary's words, which takes longer to make than a small column to encode, is
+    made once and kept.
+
+    Args:
+        tokenizer: As for `encode_texts`.
+        vocabulary: As for `encode_texts`.
+        max_length: As for `encode_texts`.
+        add_bos: As for `encode_texts`.
+        add_eos: As for `encode_texts`.
+
+    Raises:
+        InvalidTypeError: If `vocabulary` or `tokenizer` is none.
+        InvalidValueError: If `max_length` has no room for `<bos>` and `<eos>`.
+
+    Example:
+        >>> from textrnn.text import Vocabulary
+        >>> encode = TextEncoder(str.split, Vocabulary.build([["oil"]]), add_bos=False)
+        >>> [encode(texts)[0].tolist() for texts in (["oil"], ["oil", "gas oil"])]
+        [[4, 3], [4, 3, 1, 4, 3]]
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        vocabulary: Vocabulary,
+        *,
+        max_length: SupportsIndex | None = None,
+        add_bos: bool = True,
+        add_eos: bool = True,
+    ) -> None:
+        if not isinstance(vocabulary, Vocabulary):
+            raise InvalidTypeError(expected("vocabulary", "a Vocabulary", vocabulary))
+        check_tokenizer(tokenizer)
+        self.tokenizer = tokenizer
+        self.vocabulary = vocabulary
+        self._bos = [vocabulary.bos_id] if add_bos else []
+        self._eos = [vocabulary.eos_id] if add_eos else []
+        edges = len(self._bos) + len(self._eos)
+        self._limit = None
+        if max_length is not None:
+            self._limit = check_int("max_length", max_length, minimum=max(1, edges)) - edges
+        self._characters = 0
+        self._table: WordTable | None = None
+
+    def __call__(self, texts: Iterable[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return the ids of all texts, and each text's number of them, as `encode_texts` does."""
+        flat = np.empty(0, dtype=np.int32)
+        used = 0
+        lengths = [np.empty(0, dtype=np.int64)]
+        for batch in batches(texts):
+            words, counts = self._words(batch)
+            ids = _with_edges(words, counts, self._bos, self._eos)
+            if used + len(ids) > len(flat):
+                # In place, so that there is never a second copy; by an eighth, so that it is rare.
+                flat.resize(max(used + len(ids), len(flat) * 9 // 8), refcheck=False)
+            flat[used : used + len(ids)] = ids
+            used += len(ids)
+            lengths.append(counts + len(self._bos) + len(self._eos))
+        flat.resize(used, refcheck=False)
+        return flat, np.concatenate(lengths)
+
+    def _words(self, batch: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return the ids of consecutive texts' words, and how many words each text has."""
+        tokenizer, vocabulary, limit = self.tokenizer, self.vocabulary, self._limit
+        self._characters += sum(map(len, batch))
+        if cuts_columns(tokenizer) and self._characters >= _WORTH_A_TABLE * len(vocabulary):
+            if self._table is None:
+                self._table = WordTable(
+                    token.encode("utf-8", "surrogatepass") for token in vocabulary
+                )
             joined = join_words(batch, lowercase=tokenizer.lowercase)
             words, counts = Words.split(joined, limit=limit)
-            ids = table.find(words)
+            ids = self._table.find(words)
             ids[ids < 0] = vocabulary.unk_id
-            yield ids, counts
-        else:
-            flat, sizes = array("i"), array("q")
-            for text in batch:
-                tokens = split_text(text, tokenizer)[:limit]
-                flat.extend(map(vocabulary.get, tokens, repeat(vocabulary.unk_id)))
-                sizes.append(len(tokens))
-            yield np.array(flat, dtype=np.int32), np.array(sizes, dtype=np.int64)
+            return ids, counts
+        flat, sizes = array("i"), array("q")
+        for text in batch:
+            tokens = split_text(text, tokenizer)[:limit]
+            flat.extend(map(vocabulary.get, tokens, repeat(vocabulary.unk_id)))
+            sizes.append(len(tokens))
+        return np.array(flat, dtype=np.int32), np.array(sizes, dtype=np.int64)
 
 
 def _with_edges(
