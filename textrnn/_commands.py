@@ -17,6 +17,7 @@ from textrnn.errors import CorruptFileError, InvalidValueError, expected
 from textrnn.estimator import TextClassifier
 from textrnn.plotting import plot_confusion
 from textrnn.training import ClassificationReport
+from textrnn.training.distributed import join
 
 __all__ = ["evaluate", "info", "predict", "train"]
 
@@ -27,12 +28,15 @@ _BREAKS = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"})
 def train(options: Namespace) -> int:
     """Learn from a table, save the classifier, tell how good it is.
 
+    Of several processes, the main one alone saves and tells.
+
     Args:
         options: The command line's options.
 
     Returns:
         The exit code: 130 if Ctrl-C ended the training early, else 0.
     """
+    processes = join()
     check_target(options.output)  # before the work rather than after it
     if options.base_model is None:
         classifier = TextClassifier()
@@ -48,8 +52,11 @@ def train(options: Namespace) -> int:
             part for label in labels for part in (label if isinstance(label, list) else [label])
         )
         eval_set = examples(options.eval, options, known=known or _by_spelling(each))
-    with _logging(quiet=options.quiet):
+    with _logging(quiet=options.quiet or not processes.is_main):
         classifier.fit(texts, labels, eval_set)
+        code = 130 if classifier.stopped_ == "interrupted by Ctrl-C" else 0
+        if not processes.is_main:
+            return code
         classifier.save(options.output)
         _LOGGER.info("Saved to %s.", options.output)
     if options.json:
@@ -58,7 +65,7 @@ def train(options: Namespace) -> int:
         _write(classifier.evaluate(*eval_set))
     else:
         _write("\n".join(f"{name} {value:.4f}" for name, value in classifier.metrics_.items()))
-    return 130 if classifier.stopped_ == "interrupted by Ctrl-C" else 0
+    return code
 
 
 def evaluate(options: Namespace) -> int:

@@ -1,6 +1,7 @@
 """From encoded texts to a trained network."""
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from textrnn.training import (
     WeightAveraging,
     schedulers,
 )
+from textrnn.training.distributed import join
 
 __all__ = ["Outcome", "class_weights_of", "fit_network", "new_network", "resolve_device", "seeded"]
 
@@ -129,6 +131,8 @@ def fit_network(
 ) -> Outcome:
     """Train a network in place, and keep its best weights where there is a validation part.
 
+    Several processes share each batch out, so their number changes nothing but the time.
+
     Args:
         network: The network; it is moved to `device`.
         train_set: The texts to learn from.
@@ -143,12 +147,12 @@ def fit_network(
     """
     loader = learning_loader(
         train_set,
-        batch_size=settings.batch_size,
+        batch_size=math.ceil(settings.batch_size / join().count),
         word_dropout=settings.word_dropout,
         seed=settings.seed,
         pin_memory=device.type == "cuda",
     )
-    eval_loader = None if eval_set is None else prediction_loader(eval_set)
+    eval_loader = None if eval_set is None else prediction_loader(eval_set, shared=True)
     witness = _Witness()
     callbacks: list[Callback] = [ProgressBar(disable=None if progress else True), witness]
     if eval_loader is not None:

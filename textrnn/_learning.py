@@ -17,6 +17,7 @@ from textrnn.data import WordDataset
 from textrnn.data.splitting import draw_stratified
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 from textrnn.text import Vocabulary, WordTokenizer
+from textrnn.training.distributed import join
 
 __all__ = ["Examples", "hold_out", "learn"]
 
@@ -83,6 +84,7 @@ def learn(
         InvalidValueError: If a parameter is out of range.
         MissingKeyError: If a label is not known.
     """
+    join()  # of several processes each has its own GPU from here on
     labels = LabelSet.of(examples.labels) if before is None else before.labels
     targets = labels.encode(examples.labels)
     settings = Settings.choose(params, num_texts=len(targets), multi_label=labels.multi_label)

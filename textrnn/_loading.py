@@ -102,10 +102,18 @@ def learning_loader(
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=pin_memory)
 
 
-def prediction_loader(dataset: WordDataset) -> Loader:
-    """Return batches to predict, none of which has too many ids."""
+def prediction_loader(dataset: WordDataset, *, shared: bool = False) -> Loader:
+    """Return batches to predict, none of which has too many ids.
+
+    Args:
+        dataset: The texts.
+        shared: Whether processes that train together share the texts out.
+    """
     longest = int(dataset.lengths.max()) if len(dataset) else 1
     batch_size = min(max(_PREDICTED_IDS // longest, 1), _PREDICTED_TEXTS)
-    sampler = BucketBatchSampler(dataset, batch_size, shuffle=False)
+    rank, world_size = (None, None) if shared else (0, 1)
+    sampler = BucketBatchSampler(
+        dataset, batch_size, shuffle=False, rank=rank, world_size=world_size
+    )
     collate = PaddingCollator(dataset.vocabulary.pad_id)
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate)
