@@ -1,0 +1,172 @@
+"""Rows of texts and labels from files and from the Hub, as often as they are wanted."""
+
+import json
+from unittest import mock
+
+import datasets
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from textrnn.data import FileRows, HubRows, WordDataset
+from textrnn.errors import (
+    CorruptFileError,
+    InvalidTypeError,
+    InvalidValueError,
+    MissingDependencyError,
+    MissingKeyError,
+)
+from textrnn.text import Vocabulary, WordCounter, WordTokenizer
+
+ROWS = [("Oil soars, again", 1), ("They won", 0), ("", 1)]
+
+
+@pytest.fixture(name="files")
+def fixture_files(tmp_path):
+    """Write the same rows in every format; return the files by suffix."""
+    texts, labels = zip(*ROWS, strict=True)
+    lines = [f'"{text}",{label}' for text, label in ROWS]
+    (tmp_path / "news.csv").write_text("\n".join(["text,label", *lines, ""]))
+    (tmp_path / "news.tsv").write_text("".join(f"{text}\t{label}\n" for text, label in ROWS))
+    records = [json.dumps({"label": label, "text": text}) for text, label in ROWS]
+    (tmp_path / "news.jsonl").write_text("\n".join(records))
+    parquet.write_table(pa.table({"text": texts, "label": labels}), tmp_path / "news.parquet")
+    return {path.suffix[1:]: path for path in tmp_path.iterdir()}
+
+
+def test_every_format_gives_the_same_rows_any_number_of_times(files):
+    """CSV, TSV, JSONL and Parquet, by their names; each iteration reads anew."""
+    for form in ("csv", "jsonl", "parquet"):
+        rows = FileRows(files[form])
+        assert list(rows) == list(rows) == ROWS
+        assert list(rows.texts()) == [text for text, _ in ROWS]
+    bare = FileRows(str(files["tsv"]), header=False, text_column="1", label_column="2")
+    assert list(bare) == ROWS
+
+
+def test_several_files_are_read_one_after_the_other(files, tmp_path):
+    """They may differ in format; a format that is named wins over the files' names."""
+    rows = FileRows([files["csv"], files["parquet"]])
+    assert list(rows) == ROWS * 2
+    plain = tmp_path / "rows.dat"
+    plain.write_bytes(files["jsonl"].read_bytes())
+    assert list(FileRows([plain], format="jsonl")) == ROWS
+
+
+def test_without_a_label_column_there_are_no_labels(files):
+    """The column need not even be there."""
+    rows = FileRows(files["csv"], label_column=None)
+    assert list(rows) == [(text, None) for text, _ in ROWS]
+
+
+def test_classes_turn_names_into_ids(tmp_path):
+    """A label is a name, however it is written, or a list of names, which is a row of targets."""
+    path = tmp_path / "news.jsonl"
+    labels = ["sports", 7, ["sports"], [7, "sports"], []]
+    path.write_text("\n".join(json.dumps({"text": "a", "label": label}) for label in labels))
+    expected = [1, 0, [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]]
+    assert [label for _, label in FileRows(path, classes=[7, "sports"])] == expected
+
+
+def test_numbers_are_taken_as_they_are(tmp_path):
+    """Lists of numbers are targets, which the data set checks."""
+    path = tmp_path / "news.jsonl"
+    path.write_text('{"text": "oil", "label": [0, 0.5]}\n{"text": "gas", "label": [1, 1]}')
+    vocabulary = Vocabulary.build([["oil"]])
+    dataset = WordDataset.build(tmp_path / "d", FileRows(path), vocabulary, WordTokenizer())
+    assert dataset.labels.tolist() == [[0, 0.5], [1, 1]]
+
+
+def test_files_are_read_as_a_stream(tmp_path):
+    """The rows before a bad one come out before it is read."""
+    path = tmp_path / "news.csv"
+    path.write_text("text,label\noil,1\ngas,sports\n")
+    rows = iter(FileRows(path))
+    assert next(rows) == ("oil", 1)
+    with pytest.raises(CorruptFileError, match=r"news\.csv:3: 'sports' is no class id, and `class"):
+        next(rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("text,label\noil\n", {}, r"news\.csv:2: it has 1 fields, not 2\."),
+        ("text,label\noil,\n", {}, r"news\.csv:2: the label is missing\."),
+        ("text,label\noil,1.5\n", {}, r"news\.csv:2: '1\.5' is no class id"),
+        ("text,label\noil,\u00b2\n", {}, r"news\.csv:2: '\\xb2' is no class id"),
+        ("text,label\n\noil,x\n", {"classes": ["y"]}, r"news\.csv:3: 'x' is none of the classes\."),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, content, options, message):
+    """File and line, and what is wrong with it."""
+    path = tmp_path / "news.csv"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(CorruptFileError, match=message):
+        list(FileRows(path, **options))
+
+
+def test_a_column_that_is_not_there_is_named(files):
+    """So is a file."""
+    with pytest.raises(MissingKeyError, match="no column 'body'; there are: 'text', 'label'"):
+        list(FileRows(files["csv"], text_column="body"))
+    with pytest.raises(FileNotFoundError):
+        list(FileRows("nowhere.csv"))
+
+
+def test_parquet_needs_pyarrow(files):
+    """A missing package is named with its extra."""
+    with (
+        mock.patch.dict("sys.modules", {"pyarrow.parquet": None}),
+        pytest.raises(MissingDependencyError, match=r"textrnn\[datasets\]"),
+    ):
+        list(FileRows(files["parquet"]))
+
+
+@pytest.mark.parametrize(
+    ("paths", "options", "kind", "message"),
+    [
+        (3, {}, InvalidTypeError, "`paths` to be a file or several, but got 3"),
+        ([], {}, InvalidValueError, r"`paths` to be a file or several, but got \[\]"),
+        ("a.txt", {}, InvalidValueError, "`format` to be one of 'csv', 'jsonl', 'parquet', 'tsv'"),
+        ("a.doc", {}, InvalidValueError, "`path` to be a file whose name ends in"),
+        ("a.csv", {"format": "xml"}, InvalidValueError, "`format` to be one of"),
+        ("a.csv", {"text_column": 1}, InvalidTypeError, "`text_column` to be a string, but got 1"),
+        ("a.csv", {"label_column": 2}, InvalidTypeError, "`label_column` to be a string"),
+        ("a.csv", {"classes": "ab"}, InvalidTypeError, "`classes` to be a sequence of names"),
+        ("a.csv", {"classes": {1}}, InvalidTypeError, "`classes` to be a sequence of names"),
+        ("a.csv", {"classes": [1, "1"]}, InvalidValueError, "`classes` to be names that all diff"),
+    ],
+)
+def test_bad_arguments_are_named(paths, options, kind, message):
+    """They are refused before any file is opened."""
+    with pytest.raises(kind, match=message):
+        FileRows(paths, **options)
+
+
+def test_a_stream_of_the_hub_is_counted_and_built(tmp_path):
+    """Hugging Face's streams are read any number of times too, a thousand rows at a time."""
+    records = [{"title": text, "topic": label} for text, label in ROWS]
+    stream = datasets.IterableDataset.from_generator(lambda: iter(records))
+    rows = HubRows(stream, text_column="title", label_column="topic")
+    assert list(rows) == list(rows) == ROWS
+    counter = WordCounter()
+    counter.update(rows.texts())
+    vocabulary = counter.vocabulary()
+    built = WordDataset.build(tmp_path / "news", rows, vocabulary, WordTokenizer())
+    plain = [dict(zip(("text", "label"), row, strict=True)) for row in ROWS]
+    whole = WordDataset.from_hf(datasets.Dataset.from_list(plain), vocabulary, WordTokenizer())
+    assert built.input_ids.tolist() == whole.input_ids.tolist()
+    assert built.labels.tolist() == whole.labels.tolist()
+    bare = HubRows(stream, text_column="title", label_column=None)
+    assert [label for _, label in bare] == [None] * 3
+
+
+def test_bad_rows_of_the_hub_are_named():
+    """A missing label is named by its row, a missing column with those there are."""
+    dataset = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, -1]})
+    with pytest.raises(InvalidValueError, match=r"`label\[1\]` .*label_column=None.* but got -1"):
+        list(HubRows(dataset))
+    with pytest.raises(MissingKeyError, match="No column 'body'"):
+        list(HubRows(dataset, text_column="body"))
+    with pytest.raises(InvalidTypeError, match="a Hugging Face data set"):
+        list(HubRows([("oil", 1)]))
