@@ -183,7 +183,7 @@ def test_labels_missing_or_out_of_range_are_named(labels, message):
     ("labels", "message"),
     [
         (["sports", "world"], rf"`labels\[0\]` {CLASS_ID}'sports'"),
-        ([0, "sports"], rf"`labels\[0\]` {CLASS_ID}'0'"),
+        ([0, "sports"], rf"`labels\[1\]` {CLASS_ID}'sports'"),
         (pd.Series(["sports"], dtype="category"), rf"`labels\[0\]` {CLASS_ID}'sports'"),
         ([True, False], rf"`labels\[0\]` {CLASS_ID}True"),
         ([0, True], rf"`labels\[1\]` {CLASS_ID}True"),

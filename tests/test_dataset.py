@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Subset
 
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.data import columns as columns_module
-from textrnn.data import dataset as dataset_module
+from textrnn.data import flat as flat_module
 from textrnn.data.items import FetchedTexts
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
 from textrnn.text import Vocabulary, WordTokenizer
@@ -271,7 +271,7 @@ def test_selecting_gives_those_texts_numbered_anew(texts, kind, block, data):
     """A selection equals a data set made of those texts, whatever is copied at a time."""
     labels = make_labels(kind, len(texts))
     order = data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=12))
-    with mock.patch.object(dataset_module, "_SELECT_TEXTS", block):
+    with mock.patch.object(flat_module, "_TEXTS_AT_A_TIME", block):
         part = make(texts, labels).select(order)
     expected = make([texts[i] for i in order], None if labels is None else labels[order])
     for name in ("input_ids", "offsets", "lengths", "labels"):

@@ -2,6 +2,14 @@
 
 from textrnn.data.batching import Batch, PaddingCollator
 from textrnn.data.dataset import WordDataset
+from textrnn.data.rows import FileRows, HubRows
 from textrnn.data.sampler import BucketBatchSampler
 
-__all__ = ["Batch", "BucketBatchSampler", "PaddingCollator", "WordDataset"]
+__all__ = [
+    "Batch",
+    "BucketBatchSampler",
+    "FileRows",
+    "HubRows",
+    "PaddingCollator",
+    "WordDataset",
+]

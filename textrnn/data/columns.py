@@ -53,12 +53,13 @@ def read_texts(texts: Any) -> Iterator[Any]:
     return chain.from_iterable(texts.slice(row, _ARROW_ROWS).to_pylist() for row in rows)
 
 
-def read_labels(labels: Any) -> Tensor | None:
+def read_labels(labels: Any, *, first: int = 0) -> Tensor | None:
     """Read a column of class ids, or a matrix of multi-label targets.
 
     Args:
         labels: One non-negative integer per text; or a matrix with one row per text and one column
             per class, of numbers from 0 to 1; or None for unlabelled texts.
+        first: Number of the first text, for the messages (default: 0).
 
     Returns:
         A copy: class ids as int64 of shape `(texts,)`, targets as float32 of shape
@@ -79,11 +80,11 @@ def read_labels(labels: Any) -> Tensor | None:
         return None
     values = _to_numpy(labels)
     if values.ndim == 2 and values.shape[1]:
-        return _targets(values)
+        return _targets(values, first)
     if values.ndim != 1:
         rule = "one class id per text, or a matrix of texts by classes"
         raise InvalidValueError(expected("labels", rule, labels))
-    return _class_ids(values)
+    return _class_ids(values, first)
 
 
 def _to_numpy(labels: Any) -> NDArray[Any]:
@@ -95,7 +96,9 @@ def _to_numpy(labels: Any) -> NDArray[Any]:
         labels = labels.double() if labels.is_floating_point() else labels
     elif not hasattr(labels, "__array__"):
         labels = list(labels)
-        if bool in set(map(type, labels)):  # NumPy would make 0 and 1 of them among integers
+        if {bool, str} & set(
+            map(type, labels)
+        ):  # NumPy would turn them, or the others, into others
             labels = np.array(labels, dtype=object)
     try:
         values = np.asarray(labels)
@@ -108,27 +111,28 @@ def _to_numpy(labels: Any) -> NDArray[Any]:
     return values
 
 
-def _class_ids(values: NDArray[Any]) -> Tensor:
+def _class_ids(values: NDArray[Any], first: int) -> Tensor:
     """Check class ids and return them as int64."""
     if not len(values):
         return torch.empty(0, dtype=torch.int64)
     if values.dtype.kind not in "iu":
         entries = values.tolist()
         # What is missing makes floats of all the others, so it is looked for first.
-        for index, value in enumerate(entries):
+        for index, value in enumerate(entries, first):
             if _is_missing(value):
                 raise InvalidValueError(expected(f"labels[{index}]", _CLASS_ID, value))
-        for index, value in enumerate(entries):
+        for index, value in enumerate(entries, first):
             if isinstance(value, bool) or not isinstance(value, int | np.integer):
                 raise InvalidTypeError(expected(f"labels[{index}]", _CLASS_ID, value))
     wrong = (values < 0) | (values > np.iinfo(np.int64).max)
     if wrong.any():
         index = int(wrong.argmax())
-        raise InvalidValueError(expected(f"labels[{index}]", _CLASS_ID, values.tolist()[index]))
+        wrong_id = values.tolist()[index]
+        raise InvalidValueError(expected(f"labels[{first + index}]", _CLASS_ID, wrong_id))
     return torch.from_numpy(values.astype(np.int64))
 
 
-def _targets(values: NDArray[Any]) -> Tensor:
+def _targets(values: NDArray[Any], first: int) -> Tensor:
     """Check multi-label targets and return them as float32."""
     try:
         targets = values.astype(np.float32)
@@ -138,7 +142,7 @@ def _targets(values: NDArray[Any]) -> Tensor:
     if not inside.all():
         index = int(inside.argmin())
         row = values[index].tolist()
-        raise InvalidValueError(expected(f"labels[{index}]", "numbers from 0 to 1", row))
+        raise InvalidValueError(expected(f"labels[{first + index}]", "numbers from 0 to 1", row))
     return torch.from_numpy(targets)
 
 

@@ -2,7 +2,9 @@
 
 import copy
 import operator
+import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import closing
 from typing import Any, Self, SupportsIndex, TypeAlias
 
 import numpy as np
@@ -11,15 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from textrnn.data.columns import read_labels, read_rows, read_texts
-from textrnn.data.items import FetchedTexts, make_item
+from textrnn.data.columns import read_labels, read_texts
+from textrnn.data.encoding import encode_rows, fill_empty
+from textrnn.data.flat import FlatTexts
+from textrnn.data.items import FetchedTexts
+from textrnn.data.mapping import MappedFolder
+from textrnn.data.rows import HubRows
 from textrnn.data.splitting import draw_stratified
+from textrnn.data.storage import write_folder
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
 from textrnn.text import Tokenizer, Vocabulary, encode_texts
 
 __all__ = ["WordDataset"]
 
-_SELECT_TEXTS = 65_536  # texts that `select` copies at a time, to bound its memory
 Positions: TypeAlias = Sequence[int] | NDArray[np.integer] | Tensor
 """Numbers of texts in a data set."""
 
@@ -36,6 +42,10 @@ class WordDataset(Dataset[dict[str, Any]]):
     Every text has at least one id: one without any words is the begin and the end token, and
     `<unk>` where neither is added.
 
+    A data set that is larger than memory is made by `build` and stays in its folder, as does one
+    that `open` opens: it is mapped into memory instead of loaded, also by the workers of a loader,
+    and used like any other. Nothing may be written to its tensors.
+
     Args:
         texts: The texts: any sequence or column of strings, or an iterator over them.
         labels: A class id from 0 per text; or a matrix of shape `(texts, classes)` of numbers
@@ -48,10 +58,6 @@ class WordDataset(Dataset[dict[str, Any]]):
         add_eos: Whether each text ends with the end-of-sequence token.
 
     Attributes:
-        input_ids: Ids of all texts, one after another, int32 of shape `(ids,)`.
-        offsets: Text `i` is `input_ids[offsets[i]:offsets[i + 1]]`; int64 of shape `(texts + 1,)`.
-        lengths: Number of ids of each text, int64 of shape `(texts,)`.
-        labels: int64 of shape `(texts,)`, float32 of shape `(texts, classes)`, or None.
         vocabulary: As given.
         tokenizer: As given.
         max_length: As given.
@@ -96,17 +102,11 @@ class WordDataset(Dataset[dict[str, Any]]):
             add_eos=add_eos,
         )
         _check_count(targets, len(lengths))
-        empty = lengths == 0
-        if empty.any():
-            flat = np.insert(flat, lengths.cumsum()[empty], vocabulary.unk_id)
-            lengths[empty] = 1
+        flat, lengths = fill_empty(flat, lengths, vocabulary.unk_id)
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self.input_ids = torch.from_numpy(flat)
-        self.lengths = torch.from_numpy(lengths)
-        self.offsets = _offsets(self.lengths)
-        self.labels = targets
+        self._texts = FlatTexts(torch.from_numpy(flat), torch.from_numpy(lengths), targets)
 
     @classmethod
     def from_hf(
@@ -148,19 +148,13 @@ class WordDataset(Dataset[dict[str, Any]]):
             >>> WordDataset.from_hf(news, Vocabulary.build([["oil"]]), str.split)[0]["input_ids"]
             tensor([2, 4, 1, 3])
         """
-        columns = [text_column] if label_column is None else [text_column, label_column]
-        blocks = read_rows(dataset, columns)
         labels: list[Any] = []
 
         def texts() -> Iterator[str]:
-            for rows in blocks:
-                if label_column is not None:
-                    if -1 in rows[label_column]:
-                        index = len(labels) + rows[label_column].index(-1)
-                        rule = "a class id (label_column=None if the rows have no labels)"
-                        raise InvalidValueError(expected(f"{label_column}[{index}]", rule, -1))
-                    labels.extend(rows[label_column])
-                yield from rows[text_column]
+            rows = HubRows(dataset, text_column=text_column, label_column=label_column)
+            for text, label in rows:
+                labels.append(label)
+                yield text
 
         encoded = cls(
             texts(),
@@ -174,20 +168,179 @@ class WordDataset(Dataset[dict[str, Any]]):
         encoded.labels = None if label_column is None else read_labels(labels)
         return encoded
 
+    @classmethod
+    def build(
+        cls,
+        folder: str | os.PathLike[str],
+        rows: Iterable[tuple[str, Any]],
+        vocabulary: Vocabulary,
+        tokenizer: Tokenizer,
+        *,
+        max_length: int | None = None,
+        add_bos: bool = True,
+        add_eos: bool = True,
+        num_workers: int = 0,
+    ) -> Self:
+        """Encode texts of any number into a folder, holding only some of them at a time.
+
+        The folder appears when all is written; what is wrong with a row, a Ctrl-C or a full disk
+        leave nothing behind. A data set that is there already is replaced then.
+
+        Args:
+            folder: The folder to make; see `open`.
+            rows: Pairs of a text and its label, read once: an iterator, `FileRows`, `HubRows`. A
+                label is a class id, or one number from 0 to 1 per class; or None for all texts.
+            vocabulary: Gives each token its id. A `WordCounter` makes one of any amount of text.
+            tokenizer: Makes a list of tokens of a string.
+            max_length: As for the class itself.
+            add_bos: As for the class itself.
+            add_eos: As for the class itself.
+            num_workers: How many processes encode; 0 does it all in this one. They are started as
+                those of a `torch.utils.data.DataLoader` are, and change no byte of the result.
+
+        Returns:
+            The data set, opened.
+
+        Raises:
+            InvalidTypeError: If a row is no such pair, or an argument has a wrong type.
+            InvalidValueError: If a label is missing or out of range, or labels differ in form; or
+                if `folder` holds anything but a data set.
+            OSError: If it can't be written.
+
+        Example:
+            >>> import tempfile
+            >>> from textrnn.text import Vocabulary
+            >>> rows = [("oil prices", 1), ("they won", 0)]
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     vocabulary = Vocabulary.build([["oil", "won"]])
+            ...     WordDataset.build(f"{folder}/news", iter(rows), vocabulary, str.split)
+            <WordDataset: 2 texts, 8 ids, 2 classes>
+        """
+        blocks = encode_rows(
+            rows,
+            tokenizer,
+            vocabulary,
+            max_length=max_length,
+            add_bos=add_bos,
+            add_eos=add_eos,
+            num_workers=num_workers,
+        )
+        with closing(blocks):
+            write_folder(
+                folder, blocks, vocabulary=vocabulary, tokenizer=tokenizer, max_length=max_length
+            )
+        return cls._of(MappedFolder(folder), vocabulary, tokenizer)
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        tokenizer: Tokenizer | None = None,
+        verify: bool = False,
+    ) -> Self:
+        """Open a data set that `build` or `save` wrote, without loading its ids.
+
+        The folder is not trusted. What is opened has the sizes that it should have, the checksums
+        are right, and each text lies inside the ids. The ids themselves are read, and compared with
+        their checksum and the vocabulary, only with `verify`, since that takes as long as the disk
+        needs for all of them. Don't change the files as long as a process has them open; `build`
+        and `save` replace the whole folder, which does no harm.
+
+        Args:
+            folder: The folder.
+            tokenizer: What the texts were cut with, if that is not a `WordTokenizer`.
+            verify: Whether to read and check the ids too (default: False).
+
+        Returns:
+            The data set.
+
+        Raises:
+            FileNotFoundError: If there is no such folder.
+            CorruptFileError: If it does not hold a whole and sound data set.
+            InvalidValueError: If `tokenizer` is needed, or is not the data set's.
+
+        Example:
+            >>> import tempfile
+            >>> from textrnn.text import Vocabulary, WordTokenizer
+            >>> vocabulary, tokenizer = Vocabulary.build([["oil"]]), WordTokenizer()
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     WordDataset(["Oil!"], [1], vocabulary, tokenizer).save(f"{folder}/news")
+            ...     WordDataset.open(f"{folder}/news")[0]
+            {'input_ids': tensor([2, 4, 3]), 'label': 1, 'index': 0}
+        """
+        mapped = MappedFolder(folder)
+        vocabulary = mapped.read_vocabulary()
+        if verify:
+            mapped.verify_ids(len(vocabulary))
+        return cls._of(mapped, vocabulary, mapped.read_tokenizer(tokenizer))
+
+    @classmethod
+    def _of(cls, folder: MappedFolder, vocabulary: Vocabulary, tokenizer: Tokenizer) -> Self:
+        dataset = cls([], None, vocabulary, tokenizer)
+        dataset.max_length = folder.manifest["max_length"]
+        vars(dataset)["_texts"] = FlatTexts.mapped(folder)
+        return dataset
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the data set into a folder, from which `open` opens it.
+
+        The folder appears when all is written, and replaces a data set that is there already.
+
+        Args:
+            folder: The folder.
+
+        Raises:
+            InvalidValueError: If `folder` holds anything but a data set.
+            OSError: If it can't be written.
+        """
+        write_folder(
+            folder,
+            self._texts.blocks(),
+            vocabulary=self.vocabulary,
+            tokenizer=self.tokenizer,
+            max_length=self.max_length,
+        )
+
+    @property
+    def input_ids(self) -> Tensor:
+        """Ids of all texts, one after another, int32 of shape `(ids,)`.
+
+        What `select` and `split` cut from a data set in a folder has them only now, in memory.
+        """
+        return self._texts.input_ids
+
+    @property
+    def offsets(self) -> Tensor:
+        """Text `i` is `input_ids[offsets[i]:offsets[i + 1]]`; int64 of shape `(texts + 1,)`."""
+        return self._texts.offsets
+
+    @property
+    def lengths(self) -> Tensor:
+        """Number of ids of each text, int64 of shape `(texts,)`."""
+        return self._texts.lengths
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Class ids, int64 of shape `(texts,)`; or float32 of shape `(texts, classes)`; or None."""
+        return self._texts.labels
+
+    @labels.setter
+    def labels(self, labels: Tensor | None) -> None:
+        self._texts.labels = labels
+
     @property
     def num_classes(self) -> int:
         """Number of classes: the largest label + 1, or the targets' width; 0 without labels."""
-        if self.labels is None or not len(self.labels):
-            return 0
-        return self.labels.shape[1] if self.labels.ndim == 2 else int(self.labels.max()) + 1
+        return self._texts.num_classes
 
     def __repr__(self) -> str:
         labelled = f"{self.num_classes} classes" if self.labels is not None else "no labels"
-        return f"<WordDataset: {len(self):,} texts, {len(self.input_ids):,} ids, {labelled}>"
+        return f"<WordDataset: {len(self):,} texts, {self._texts.num_ids:,} ids, {labelled}>"
 
     def __len__(self) -> int:
         """Return the number of texts."""
-        return len(self.lengths)
+        return len(self._texts)
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
         """Return one text; negative indices count from the end.
@@ -210,10 +363,7 @@ class WordDataset(Dataset[dict[str, Any]]):
             raise InvalidTypeError(expected("index", "an integer", index))
         if not -len(self) <= position < len(self):
             raise self._no_such_text(position)
-        position %= len(self)
-        first, end = self.offsets[position : position + 2].tolist()
-        label = None if self.labels is None else self.labels[position]
-        return make_item(self.input_ids[first:end], label, position)
+        return self._texts.fetch(torch.tensor([position % len(self)]))[0]
 
     def __getitems__(self, indices: Positions) -> FetchedTexts:
         """Return many texts at once; a `torch.utils.data.DataLoader` does so for each batch.
@@ -228,20 +378,14 @@ class WordDataset(Dataset[dict[str, Any]]):
             InvalidTypeError: If the positions are not integers.
             IndexError: If one of the texts doesn't exist.
         """
-        positions = self._positions(indices)
-        return FetchedTexts(
-            self.input_ids,
-            self.offsets[positions],
-            self.lengths[positions],
-            None if self.labels is None else self.labels[positions],
-            positions,
-        )
+        return self._texts.fetch(self._positions(indices))
 
     def select(self, indices: Positions) -> Self:
         """Return a data set of some of the texts, in the order given and numbered anew.
 
-        The ids are copied. `torch.utils.data.Subset` does without that, and every part of the
-        library takes one, but its items keep the numbers of the whole.
+        The ids are copied, except those in a folder, which stay there. `torch.utils.data.Subset`
+        does without that too, and every part of the library takes one, but its items keep the
+        numbers of the whole.
 
         Args:
             indices: Positions of the texts, negative ones from the end; repeats are allowed.
@@ -261,19 +405,8 @@ class WordDataset(Dataset[dict[str, Any]]):
             >>> part.input_ids.tolist(), part.labels.tolist()
             ([2, 3, 2, 1, 4, 3], [0, 2])
         """
-        positions = self._positions(indices)
         part = copy.copy(self)
-        part.lengths = self.lengths[positions]
-        part.offsets = _offsets(part.lengths)
-        part.labels = None if self.labels is None else self.labels[positions]
-        part.input_ids = torch.empty(int(part.offsets[-1]), dtype=torch.int32)
-        for first in range(0, len(positions), _SELECT_TEXTS):
-            block = slice(first, first + _SELECT_TEXTS)
-            lengths, starts = part.lengths[block], part.offsets[:-1][block]
-            # Each id comes from where it goes to, plus what its text has moved.
-            moved = (self.offsets[positions[block]] - starts).repeat_interleave(lengths)
-            place = torch.arange(len(moved)) + int(starts[0])
-            part.input_ids[place[0] : place[-1] + 1] = self.input_ids[place + moved]
+        vars(part)["_texts"] = self._texts.select(self._positions(indices))
         return part
 
     def split(self, fraction: float, *, seed: int = 0) -> tuple[Self, Self]:
@@ -338,8 +471,3 @@ def _check_count(labels: Tensor | None, texts: int) -> None:
     """Refuse labels that are more or fewer than the texts."""
     if labels is not None and len(labels) != texts:
         raise InvalidValueError(expected("labels", f"as many as the {texts} texts", len(labels)))
-
-
-def _offsets(lengths: Tensor) -> Tensor:
-    """Return where each text begins, and where the last one ends."""
-    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
