@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from examples.ag_news.analysis import analyse
@@ -16,6 +17,7 @@ from examples.ag_news.results import Result, load_results
 from examples.ag_news.runner import Runner, begun_runs
 from examples.ag_news.wording import counted
 from textrnn.errors import TextrnnError
+from textrnn.training.distributed import join
 
 __all__ = ["main"]
 
@@ -36,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             if not options.report_only:
                 _run(options)
-            _report(options.output)
+            if join().is_main:
+                _report(options.output)
     except TextrnnError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -108,22 +111,32 @@ def _list(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     experiments = _chosen(options)
+    processes = join()  # before a device is chosen
     device = choose_device(options.device)
     corpus = load(options.data)
     runner = Runner(corpus, options.output, device, options.precision, options.preset)
     plan = [(experiment, seed) for seed in range(options.seeds) for experiment in experiments]
     texts, runs = f"{len(corpus.train):,} training texts", counted(len(plan), "run")
-    print(f"{corpus.name}: {texts}, on {device}, {runs}")
+    workers = f" in {processes.count} processes" * (processes.count > 1)
+    _tell(f"{corpus.name}: {texts}, on {device}{workers}, {runs}")
     start = time.monotonic()
     for number, (experiment, seed) in enumerate(plan, start=1):
         title = f"[{number}/{len(plan)}] {experiment.name}" + f" seed {seed}" * (options.seeds > 1)
-        result = runner.finished(experiment, seed)
+        result = processes.from_main(partial(runner.finished, experiment, seed))
         if result is None:
             result = runner.run(experiment, seed, title=title)
-            print(f"{title}: {_line(result)}; {(time.monotonic() - start) / 60:.1f} min so far")
+            _tell(f"{title}: {_line(result)}; {(time.monotonic() - start) / 60:.1f} min so far")
         else:
-            print(f"{title}: finished before; {_line(result)}")
-        plot_run(options.output / "plots" / "runs" / f"{experiment.name}-seed{seed}.png", result)
+            _tell(f"{title}: finished before; {_line(result)}")
+        if processes.is_main:
+            plot = f"{experiment.name}-seed{seed}.png"
+            plot_run(options.output / "plots" / "runs" / plot, result)
+
+
+def _tell(line: str) -> None:
+    """Print a line; of several processes, the main one does."""
+    if join().is_main:
+        print(line)
 
 
 def _line(result: Result) -> str:

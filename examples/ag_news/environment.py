@@ -12,6 +12,7 @@ import torch
 
 import textrnn
 from textrnn.errors import InvalidValueError
+from textrnn.training.distributed import join
 
 __all__ = ["choose_device", "commit", "describe_environment"]
 
@@ -60,6 +61,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "device": str(device),
         "device_name": _device_name(device),
         "threads": torch.get_num_threads(),
+        "processes": join().count,
         "platform": platform.system(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -13,6 +13,7 @@ from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.nn import RecurrentClassifier
 from textrnn.text import Vocabulary, WordTokenizer
 from textrnn.training import Callback, Trainer
+from textrnn.training.distributed import join
 
 __all__ = ["Encoded", "make_model", "make_trainer", "scale_min_freq"]
 
@@ -62,16 +63,20 @@ class Encoded:
         )
 
     def training_loader(self, *, seed: int, pin_memory: bool = False) -> DataLoader[dict[str, Any]]:
-        """Return batches of texts of like length, in another order each epoch."""
+        """Return batches of texts of like length, in another order each epoch.
+
+        Where several processes train together, these are this one's shares of such batches.
+        """
+        batch_size = ceil(BATCH_SIZE / join().count)
         return DataLoader(
             self.train,
-            batch_sampler=BucketBatchSampler(self.train, BATCH_SIZE, seed=seed),
+            batch_sampler=BucketBatchSampler(self.train, batch_size, seed=seed),
             collate_fn=PaddingCollator(self.vocabulary.pad_id),
             pin_memory=pin_memory,
         )
 
     def evaluation_batches(self, dataset: WordDataset, device: torch.device) -> list[Batch]:
-        """Return a data set's batches, made once and kept on the device."""
+        """Return a data set's batches (this process's shares), made once and kept on the device."""
         loader = DataLoader(
             dataset,
             batch_sampler=BucketBatchSampler(dataset, _EVALUATION_BATCH_SIZE, shuffle=False),

@@ -19,6 +19,7 @@ from examples.ag_news.pipeline import Encoded, make_model, make_trainer, scale_m
 from examples.ag_news.results import Result, load_result, save_result
 from textrnn.errors import InvalidValueError
 from textrnn.training import Checkpoint, History, ProgressBar
+from textrnn.training.distributed import join
 
 __all__ = ["Runner", "begun_runs"]
 
@@ -105,7 +106,7 @@ class Runner:
         loader = encoded.training_loader(seed=seed, pin_memory=self.device.type == "cuda")
         half_epoch = max(1, len(loader) // 2)
         checkpoints = self.checkpoint_folder(experiment, seed)
-        resumes = any(checkpoints.glob("step-*"))
+        resumes = join().from_main(lambda: any(checkpoints.glob("step-*")))
 
         torch.manual_seed(seed)
         model = make_model(experiment, encoded.vocabulary)
@@ -141,10 +142,11 @@ class Runner:
             parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
             steps_per_epoch=len(loader),
         )
-        path = self.result_path(experiment, seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_result(path, result)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        if trainer.processes.is_main:
+            path = self.result_path(experiment, seed)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_result(path, result)
+            shutil.rmtree(checkpoints, ignore_errors=True)
         return result
 
     def _encode(self, min_freq: int) -> Encoded:
