@@ -2,6 +2,7 @@
 
 from textrnn.nn.classifier import RecurrentClassifier
 from textrnn.nn.dropout import LockedDropout
+from textrnn.nn.embedding import copy_vectors
 from textrnn.nn.encoder import RecurrentEncoder
 from textrnn.nn.pooling import Pooling, last_pool, max_pool, mean_pool
 
@@ -10,6 +11,7 @@ __all__ = [
     "Pooling",
     "RecurrentClassifier",
     "RecurrentEncoder",
+    "copy_vectors",
     "last_pool",
     "max_pool",
     "mean_pool",

@@ -3,6 +3,16 @@
 from textrnn.text.counter import WordCounter
 from textrnn.text.encoding import encode_texts
 from textrnn.text.tokenizer import Tokenizer, WordTokenizer
+from textrnn.text.vectors import VectorCoverage, WordVectors, read_vectors
 from textrnn.text.vocabulary import Vocabulary
 
-__all__ = ["Tokenizer", "Vocabulary", "WordCounter", "WordTokenizer", "encode_texts"]
+__all__ = [
+    "Tokenizer",
+    "VectorCoverage",
+    "Vocabulary",
+    "WordCounter",
+    "WordTokenizer",
+    "WordVectors",
+    "encode_texts",
+    "read_vectors",
+]
