@@ -12,11 +12,11 @@ import nltk
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nltk.tokenize import NLTKWordTokenizer, word_tokenize
+from nltk.tokenize import NLTKWordTokenizer, word_tokenize, wordpunct_tokenize
 
 from tests import strategies
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.text import WordTokenizer, _splitting
+from textrnn.text import WordPunctTokenizer, WordTokenizer, _splitting
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 OPTIONS = st.fixed_dictionaries({"lowercase": st.booleans(), "remove_punctuation": st.booleans()})
@@ -232,3 +232,63 @@ def test_all_of_imdb_is_cut_as_nltk_does(data_dir, part):
         assert tokenizer(review) == [word for piece in text.split() for word in words[piece]]
     for review in islice(reviews, 0, None, 50):
         assert tokenizer(review) == reference(review)
+
+
+@settings(max_examples=300)
+@given(text=strategies.texts(), lowercase=st.booleans())
+def test_words_and_punctuation_are_those_of_nltk(text, lowercase):
+    """Any Unicode text gives what NLTK's tokenizer of that name gives."""
+    # Four control characters are white space to Python, but not to all of NLTK, which has also
+    # come to count accents as parts of words.
+    text = text.translate(dict.fromkeys(range(0x1C, 0x20)))
+    text = "".join(c for c in unicodedata.normalize("NFC", text) if not unicodedata.combining(c))
+    found = WordPunctTokenizer(lowercase=lowercase)(text)
+    assert found == wordpunct_tokenize(text.lower() if lowercase else text)
+
+
+def test_words_of_every_script_stay_whole():
+    """Accents and vowel signs belong to the word, control characters to none."""
+    words = ["\u0939\u093f\u0928\u094d\u0926\u0940", "e\u0301te\u0301", "straße", "東京"]
+    assert WordPunctTokenizer()("\x1c".join(words) + "\x1f!") == [*words, "!"]
+    assert WordPunctTokenizer()("a\x1cb\x1d") == ["a", "b"]
+
+
+def test_words_and_punctuation_are_tokens_of_their_own():
+    """What touches in the text is apart in the tokens."""
+    assert WordPunctTokenizer()("A well-known, GREAT film!!!") == [
+        *("a", "well", "-", "known", ",", "great", "film", "!!!")
+    ]
+    assert WordPunctTokenizer(lowercase=False)("It's _so_") == ["It", "'", "s", "_so_"]
+
+
+def test_a_tokenizer_of_words_and_punctuation_is_a_value():
+    """It equals those with its option, describes itself and can't be changed."""
+    tokenizer = WordPunctTokenizer(lowercase=False)
+    assert tokenizer == WordPunctTokenizer.from_dict(tokenizer.to_dict())
+    assert tokenizer == eval(repr(tokenizer))  # noqa: S307 - that this works is the promise
+    assert tokenizer == pickle.loads(pickle.dumps(tokenizer))  # noqa: S301 - its own
+    assert hash(tokenizer) == hash(WordPunctTokenizer(lowercase=False))
+    assert tokenizer != WordPunctTokenizer()
+    assert tokenizer != WordTokenizer(lowercase=False)
+    assert WordPunctTokenizer().lowercase
+    with pytest.raises(AttributeError):
+        tokenizer.lowercase = True
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: WordPunctTokenizer(lowercase=1), InvalidTypeError, "`lowercase` to be a boolean"),
+        (lambda: WordPunctTokenizer()(b"oil"), InvalidTypeError, "`text` to be a string"),
+        (lambda: WordPunctTokenizer.from_dict([]), InvalidTypeError, "`options` to be a mapping"),
+        (
+            lambda: WordPunctTokenizer.from_dict({"case": True}),
+            InvalidValueError,
+            "`options` to have the keys 'lowercase', but got 'case'",
+        ),
+    ],
+)
+def test_what_no_tokenizer_of_words_and_punctuation_takes(call, error, message):
+    """The argument is named."""
+    with pytest.raises(error, match=message):
+        call()
