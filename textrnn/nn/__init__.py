@@ -1,13 +1,17 @@
 """From batches to logits."""
 
+from textrnn.nn.blending import BlendedClassifier
 from textrnn.nn.classifier import RecurrentClassifier
 from textrnn.nn.dropout import LockedDropout
 from textrnn.nn.embedding import copy_vectors
 from textrnn.nn.encoder import RecurrentEncoder
+from textrnn.nn.ngrams import NgramClassifier
 from textrnn.nn.pooling import Pooling, last_pool, max_pool, mean_pool
 
 __all__ = [
+    "BlendedClassifier",
     "LockedDropout",
+    "NgramClassifier",
     "Pooling",
     "RecurrentClassifier",
     "RecurrentEncoder",

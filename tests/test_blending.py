@@ -1,0 +1,101 @@
+"""Several classifiers that decide together."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import strategies
+from textrnn.errors import InvalidValueError
+from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
+from textrnn.training import fit_scales
+
+
+def parts(**changes):
+    """Return two classifiers that fit each other but for the changes to the second."""
+    ngrams = {"vocab_size": 12, "num_classes": 3, "num_ngrams": 5} | changes
+    return RecurrentClassifier(12, num_classes=3, hidden_size=4), NgramClassifier(**ngrams)
+
+
+def loss(scales, logits, labels):
+    """Return the mean loss of scaled logits."""
+    blended = sum(scale * each for scale, each in zip(scales, logits, strict=True))
+    return torch.nn.functional.cross_entropy(blended.double(), labels.long()).item()
+
+
+@given(texts=strategies.ragged_ids())
+def test_logits_are_the_scaled_sum(texts):
+    """Each part sees the same texts, and is multiplied by its scale."""
+    recurrent, ngrams = parts()
+    torch.nn.init.normal_(ngrams.weight)
+    model = BlendedClassifier(recurrent, ngrams).eval()
+    model.scales.copy_(torch.tensor([0.25, 2.0]))
+    lengths = torch.tensor([len(text) for text in texts])
+    ids = torch.zeros(len(texts), int(lengths.max()), dtype=torch.int64)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = torch.tensor(text)
+    expected = 0.25 * recurrent(ids, lengths) + 2 * ngrams(ids, lengths)
+    assert torch.equal(model(ids, lengths), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("vocab_size", 13), ("num_classes", 2), ("padding_id", 1)]
+)
+def test_parts_must_fit_each_other(name, value):
+    """Another number of ids or classes would give wrong logits, not an error, later."""
+    with pytest.raises(InvalidValueError, match=rf"`ngrams.{name}` to be that of the recurrent"):
+        BlendedClassifier(*parts(**{name: value}))
+
+
+def test_a_blend_tells_its_configuration():
+    """That of each part, by name."""
+    model = BlendedClassifier(*parts())
+    assert model.config["recurrent"]["hidden_size"] == 4
+    assert model.config["ngrams"]["num_ngrams"] == 5
+    assert (model.vocab_size, model.num_classes, model.padding_id) == (12, 3, 0)
+
+
+@given(drawn=strategies.classified_texts(), seed=st.integers(0, 99))
+def test_no_scales_nearby_are_better(drawn, seed):
+    """The scales are never negative, and moving them makes the penalised loss no better."""
+    first, labels = drawn
+    second = torch.randn(first.shape, generator=torch.Generator().manual_seed(seed))
+    scales, found = fit_scales([first, second], labels)
+    assert (scales >= 0).all()
+    assert found == pytest.approx(loss(scales, [first, second], labels), abs=1e-5)
+
+    def penalised(scales):
+        return loss(scales, [first, second], labels) + (scales - 0.5).square().sum() / len(labels)
+
+    best = penalised(scales)
+    for step in ([0.05, 0.0], [-0.05, 0.0], [0.0, 0.05], [0.0, -0.05]):
+        moved = (scales + torch.tensor(step)).clamp(min=0)
+        assert best <= penalised(moved) + 1e-4
+
+
+def test_a_classifier_that_is_always_wrong_has_no_say():
+    """A negative scale would trust it to be wrong."""
+    labels = torch.tensor([0, 1] * 20)
+    right = torch.nn.functional.one_hot(labels, 2) * 3.0
+    scales, _ = fit_scales([right, -right], labels)
+    assert scales[1] == 0
+    assert scales[0] > 1
+
+
+def test_labels_may_be_several_to_a_text():
+    """Floats are taken as multi-label."""
+    labels = torch.tensor([[1.0, 1.0], [0.0, 1.0]] * 20)
+    good, bad = (labels - 0.5) * 4, torch.zeros(40, 2)
+    scales, found = fit_scales([good, bad], labels)
+    assert scales[0] > scales[1]
+    assert found < 0.1
+
+
+def test_logits_must_fit_the_labels():
+    """Each classifier has a row for each text."""
+    with pytest.raises(InvalidValueError, match="`logits` to be of one shape, with a row for"):
+        fit_scales([torch.zeros(3, 2), torch.zeros(3, 3)], torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(InvalidValueError, match="`logits` to be of one shape, with a row for"):
+        fit_scales([], torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(InvalidValueError, match="`labels` to be from 0 to 1"):
+        fit_scales([torch.zeros(1, 2)], torch.tensor([2]))
