@@ -16,13 +16,15 @@ import pytest
 import torch
 from datasets import Dataset
 
-from textrnn import TextClassifier, WordTokenizer
+from textrnn import TextClassifier
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
     MissingKeyError,
     NotFittedError,
 )
+from textrnn.nn import BlendedClassifier, RecurrentClassifier
+from textrnn.text import WordPunctTokenizer
 from textrnn.training import ClassificationReport, MultilabelReport
 
 TEXTS = ["oil prices soar", "stocks and oil fall", "the striker scores", "a keeper saves goals"] * 8
@@ -176,10 +178,14 @@ def test_the_only_text_of_a_class_is_never_held_out():
 
 def test_an_eval_set_tells_the_best_epoch():
     """None of the texts is held out then, and the best weights by its loss are kept."""
-    classifier = small(epochs=6).fit(TEXTS * 4, LABELS * 4, eval_set=(TEXTS[:4], LABELS[:4]))
+    classifier = small(epochs=6, ngram_order=0)
+    classifier.fit(TEXTS * 4, LABELS * 4, eval_set=(TEXTS[:4], LABELS[:4]))
     assert classifier.data_["train_texts"] == 128
     losses = classifier.history_["eval_loss"]
     assert classifier.metrics_["loss"] == pytest.approx(min(losses))
+    both = small(epochs=6).fit(TEXTS * 4, LABELS * 4, eval_set=(TEXTS[:4], LABELS[:4]))
+    assert both.history_["eval_loss"] == losses
+    assert both.metrics_["loss"] < classifier.metrics_["loss"]
 
 
 def test_training_stops_when_it_no_longer_helps():
@@ -373,7 +379,7 @@ def test_settings_tell_what_was_chosen(fitted):
     assert fitted.settings_["epochs"] == 12
     assert fitted.settings_["batch_size"] == 8
     assert None not in {fitted.settings_[name] for name in ("dropout", "max_length", "min_freq")}
-    assert fitted.tokenizer_ == WordTokenizer()
+    assert fitted.tokenizer_ == WordPunctTokenizer()
     assert len(fitted.history_) == 12
 
 
@@ -496,3 +502,57 @@ def test_defaults_learn_the_news(data_dir):
     classifier = TextClassifier(progress=False, hidden_size=32, epochs=8)
     classifier.fit(texts.slice(0, 1000), labels.slice(0, 1000))
     assert classifier.score(texts.slice(1000), labels.slice(1000)) > 0.6
+
+
+def test_ngrams_decide_beside_the_network(fitted):
+    """Both parts learn, and what the classifier says is the scaled sum of their logits."""
+    network = fitted.network_
+    assert isinstance(network, BlendedClassifier)
+    assert network.ngrams.weight.abs().max() > 0
+    assert not network.training
+    alone = small(ngram_order=0).fit(TEXTS, LABELS)
+    assert isinstance(alone.network_, RecurrentClassifier)
+    for ours, theirs in zip(
+        network.recurrent.parameters(), alone.network_.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_ngrams_hold_what_was_held_out():
+    """How closely they fit is chosen by the held-out texts, which are then learned from as well."""
+    texts = [f"word{number} {kind}" for number in range(100) for kind in ("oil", "goal")]
+    labels = ["business", "sports"] * 100
+    split = small(epochs=1, validation_fraction=0.2).fit(texts, labels)
+    assert split.data_["eval_texts"] == 40
+    given = small(epochs=1).fit(texts[:160], labels[:160], eval_set=(texts[160:], labels[160:]))
+    unseen = [
+        int((classifier.network_.ngrams.keys < len(classifier.vocabulary_)).sum())
+        for classifier in (split, given)
+    ]
+    assert split.network_.ngrams.bias.shape == (2,)
+    assert unseen[0] == len(split.vocabulary_) - 1  # all but the padding, <unk> included
+    assert unseen[1] == len(given.vocabulary_) - 2
+
+
+def test_continued_training_keeps_the_ngrams():
+    """The n-grams stay, and their weights move with the new texts."""
+    classifier = small(epochs=1, warm_start=True).fit(TEXTS, LABELS)
+    before = classifier.network_.ngrams
+    classifier.fit(["oil soar"] * 8 + ["stocks"] * 8, ["sports"] * 8 + ["business"] * 8)
+    after = classifier.network_.ngrams
+    assert torch.equal(before.keys, after.keys)
+    assert not torch.equal(before.weight, after.weight)
+    classifier.set_params(ngram_order=0).fit(TEXTS, LABELS)
+    assert isinstance(classifier.network_, RecurrentClassifier)
+
+
+def test_no_more_ngrams_than_allowed(fitted):
+    """The number and the order are what the user says."""
+    classifier = small(epochs=1, ngram_order=1, max_ngrams=4).fit(TEXTS, LABELS)
+    assert classifier.network_.ngrams.config["num_ngrams"] == 4
+    assert classifier.network_.ngrams.max_order == 1
+    assert fitted.network_.ngrams.max_order == 2
+    with pytest.raises(InvalidValueError, match="`ngram_order` to be"):
+        small(ngram_order=-1).fit(TEXTS, LABELS)
+    with pytest.raises(InvalidValueError, match="`max_ngrams` to be"):
+        small(max_ngrams=0).fit(TEXTS, LABELS)

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from tests import strategies
 from textrnn import RecurrentClassifier, TextClassifier, WordTokenizer, _folder_reading
 from textrnn.errors import CorruptFileError, InvalidTypeError, InvalidValueError
+from textrnn.text import WordPunctTokenizer
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PROBE = ["oil falls", "the keeper scores", "", "weather"]
@@ -158,6 +159,68 @@ def test_the_folder_of_version_1_is_read(classifier):
     assert classifier.pooling == ("max", "mean", "last")
 
 
+def test_the_folder_of_version_2_is_read():
+    """It adds a linear model over n-grams, and a tokenizer that keeps punctuation."""
+    classifier = TextClassifier.load(FIXTURES / "model_v2", device="cpu")
+    expected = read(FIXTURES / "model_v2_predictions.json")
+    found = classifier.predict_proba(expected["texts"])
+    np.testing.assert_allclose(found, expected["probabilities"], atol=1e-6)
+    assert classifier.network_.ngrams.max_order == 2
+    assert classifier.tokenizer_ == WordPunctTokenizer()
+
+
+def test_a_model_of_version_1_goes_on_without_ngrams(classifier):
+    """It is trained further as what it is."""
+    assert classifier.ngram_order == 0
+    assert isinstance(classifier.network_, RecurrentClassifier)
+
+
+@pytest.mark.parametrize(
+    ("path", "update"),
+    [
+        ((), {"ngrams": []}),
+        ((), {"ngrams": {}}),
+        ((), {"ngrams": None}),
+        ((), {"format_version": 1}),
+        (("ngrams",), {"num_ngrams": 10**9}),
+        (("ngrams",), {"num_ngrams": 7}),
+        (("ngrams",), {"num_ngrams": "9"}),
+        (("ngrams",), {"max_order": 10**12}),
+        (("ngrams",), {"max_order": 999}),
+        (("ngrams",), {"max_order": 0}),
+        (("ngrams",), {"num_classes": 3}),
+        (("ngrams",), {"vocab_size": 10}),
+        (("ngrams",), {"more": 1}),
+    ],
+)
+def test_every_lie_about_ngrams_is_found(tmp_path, path, update):
+    """What holds for the network holds for what stands beside it."""
+    folder = Path(shutil.copytree(FIXTURES / "model_v2", tmp_path / "model"))
+    change(folder, "config.json", update, path)
+    with pytest.raises(CorruptFileError, match=DAMAGE):
+        TextClassifier.load(folder)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda w: w["ngrams.keys"].copy_(w["ngrams.keys"].flip(0)),
+        lambda w: w["ngrams.keys"].fill_(5),
+        lambda w: w["ngrams.keys"][:1].fill_(-1),
+        lambda w: w.update({"ngrams.keys": w["ngrams.keys"].double()}),
+        lambda w: w["ngrams.idf"][:1].fill_(np.nan),
+        lambda w: w["scales"].fill_(np.inf),
+        lambda w: w.pop("scales"),
+    ],
+)
+def test_ngrams_must_be_sound(tmp_path, edit):
+    """Keys that do not rise could not be looked up."""
+    folder = Path(shutil.copytree(FIXTURES / "model_v2", tmp_path / "model"))
+    change_weights(folder, edit)
+    with pytest.raises(CorruptFileError, match=r"damaged: .*(ngrams|scales)"):
+        TextClassifier.load(folder)
+
+
 def test_a_network_without_newer_arguments_gets_their_defaults(folder, monkeypatch):
     """Format 1 names the arguments that there were then; a later one keeps its old meaning."""
     old = inspect.signature(RecurrentClassifier)
@@ -214,7 +277,7 @@ def test_the_card_lists_the_first_labels_only(tmp_path):
 def test_a_custom_tokenizer_is_not_written(tmp_path):
     """A function is code, so it stays out, and only on demand."""
     classifier = fit(tokenizer=str.split)
-    with pytest.raises(InvalidTypeError, match="`tokenizer` to be a WordTokenizer, which can"):
+    with pytest.raises(InvalidTypeError, match="`tokenizer` to be one of this library, which"):
         classifier.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
     classifier.save(tmp_path / "model", custom_tokenizer=True)
@@ -372,11 +435,11 @@ def test_further_files_and_an_edited_card_do_no_harm(folder):
     assert TextClassifier.load(folder).classes_.tolist() == ["business", "sports"]
 
 
-@pytest.mark.parametrize("version", [0, 2, 1.0, True, "1", None])
+@pytest.mark.parametrize("version", [0, 3, 1.0, True, "1", None])
 def test_an_unknown_version_is_refused(folder, version):
     """What a newer library wrote is not guessed at."""
     change(folder, "config.json", {"format_version": version})
-    with pytest.raises(CorruptFileError, match=r"its format version is .*, and only 1 is known"):
+    with pytest.raises(CorruptFileError, match=r"its format version is .*, and 1 to 2 are"):
         TextClassifier.load(folder)
 
 

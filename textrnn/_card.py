@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from textrnn._folder import is_known
 from textrnn._model import Model
-from textrnn.text import WordTokenizer
 
 __all__ = ["model_card"]
 
@@ -27,14 +27,14 @@ def model_card(model: Model, *, version: str) -> str:
         labels, data, measures, settings and limits.
     """
     settings, data = model.settings, model.data
-    network = model.network.config
+    network = model.recurrent.config
     kind = "any number of labels" if model.labels.multi_label else "one label"
     parts = [
         _header(network["cell"]),
         "# Text classifier",
         (
             f"It gives a text {kind} out of {len(model.labels)}. It is a recurrent network "
-            f"({_layers(network)}) over words, trained from scratch on "
+            f"({_layers(network)}) over words{_beside(model)}, trained from scratch on "
             f"{data['train_texts']:,} texts with textrnn {version}."
         ),
         "## Use",
@@ -68,8 +68,15 @@ def _layers(network: Mapping[str, Any]) -> str:
     return f"{number} {direction}{network['cell'].upper()} layer{'s' if number > 1 else ''}"
 
 
+def _beside(model: Model) -> str:
+    if model.ngrams is None:
+        return ""
+    number, order = model.ngrams.num_ngrams, model.ngrams.max_order
+    return f", beside a linear model over {number:,} n-grams of up to {order} words"
+
+
 def _use(model: Model) -> str:
-    given = type(model.tokenizer) is not WordTokenizer
+    given = not is_known(model.tokenizer)
     argument = ", tokenizer=tokenizer" if given else ""
     lines = [
         "from textrnn import TextClassifier",

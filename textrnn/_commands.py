@@ -15,6 +15,7 @@ from textrnn._inputs import chunks, examples
 from textrnn._labels import label_to_json
 from textrnn.errors import CorruptFileError, InvalidValueError, expected
 from textrnn.estimator import TextClassifier
+from textrnn.nn import BlendedClassifier
 from textrnn.plotting import plot_confusion
 from textrnn.training import ClassificationReport
 from textrnn.training.distributed import join
@@ -127,9 +128,11 @@ def info(options: Namespace) -> int:
         The exit code, 0.
     """
     classifier = TextClassifier.load(options.model, device="cpu")
-    network = classifier.network_.config
+    model = classifier.network_
+    ngrams = model.ngrams if isinstance(model, BlendedClassifier) else None
+    network = (model.recurrent if isinstance(model, BlendedClassifier) else model).config
     labels = [label_to_json(label) for label in classifier.classes_.tolist()]
-    weights = sum(weight.numel() for weight in classifier.network_.parameters())
+    weights = sum(weight.numel() for weight in model.parameters())
     words = len(classifier.vocabulary_) - len(classifier.vocabulary_.specials)
     if options.json:
         facts = {
@@ -138,6 +141,7 @@ def info(options: Namespace) -> int:
             "weights": weights,
             "words": words,
             "network": network,
+            "ngrams": None if ngrams is None else ngrams.config,
             "metrics": classifier.metrics_,
             "settings": classifier.settings_,
             "data": classifier.data_,
@@ -150,6 +154,7 @@ def info(options: Namespace) -> int:
         "labels": ", ".join(_printable(label) for label in labels),
         "labels of a text": "any number" if classifier.multi_label_ else "one",
         "network": f"{layers} of {network['hidden_size']}, {weights:,} weights",
+        "n-grams": "none" if ngrams is None else f"{ngrams.num_ngrams:,}",
         "words": f"{words:,}",
         "training texts": f"{classifier.data_['train_texts']:,}",
     }

@@ -32,6 +32,7 @@ from textrnn.training import (
     schedulers,
 )
 from textrnn.training.distributed import join
+from textrnn.training.losses import Loss
 
 __all__ = ["Outcome", "class_weights_of", "fit_network", "new_network", "resolve_device", "seeded"]
 
@@ -46,11 +47,13 @@ class Outcome:
         history: The records.
         metrics: The measures of the validation part by the weights that were kept; empty without
             one.
+        loss: What measured the loss.
         stopped: Why training ended before its last epoch, or None.
     """
 
     history: History
     metrics: dict[str, float]
+    loss: Loss
     stopped: str | None
 
 
@@ -174,7 +177,7 @@ def fit_network(
     history = trainer.fit(loader, eval_loader, epochs=settings.epochs)
     network.eval()
     metrics = {} if eval_loader is None else trainer.evaluate(eval_loader)
-    return Outcome(history=history, metrics=metrics, stopped=witness.stopped)
+    return Outcome(history=history, metrics=metrics, loss=trainer.loss, stopped=witness.stopped)
 
 
 def _averaging(settings: Settings, steps: int) -> WeightAveraging | None:

@@ -1,9 +1,10 @@
 """The folder of a saved classifier, written whole or not at all.
 
-Format version 1 has these files: ``config.json`` (the network's shape, and size and checksum of
-every other file), ``model.safetensors`` (the weights), ``vocabulary.json``, ``tokenizer.json``,
-``labels.json``, ``training.json`` (parameters, settings, numbers of texts), ``history.json``,
-``metrics.json`` and, for people, ``README.md``.
+Format version 2 has these files: ``config.json`` (the shape of the network and of its n-gram part,
+and size and checksum of every other file), ``model.safetensors`` (the weights),
+``vocabulary.json``, ``tokenizer.json``, ``labels.json``, ``training.json`` (parameters, settings,
+numbers of texts), ``history.json``, ``metrics.json`` and, for people, ``README.md``. Version 1 knew
+no n-gram part.
 """
 
 import hashlib
@@ -13,24 +14,32 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from textrnn._files import write_atomically, write_json
-from textrnn._model import Model
+from textrnn._model import Model, Network
 from textrnn.errors import (
     InvalidValueError,
     expected,
     listing,
 )
-from textrnn.nn import RecurrentClassifier
-from textrnn.text import Tokenizer, WordTokenizer
+from textrnn.text import Tokenizer, WordPunctTokenizer, WordTokenizer
 
-__all__ = ["FILES", "FORMAT_VERSION", "check_target", "fingerprint_of", "write_folder"]
+__all__ = [
+    "FILES",
+    "FORMAT_VERSION",
+    "TOKENIZERS",
+    "check_target",
+    "fingerprint_of",
+    "is_known",
+    "write_folder",
+]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+TOKENIZERS = {kind.__name__: kind for kind in (WordPunctTokenizer, WordTokenizer)}
 FILES = (
     "history.json",
     "labels.json",
@@ -84,7 +93,8 @@ def write_folder(
         config = {
             "format_version": FORMAT_VERSION,
             "textrnn_version": version,
-            "network": model.network.config,
+            "network": model.recurrent.config,
+            "ngrams": None if model.ngrams is None else model.ngrams.config,
             "files": {name: fingerprint_of(aside / name) for name in FILES},
         }
         write_json(aside / "config.json", config)
@@ -94,14 +104,19 @@ def write_folder(
         raise
 
 
+def is_known(tokenizer: Tokenizer) -> TypeGuard[WordPunctTokenizer | WordTokenizer]:
+    """Tell whether a tokenizer can be written as JSON; a subclass may cut differently."""
+    return type(tokenizer) in TOKENIZERS.values()
+
+
 def _tokenizer_entry(tokenizer: Tokenizer) -> dict[str, Any]:
-    if type(tokenizer) is WordTokenizer:
-        return {"type": "WordTokenizer", "options": tokenizer.to_dict()}
+    if is_known(tokenizer):
+        return {"type": type(tokenizer).__name__, "options": tokenizer.to_dict()}
     name = getattr(tokenizer, "__qualname__", type(tokenizer).__qualname__)
     return {"type": "custom", "options": name}
 
 
-def _weights(network: RecurrentClassifier) -> dict[str, Tensor]:
+def _weights(network: Network) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in network.state_dict().items()}
 
 

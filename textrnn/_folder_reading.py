@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load as load_tensors
 
 from textrnn._files import corrupt, read_json
-from textrnn._folder import FILES, FORMAT_VERSION, fingerprint_of
+from textrnn._folder import FILES, FORMAT_VERSION, TOKENIZERS, fingerprint_of
 from textrnn._labels import LabelSet
-from textrnn._model import Model
+from textrnn._model import Model, Network
 from textrnn._parameters import params_from_json
 from textrnn._settings import MAX_LENGTH
 from textrnn.errors import (
@@ -27,8 +27,8 @@ from textrnn.errors import (
     listing,
     show,
 )
-from textrnn.nn import RecurrentClassifier
-from textrnn.text import Tokenizer, Vocabulary, WordTokenizer
+from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
+from textrnn.text import Tokenizer, Vocabulary
 from textrnn.training import History
 
 __all__ = ["read_folder"]
@@ -45,7 +45,8 @@ _DATA: dict[str, tuple[type, ...]] = {
     "stopped": (str, type(None)),
     "train_texts": (int,),
 }
-# The arguments of a network in format 1. One that is newer has a default with the old meaning.
+# The arguments of a recurrent network in every format. One that is newer has a default with the
+# old meaning.
 _NETWORK = {
     "bidirectional",
     "cell",
@@ -92,17 +93,19 @@ def read_folder(
     for name, fingerprint in config["files"].items():
         _check_size(folder / name, fingerprint["bytes"])
     weights = folder / "model.safetensors"
-    network = _describe(path, config["network"], weights.stat().st_size)
+    network = _describe(path, config["network"], config["ngrams"], weights.stat().st_size)
     for name, fingerprint in config["files"].items():
         if fingerprint_of(folder / name) != fingerprint:
             raise corrupt(folder / name, Path(name).stem, "it was changed since it was written")
     labels = _read_labels(folder / "labels.json")
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     for name, number in (("vocab_size", len(vocabulary)), ("num_classes", len(labels))):
-        if network.config[name] != number:
-            reason = f"{name} is {network.config[name]}, but there are {number}"
+        if getattr(network, name) != number:
+            reason = f"{name} is {getattr(network, name)}, but there are {number}"
             raise corrupt(path, "configuration", reason)
     training = _read_training(folder / "training.json", parameters, len(labels))
+    if config["format_version"] == 1:  # training goes on as it began: without n-grams
+        training["parameters"].setdefault("ngram_order", 0)
     model = Model(
         network=_fill(weights, network),
         vocabulary=vocabulary,
@@ -142,10 +145,12 @@ def _read_config(path: Path) -> dict[str, Any]:
     _check_size(path)
     config = read_json(path, what=what, max_bytes=_MAX_BYTES)
     version = config.get("format_version") if isinstance(config, dict) else None
-    if type(version) is not int or version != FORMAT_VERSION:
-        reason = f"its format version is {show(version)}, and only {FORMAT_VERSION} is known here"
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        reason = f"its format version is {show(version)}, and 1 to {FORMAT_VERSION} are known here"
         raise corrupt(path, what, reason)
-    config = _read_object(path, what, ("format_version", "textrnn_version", "network", "files"))
+    keys = {"format_version", "textrnn_version", "network", "files"}
+    config = _read_object(path, what, keys if version == 1 else keys | {"ngrams"})
+    config.setdefault("ngrams", None)
     files = config["files"]
     if not isinstance(files, dict) or files.keys() != set(FILES):
         raise corrupt(path, what, f"`files` should name {listing(FILES)}")
@@ -175,36 +180,42 @@ def _read_labels(path: Path) -> LabelSet:
         return LabelSet.from_dict(data)
 
 
-def _describe(path: Path, config: Any, num_bytes: int) -> RecurrentClassifier:
+def _describe(path: Path, config: Any, ngrams: Any, num_bytes: int) -> Network:
     """Return the network that is described, without content, if its weights fill that many bytes.
 
     Args:
         path: The file of the configuration, for the message.
-        config: The network's part of it.
+        config: The recurrent network's part of it.
+        ngrams: The n-gram part's, or None.
         num_bytes: The size of the file with the weights.
     """
     what = "configuration"
     if not isinstance(config, dict) or not config.keys() >= _NETWORK:
         raise corrupt(path, what, f"`network` should have the keys {listing(_NETWORK)}")
-    for name, value in config.items():
-        limit = _MOST_LAYERS if name == "num_layers" else num_bytes // 4
+    if not isinstance(ngrams, dict | None):
+        raise corrupt(path, what, f"`ngrams` is {show(ngrams)}")
+    for name, value in [*config.items(), *(ngrams or {}).items()]:
+        limit = _MOST_LAYERS if name in {"num_layers", "max_order"} else num_bytes // 4
         if isinstance(value, int) and value > limit:
             raise corrupt(path, what, f"{name} is {show(value)}, too large for the weights")
     parameters = signature(RecurrentClassifier).parameters
     newer = {name: p.default for name, p in parameters.items() if name not in _NETWORK}
+    network: Network
     with _sound(path, what):
         if not isinstance(config["bidirectional"], bool):
             raise TypeError(f"bidirectional is {show(config['bidirectional'])}")
         # On this device nothing has any content, so nothing is allocated or drawn.
         with torch.device("meta"):
             network = RecurrentClassifier.from_config(newer | config)
-        needed = 4 * sum(value.numel() for value in network.state_dict().values())
+            if ngrams is not None:
+                network = BlendedClassifier(network, NgramClassifier.from_config(ngrams))
+        needed = sum(value.nbytes for value in network.state_dict().values())
         if not needed < num_bytes <= needed + _MAX_BYTES:
             raise ValueError(f"its weights would be {needed} bytes, in a file of {num_bytes}")
     return network
 
 
-def _fill(path: Path, network: RecurrentClassifier) -> RecurrentClassifier:
+def _fill(path: Path, network: Network) -> Network:
     """Give a network the weights of a file, if they are exactly its own."""
     what = "weights"
     try:
@@ -212,15 +223,21 @@ def _fill(path: Path, network: RecurrentClassifier) -> RecurrentClassifier:
     except Exception as error:
         # Whatever a damaged file makes the parser raise, it means the same.
         raise corrupt(path, what, f"it is not in the safetensors format ({error})") from error
+    own = network.state_dict()
     for name, tensor in weights.items():
-        if tensor.dtype != torch.float32 or not bool(tensor.isfinite().all()):
-            raise corrupt(path, what, f"{show(name)} is not made of finite 32-bit numbers")
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+        kind = own[name].dtype if name in own else torch.float32
+        if tensor.dtype != kind or not bool(tensor.isfinite().all()):
+            raise corrupt(path, what, f"{show(name)} is not made of finite {kind} numbers")
+    shapes = {name: tuple(value.shape) for name, value in own.items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     if shapes != found:
         wrong = sorted(name for name, _ in shapes.items() ^ found.items())
         raise corrupt(path, what, f"{show(wrong[0])} is not as the configuration has it")
     network.load_state_dict(weights, assign=True)
+    if isinstance(network, BlendedClassifier):
+        keys = network.ngrams.keys
+        if keys[0] < 0 or not bool((keys[1:] > keys[:-1]).all()):
+            raise corrupt(path, what, "'ngrams.keys' do not rise from 0 on")
     return network.eval()
 
 
@@ -232,9 +249,10 @@ def _read_tokenizer(path: Path, given: Tokenizer | None) -> Tokenizer:
             raise InvalidValueError(expected("tokenizer", rule, None))
         return given
     with _sound(path, "tokenizer"):
-        if data["type"] != "WordTokenizer":
+        kind = TOKENIZERS.get(data["type"]) if isinstance(data["type"], str) else None
+        if kind is None:
             raise ValueError(f"its type is {show(data['type'])}")
-        tokenizer = WordTokenizer.from_dict(data["options"])
+        tokenizer = kind.from_dict(data["options"])
     if given is not None and given != tokenizer:
         raise InvalidValueError(expected("tokenizer", f"the model's own, {tokenizer}", given))
     return tokenizer

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textrnn._blending import blend
 from textrnn._fitting import class_weights_of, fit_network, new_network, resolve_device, seeded
 from textrnn._labels import LabelSet, LabelValues, label_values
 from textrnn._loading import Column
@@ -16,7 +17,7 @@ from textrnn._settings import Settings
 from textrnn.data import WordDataset
 from textrnn.data.splitting import draw_stratified
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
-from textrnn.text import Vocabulary, WordTokenizer
+from textrnn.text import Vocabulary, WordPunctTokenizer
 from textrnn.training.distributed import join
 
 __all__ = ["Examples", "hold_out", "learn"]
@@ -98,7 +99,7 @@ def learn(
         texts, targets = Column(texts.texts, ~held_out), targets[~held_out]
     tokenizer = params["tokenizer"]
     if tokenizer is None:
-        tokenizer = WordTokenizer() if before is None else before.tokenizer
+        tokenizer = WordPunctTokenizer() if before is None else before.tokenizer
     if before is None:
         vocabulary = Vocabulary.from_texts(
             texts, tokenizer, min_freq=settings.min_freq, max_size=settings.max_vocab_size
@@ -117,7 +118,7 @@ def learn(
         if before is None:
             network = new_network(settings, vocab_size=len(vocabulary), num_classes=len(labels))
         else:
-            network = deepcopy(before.network)
+            network = deepcopy(before.recurrent)
         outcome = fit_network(
             network,
             train_set,
@@ -127,8 +128,20 @@ def learn(
             device=device,
             progress=params["progress"],
         )
+        blended, metrics = None, outcome.metrics
+        if settings.ngram_order:
+            blended, metrics = blend(
+                network,
+                train_set,
+                eval_set,
+                settings,
+                previous=None if before is None else before.ngrams,
+                class_weights=class_weights,
+                loss=outcome.loss,
+                held_out=eval_examples is None,
+            )
     return Model(
-        network=network,
+        network=blended or network,
         vocabulary=vocabulary,
         tokenizer=tokenizer,
         labels=labels,
@@ -141,7 +154,7 @@ def learn(
             "stopped": outcome.stopped,
         },
         history=outcome.history,
-        metrics=outcome.metrics,
+        metrics=metrics,
     )
 
 

@@ -1,7 +1,7 @@
 """`Model`: all that a fitted classifier consists of."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -9,13 +9,15 @@ from torch import Tensor
 from textrnn._labels import LabelSet
 from textrnn._loading import Column, prediction_loader
 from textrnn.data import WordDataset
-from textrnn.nn import RecurrentClassifier
+from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.training import History
 from textrnn.training.evaluation import predict
 from textrnn.training.step import Precision
 
-__all__ = ["Model"]
+__all__ = ["Model", "Network"]
+
+Network: TypeAlias = RecurrentClassifier | BlendedClassifier
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +36,7 @@ class Model:
         metrics: What the validation part gave in the end; empty without one.
     """
 
-    network: RecurrentClassifier
+    network: Network
     vocabulary: Vocabulary
     tokenizer: Tokenizer
     labels: LabelSet
@@ -43,6 +45,17 @@ class Model:
     data: dict[str, Any]
     history: History
     metrics: dict[str, float]
+
+    @property
+    def recurrent(self) -> RecurrentClassifier:
+        """The recurrent network, or the recurrent part of it."""
+        network = self.network
+        return network.recurrent if isinstance(network, BlendedClassifier) else network
+
+    @property
+    def ngrams(self) -> NgramClassifier | None:
+        """The part that looks at n-grams, if there is one."""
+        return self.network.ngrams if isinstance(self.network, BlendedClassifier) else None
 
     def logits(self, texts: Any) -> Tensor:
         """Compute the logits of texts.

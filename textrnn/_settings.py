@@ -30,6 +30,8 @@ _WHOLE = {
     "epochs": 1,
     "batch_size": 1,
     "patience": 1,
+    "ngram_order": 0,
+    "max_ngrams": 1,
     "seed": 0,
 }
 _SHARES = (
@@ -75,6 +77,8 @@ class Settings:
     weight_averaging: str | None
     validation_fraction: float
     patience: int
+    ngram_order: int
+    max_ngrams: int
     precision: str
     seed: int
 
@@ -147,7 +151,7 @@ def _by_size(num_texts: int) -> dict[str, Any]:
         "embedding_dropout": 0.3,
         "word_dropout": 0.1,
         "min_freq": 1 if num_texts < 2000 else 2,
-        "max_length": 400,
+        "max_length": 1000,
         "epochs": round(min(max(4 + 500 / math.sqrt(num_texts), 5), 40)),
         "batch_size": 2 ** round(math.log2(min(max(num_texts / 80, 8), 128))),
         "learning_rate": 2e-3,

@@ -122,6 +122,7 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         ("dropout", float, "dropout between the last two layers"),
         ("embedding-dropout", float, "dropout on embeddings"),
         ("word-dropout", float, "the probability that a word is hidden in an epoch"),
+        ("ngram-order", int, "the most words of an n-gram in the linear model; 0: no such model"),
         ("min-freq", int, "how often a word must occur to be known"),
         ("max-length", int, "how many words of a text are read"),
         ("epochs", int, "how often to go through the texts at most"),

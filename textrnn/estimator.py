@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from textrnn._card import model_card
 from textrnn._fitting import resolve_device
-from textrnn._folder import write_folder
+from textrnn._folder import is_known, write_folder
 from textrnn._folder_reading import read_folder
 from textrnn._learning import Examples, learn
+from textrnn._model import Network
 from textrnn._parameters import Parameters, params_to_json
 from textrnn._predictions import Predictor, Threshold
 from textrnn.errors import InvalidTypeError, expected
-from textrnn.nn import RecurrentClassifier
-from textrnn.text import Tokenizer, Vocabulary, WordTokenizer
+from textrnn.text import Tokenizer, Vocabulary
 from textrnn.training import History
 
 __all__ = ["TextClassifier"]
@@ -30,6 +30,8 @@ class TextClassifier(Predictor, Parameters):
     A text has one label, any hashable value; or, for multi-label data, any number of them, written
     as a list or a set, or as a row of a matrix of zeros and ones. Texts and labels may be lists,
     arrays, pandas or polars columns, Arrow arrays or Hugging Face columns.
+
+    A recurrent network and a linear model over n-grams learn from the texts, and decide together.
 
     Parameters that are None are chosen by the number of texts. A part of the texts is held out to
     tell which weights are best and when to stop, unless `fit` gets an `eval_set`.
@@ -49,7 +51,9 @@ class TextClassifier(Predictor, Parameters):
         embedding_dropout: Dropout on embeddings, one mask for all words of a text.
         layer_dropout: Dropout between recurrent layers.
         word_dropout: The probability that a word is hidden from the network in an epoch.
-        tokenizer: What cuts a text into words (default: ``WordTokenizer()``).
+        ngram_order: The most words of an n-gram in the linear model; 0 leaves that model out.
+        max_ngrams: The most n-grams in the linear model; the most frequent are kept.
+        tokenizer: What cuts a text into words (default: ``WordPunctTokenizer()``).
         min_freq: How often a word must occur to be known.
         max_vocab_size: The most words known, special tokens included (default: no limit).
         max_length: How many words of a text are read, begin and end token included.
@@ -75,7 +79,8 @@ class TextClassifier(Predictor, Parameters):
 
     Attributes:
         classes_: The labels in the order of the probabilities.
-        network_: The trained `RecurrentClassifier`.
+        network_: The trained network: a `BlendedClassifier`, or a `RecurrentClassifier` alone if
+            `ngram_order` is 0.
         vocabulary_: The words that it knows.
         tokenizer_: What cuts texts into words.
         history_: What was measured while training.
@@ -111,6 +116,8 @@ class TextClassifier(Predictor, Parameters):
         embedding_dropout: float | None = None,
         layer_dropout: float = 0.0,
         word_dropout: float | None = None,
+        ngram_order: int = 2,
+        max_ngrams: int = 2**18,
         tokenizer: Tokenizer | None = None,
         min_freq: int | None = None,
         max_vocab_size: int | None = None,
@@ -142,6 +149,8 @@ class TextClassifier(Predictor, Parameters):
         self.embedding_dropout = embedding_dropout
         self.layer_dropout = layer_dropout
         self.word_dropout = word_dropout
+        self.ngram_order = ngram_order
+        self.max_ngrams = max_ngrams
         self.tokenizer = tokenizer
         self.min_freq = min_freq
         self.max_vocab_size = max_vocab_size
@@ -207,7 +216,7 @@ class TextClassifier(Predictor, Parameters):
 
         Args:
             path: The folder.
-            custom_tokenizer: Whether to leave the tokenizer out, if it is not a `WordTokenizer`,
+            custom_tokenizer: Whether to leave the tokenizer out, if it is not one of this library,
                 which alone can be written as JSON. `load` must then be given it.
 
         Raises:
@@ -219,8 +228,10 @@ class TextClassifier(Predictor, Parameters):
         import textrnn
 
         model = self._model()
-        if type(model.tokenizer) is not WordTokenizer and not custom_tokenizer:
-            rule = "a WordTokenizer, which can be written as JSON (or pass custom_tokenizer=True)"
+        if not (is_known(model.tokenizer) or custom_tokenizer):
+            rule = (
+                "one of this library, which can be written as JSON (or pass custom_tokenizer=True)"
+            )
             raise InvalidTypeError(expected("tokenizer", rule, model.tokenizer))
         params = {k: v for k, v in self.get_params().items() if k not in _NOT_SAVED}
         write_folder(
@@ -267,7 +278,7 @@ class TextClassifier(Predictor, Parameters):
         return self._model().labels.classes
 
     @property
-    def network_(self) -> RecurrentClassifier:
+    def network_(self) -> Network:
         """The trained network."""
         return self._model().network
 
