@@ -4,10 +4,13 @@ import copy
 import errno
 import hashlib
 import json
+import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import warnings
+from concurrent.futures.process import BrokenProcessPool
 from unittest import mock
 
 import numpy as np
@@ -271,6 +274,28 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch, num_workers,
     assert [path.name for path in tmp_path.iterdir()] == ["news"] * replaced
     if replaced:
         assert contents(tmp_path / "news") == before
+
+
+@pytest.mark.parametrize(
+    ("number", "here", "error"),
+    [(signal.SIGINT, True, KeyboardInterrupt), (signal.SIGKILL, False, BrokenProcessPool)],
+)
+def test_a_signal_ends_a_build_in_order(tmp_path, monkeypatch, number, here, error):
+    """A Ctrl-C reaches all processes, a kill one of them: none hangs, nothing is left."""
+    monkeypatch.setattr(encoding_module, "_ROWS", 4)
+
+    def rows():
+        yield from zip(TEXTS, LABELS["ids"], strict=True)
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, number)
+        if here:
+            os.kill(os.getpid(), number)
+        yield from zip(TEXTS * 10, LABELS["ids"] * 10, strict=True)
+
+    with pytest.raises(error):
+        WordDataset.build(tmp_path / "news", rows(), VOCABULARY, TOKENIZER, num_workers=2)
+    assert list(tmp_path.iterdir()) == []
+    assert not multiprocessing.active_children()
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):

@@ -2,9 +2,11 @@
 
 import pickle
 import signal
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from textrnn.errors import InvalidTypeError, expected
@@ -59,7 +61,8 @@ def map_in_order(
     try:
         waiting: deque[Future[_Result]] = deque()
         for item in items:
-            waiting.append(pool.submit(_apply, item))
+            with _sheltered_from_ctrl_c():
+                waiting.append(pool.submit(_apply, item))
             if len(waiting) > _AHEAD * num_workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -68,9 +71,23 @@ def map_in_order(
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _sheltered_from_ctrl_c() -> Iterator[None]:
+    """Hold SIGINT back; processes that are started meanwhile never get it."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not hasattr(signal, "pthread_sigmask"):  # Windows has none
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(make: Callable[[], Callable[[Any], Any]]) -> None:
     global _function  # noqa: PLW0603 - a worker process has one function, and that for life
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for Windows
     _function = make()
 
 
