@@ -556,3 +556,24 @@ def test_no_more_ngrams_than_allowed(fitted):
         small(ngram_order=-1).fit(TEXTS, LABELS)
     with pytest.raises(InvalidValueError, match="`max_ngrams` to be"):
         small(max_ngrams=0).fit(TEXTS, LABELS)
+
+
+def test_few_texts_are_predicted_as_many_are(fitted, monkeypatch):
+    """One batch that needs no loader gives the same, for texts of any length and none at all."""
+    texts = [
+        "oil",
+        "",
+        "the striker scores and scores again",
+        "unheard of words",
+        "oil prices soar",
+    ]
+    quick = fitted.predict_proba(texts)
+    monkeypatch.setattr("textrnn._model.only_batch", lambda _: None)
+    np.testing.assert_allclose(quick, fitted.predict_proba(texts), atol=1e-6)
+    monkeypatch.undo()
+    fitted.network_.train()
+    try:
+        np.testing.assert_allclose(quick, fitted.predict_proba(texts), atol=1e-6)
+    finally:
+        fitted.network_.eval()
+    assert fitted.predict_proba([]).shape == (0, 2)

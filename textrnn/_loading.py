@@ -14,7 +14,7 @@ from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.data.columns import read_texts
 from textrnn.text import Vocabulary
 
-__all__ = ["Column", "Loader", "WordDropout", "learning_loader", "prediction_loader"]
+__all__ = ["Column", "Loader", "WordDropout", "learning_loader", "only_batch", "prediction_loader"]
 
 Loader: TypeAlias = "DataLoader[dict[str, Any]]"
 
@@ -109,11 +109,26 @@ def prediction_loader(dataset: WordDataset, *, shared: bool = False) -> Loader:
         dataset: The texts.
         shared: Whether processes that train together share the texts out.
     """
-    longest = int(dataset.lengths.max()) if len(dataset) else 1
-    batch_size = min(max(_PREDICTED_IDS // longest, 1), _PREDICTED_TEXTS)
+    batch_size = _prediction_batch_size(dataset)
     rank, world_size = (None, None) if shared else (0, 1)
     sampler = BucketBatchSampler(
         dataset, batch_size, shuffle=False, rank=rank, world_size=world_size
     )
     collate = PaddingCollator(dataset.vocabulary.pad_id)
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate)
+
+
+def only_batch(dataset: WordDataset) -> Batch | None:
+    """Return all texts as one batch, if they are few; to start a loader takes longer than one text.
+
+    Args:
+        dataset: The texts.
+    """
+    if not 0 < len(dataset) <= _prediction_batch_size(dataset):
+        return None
+    return PaddingCollator(dataset.vocabulary.pad_id)(dataset.__getitems__(range(len(dataset))))
+
+
+def _prediction_batch_size(dataset: WordDataset) -> int:
+    longest = int(dataset.lengths.max()) if len(dataset) else 1
+    return min(max(_PREDICTED_IDS // longest, 1), _PREDICTED_TEXTS)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from textrnn._labels import LabelSet
-from textrnn._loading import Column, prediction_loader
+from textrnn._loading import Column, only_batch, prediction_loader
 from textrnn.data import WordDataset
 from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
 from textrnn.text import Tokenizer, Vocabulary
@@ -75,5 +75,10 @@ class Model:
         if not len(dataset):
             return torch.empty(0, len(self.labels))
         device = next(self.network.parameters()).device
+        batch = only_batch(dataset)
+        if batch is not None and not self.network.training:
+            with torch.inference_mode():
+                logits: Tensor = self.network(batch.input_ids.to(device), batch.lengths)
+            return logits.cpu()
         precision = Precision("fp32", device)
         return predict(self.network, prediction_loader(dataset), precision=precision)
