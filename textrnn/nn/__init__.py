@@ -5,11 +5,13 @@ from textrnn.nn.classifier import RecurrentClassifier
 from textrnn.nn.dropout import LockedDropout
 from textrnn.nn.embedding import copy_vectors
 from textrnn.nn.encoder import RecurrentEncoder
+from textrnn.nn.language_model import LanguageModel, perplexity
 from textrnn.nn.ngrams import NgramClassifier
 from textrnn.nn.pooling import Pooling, last_pool, max_pool, mean_pool
 
 __all__ = [
     "BlendedClassifier",
+    "LanguageModel",
     "LockedDropout",
     "NgramClassifier",
     "Pooling",
@@ -19,4 +21,5 @@ __all__ = [
     "last_pool",
     "max_pool",
     "mean_pool",
+    "perplexity",
 ]

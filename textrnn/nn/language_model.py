@@ -1,0 +1,236 @@
+"""A language model around a classifier's embedding and encoder, to train them without labels."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional
+
+from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
+from textrnn.nn.classifier import RecurrentClassifier
+from textrnn.nn.dropout import LockedDropout
+from textrnn.nn.encoder import RecurrentEncoder
+from textrnn.nn.masking import check_lengths, resolve_lengths
+
+__all__ = ["LanguageModel", "perplexity"]
+
+_SHORTLIST = 500  # the least number of words whose logits are always computed
+
+
+class LanguageModel(nn.Module):
+    """Predict each token of a text from those on one side of it.
+
+    The embedding and the encoder are a classifier's own, so that training this model trains them;
+    only what makes predictions of the states is new. The forward direction predicts the next
+    token from those before it, the backward direction, where there is one, the token before from
+    those after it (Dai and Le, 2015, "Semi-supervised Sequence Learning"; Peters et al., 2018,
+    "Deep Contextualized Word Representations"). No state has read the token that it predicts.
+
+    From its second layer on, a bidirectional encoder has both directions' states for inputs, and
+    they hold the answer. Of such an encoder only the first layer is trained; those above stay as
+    they are.
+
+    A word's logit is the product of the state with the word's embedding ("tied weights": Press
+    and Wolf, 2017, "Using the Output Embedding to Improve Language Models"); where states and
+    embeddings differ in size, a projection comes between. A large vocabulary is divided by
+    PyTorch's adaptive softmax (`torch.nn.AdaptiveLogSoftmaxWithLoss`; Grave et al., 2017,
+    "Efficient softmax approximation for GPUs"), which computes the logits of rare words only
+    where one of them comes. It wants ids by falling frequency, as a `Vocabulary` has them.
+
+    Args:
+        classifier: The classifier whose parts to train.
+        dropout: Dropout on states before predictions, one mask for all tokens of a text, from 0
+            to 1; that on embeddings is the classifier's.
+        cutoffs: The ids at which groups of rarer words begin, ascending; none for a plain softmax.
+            Default: the half of the vocabulary, the half of that and so on, down to 500.
+
+    Attributes:
+        embedding: The classifier's.
+        encoder: The classifier's, or a `RecurrentEncoder` that shares the weights of its first
+            layer.
+        cutoffs: As given or chosen.
+
+    Raises:
+        InvalidTypeError: If `classifier` is none, or a number has a wrong type.
+        InvalidValueError: If a number is out of range.
+
+    Example:
+        >>> classifier = RecurrentClassifier(100, num_classes=4, hidden_size=16, bidirectional=True)
+        >>> model = LanguageModel(classifier)
+        >>> scores = model(torch.tensor([[2, 7, 9, 3], [2, 8, 3, 0]]), torch.tensor([4, 3]))
+        >>> scores[:, 1].tolist()
+        [6.0, 4.0]
+        >>> 80 < perplexity(scores) < 120  # untrained, it has no idea which of 100 words comes
+        True
+    """
+
+    def __init__(
+        self,
+        classifier: RecurrentClassifier,
+        *,
+        dropout: float = 0.1,
+        cutoffs: Iterable[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(classifier, RecurrentClassifier):
+            raise InvalidTypeError(expected("classifier", "a RecurrentClassifier", classifier))
+        self.vocab_size = classifier.vocab_size
+        self.padding_id = classifier.padding_id
+        self.cutoffs = _check_cutoffs(cutoffs, self.vocab_size)
+        self.embedding = classifier.embedding
+        self.embedding_dropout = classifier.embedding_dropout
+        self.encoder = _valid_part(classifier.encoder)
+        self.dropout = LockedDropout(check_float("dropout", dropout, minimum=0.0, maximum=1.0))
+        weight = self.embedding.weight
+        features, hidden = weight.shape[1], self.encoder.hidden_size
+        self.projection: nn.Module = nn.Identity()
+        if hidden != features:
+            self.projection = nn.Linear(hidden, features, bias=False)
+        # The head predicts one of the frequent words, or the group of a rare one.
+        groups = len(self.cutoffs)
+        self.groups = nn.Parameter(torch.zeros(groups, features))
+        self.bias = nn.Parameter(torch.zeros((*self.cutoffs, self.vocab_size)[0] + groups))
+        self.group_projections = nn.Parameter(torch.eye(features).repeat(groups, 1, 1))
+        self.to(weight)  # device and type
+        # In a tuple, since it lends its mathematics alone: all weights are handed to it.
+        self._softmax = (
+            (
+                nn.AdaptiveLogSoftmaxWithLoss(
+                    features, self.vocab_size, self.cutoffs, 1.0, head_bias=True, device="meta"
+                ),
+            )
+            if self.cutoffs
+            else ()
+        )
+
+    def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute how surprising each text is.
+
+        Args:
+            input_ids: Token ids, int64 or int32, `(batch, time)`.
+            lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`,
+                preferably on the CPU; None derives them, to the last id that is not padding.
+
+        Returns:
+            Two numbers for each text in fp32, `(batch, 2)`: the sum of the negative logarithms of
+            its tokens' probabilities, in both directions, and the number of these tokens. Padding
+            counts in neither.
+
+        Raises:
+            InvalidTypeError: If `input_ids` or `lengths` is not an integer tensor.
+            InvalidValueError: If the shapes don't fit, an id (on the CPU) or a length is out of
+                range, or a text without given length is padding throughout.
+        """
+        self._check_ids(input_ids)
+        if lengths is None:
+            lengths = resolve_lengths(input_ids, self.padding_id)
+        lengths = check_lengths(lengths, *input_ids.shape)
+        if len(lengths):
+            input_ids = input_ids[:, : int(lengths.max())]  # (batch, time)
+        embedded = self.embedding_dropout(self.embedding(input_ids.t()).transpose(0, 1))
+        states = self.dropout(self.encoder(embedded, lengths))  # (batch, time, directions * hidden)
+        batch, time = input_ids.shape
+        # Of every two tokens that follow each other, one is read and the other predicted.
+        pairs = torch.arange(time - 1) < lengths.unsqueeze(1) - 1  # (batch, time - 1)
+        text, first = (each.to(states.device) for each in pairs.nonzero(as_tuple=True))  # (pairs,)
+        if self.encoder.bidirectional:
+            forward, backward = states.chunk(2, 2)  # (batch, time, hidden) each
+            known = torch.cat((forward[text, first], backward[text, first + 1]))
+            wanted = torch.cat((input_ids[text, first + 1], input_ids[text, first]))
+            text = text.repeat(2)
+        else:
+            known, wanted = states[text, first], input_ids[text, first + 1]
+        losses = self._losses(known, wanted)  # (predictions,)
+        totals = losses.new_zeros(batch).index_add(0, text, losses)  # (batch,)
+        counts = ((lengths - 1) * (states.shape[2] // self.encoder.hidden_size)).to(totals)
+        return torch.stack((totals, counts), 1)  # (batch, 2)
+
+    def _check_ids(self, input_ids: Tensor) -> None:
+        """Refuse what is no batch of ids of the vocabulary."""
+        if getattr(input_ids, "dtype", None) not in {torch.int64, torch.int32}:
+            raise InvalidTypeError(expected("input_ids", "an int64 or int32 tensor", input_ids))
+        if input_ids.dim() != 2:
+            shape = tuple(input_ids.shape)
+            raise InvalidValueError(expected("input_ids", "of shape (batch, time)", shape))
+        if input_ids.device.type == "cpu" and input_ids.numel():
+            bounds = tuple(map(int, torch.aminmax(input_ids)))
+            if bounds[0] < 0 or bounds[1] >= self.vocab_size:
+                rule = f"from 0 to {self.vocab_size - 1}, the ids of the vocabulary"
+                raise InvalidValueError(expected("input_ids", rule, bounds))
+
+    def _losses(self, states: Tensor, wanted: Tensor) -> Tensor:
+        """Return the negative logarithm of each wanted token's probability."""
+        # Autocast leaves a CPU's adaptive softmax with two types that it can't join.
+        with torch.autocast(states.device.type, enabled=False):
+            states, wanted = self.projection(states.float()), wanted.long()
+            bounds = (0, *self.cutoffs, self.vocab_size)
+            sizes = [end - begin for begin, end in pairwise(bounds)]
+            # Cut once: each cut of its own would make a gradient of the whole embedding.
+            words = list(torch.split_with_sizes(self.embedding.weight, sizes))
+            block = sum(self.padding_id >= cutoff for cutoff in self.cutoffs)
+            # Padding is never wanted, and its embedding gets no gradient.
+            words[block] = words[block].index_fill(
+                0, wanted.new_tensor([self.padding_id - bounds[block]]), 0.0
+            )
+            head = torch.cat((words[0], self.groups))  # (frequent words + groups, features)
+            if self._softmax:
+                weights = {"head.weight": head, "head.bias": self.bias}
+                for group, projection in enumerate(self.group_projections):
+                    weights[f"tail.{group}.0.weight"] = projection
+                    weights[f"tail.{group}.1.weight"] = words[group + 1]
+                losses = -functional_call(self._softmax[0], weights, (states, wanted))[0]
+            else:
+                logits = functional.linear(states, head, self.bias)  # (predictions, words)
+                losses = functional.cross_entropy(logits, wanted, reduction="none")
+            # Several processes that train together want a gradient of every weight, even where a
+            # batch has no words of a group.
+            return losses + 0.0 * self.group_projections.sum()  # (predictions,)
+
+
+def perplexity(scores: Tensor) -> float:
+    """Return how many words a language model hesitates between on average.
+
+    Args:
+        scores: What a `LanguageModel` gave for some texts, `(texts, 2)`.
+
+    Returns:
+        The exponential of the mean negative logarithm of a token's probability; infinite where
+        that is too large a number, and 1 where no token was predicted.
+
+    Example:
+        >>> scores = torch.tensor([[6 * 2.302585, 6], [0.0, 2]])
+        >>> round(perplexity(scores), 2)  # 10 words for six tokens, 1 word for two of them
+        5.62
+    """
+    total, count = scores.detach().double().cpu().sum(0)
+    return float((total / count.clamp(min=1)).exp())
+
+
+def _check_cutoffs(cutoffs: Iterable[int] | None, vocab_size: int) -> list[int]:
+    """Return where groups of rarer words begin, chosen where they are not given."""
+    if cutoffs is None:
+        halves = []
+        while (vocab_size := vocab_size // 2) >= _SHORTLIST:
+            halves.append(vocab_size)
+        return halves[::-1]
+    rule = f"ascending ids from 1 to {vocab_size - 1}"
+    if not isinstance(cutoffs, Iterable):
+        raise InvalidTypeError(expected("cutoffs", rule, cutoffs))
+    checked = [check_int(f"cutoffs[{i}]", cutoff) for i, cutoff in enumerate(cutoffs)]
+    if checked != sorted(set(checked)) or (checked and checked[-1] >= vocab_size):
+        raise InvalidValueError(expected("cutoffs", rule, cutoffs))
+    return checked
+
+
+def _valid_part(encoder: RecurrentEncoder) -> RecurrentEncoder:
+    """Return an encoder's layers none of whose states has read what it shall predict."""
+    if not encoder.bidirectional or encoder.num_layers == 1:
+        return encoder
+    first = RecurrentEncoder(
+        encoder.input_size, encoder.hidden_size, cell=encoder.cell, bidirectional=True
+    )
+    for name, _ in list(first.rnn.named_parameters()):
+        setattr(first.rnn, name, getattr(encoder.rnn, name))
+    return first
