@@ -15,6 +15,8 @@ settings.register_profile(
 )
 settings.load_profile("textrnn")
 
+collect_ignore = ["fuzz_folder.py"]  # a program that needs atheris, which no extra brings
+
 # The tests' networks are tiny: a second thread costs more than it brings, and on a busy machine
 # the two wait for each other.
 torch.set_num_threads(1)
