@@ -16,6 +16,7 @@ from textrnn.training.loggers import CSVLogger, JSONLogger, TensorBoardLogger
 from textrnn.training.lr_finder import LearningRateCurve, find_learning_rate
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
 from textrnn.training.ngrams import fit_ngrams, ngram_path
+from textrnn.training.pretraining import parameter_groups, pretrain
 from textrnn.training.reports import ClassificationReport, MultilabelReport
 from textrnn.training.state import TrainingState
 from textrnn.training.trainer import Trainer
@@ -44,5 +45,7 @@ __all__ = [
     "fit_ngrams",
     "fit_scales",
     "ngram_path",
+    "parameter_groups",
+    "pretrain",
     "schedulers",
 ]
