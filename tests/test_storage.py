@@ -24,7 +24,7 @@ from textrnn.data import BucketBatchSampler, PaddingCollator, WordDataset, mappi
 from textrnn.data import encoding as encoding_module
 from textrnn.data import flat as flat_module
 from textrnn.errors import CorruptFileError, InvalidTypeError, InvalidValueError
-from textrnn.text import Vocabulary, WordTokenizer
+from textrnn.text import Vocabulary, WordPunctTokenizer, WordTokenizer
 
 WORDS = ["oil", "prices", "soar", "fall", "again"]
 VOCABULARY = Vocabulary.build([WORDS])
@@ -503,6 +503,9 @@ def test_a_tokenizer_of_ones_own_is_given_again(tmp_path):
     with pytest.raises(InvalidValueError, match=r"`tokenizer` to be given.*'str\.split'"):
         WordDataset.open(tmp_path / "own")
     assert WordDataset.open(tmp_path / "own", tokenizer=str.split).tokenizer is str.split
+    punctuated = WordPunctTokenizer(lowercase=False)
+    WordDataset(TEXTS, None, VOCABULARY, punctuated).save(tmp_path / "punctuated")
+    assert WordDataset.open(tmp_path / "punctuated").tokenizer == punctuated
     make().save(tmp_path / "ours")
     assert WordDataset.open(tmp_path / "ours", tokenizer=TOKENIZER).tokenizer == TOKENIZER
     with pytest.raises(InvalidValueError, match="`tokenizer` to be the data set's, WordTokenizer"):

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from textrnn._files import write_json
 from textrnn.errors import InvalidValueError, expected, listing
-from textrnn.text import Tokenizer, Vocabulary, WordTokenizer
+from textrnn.text import Tokenizer, Vocabulary, WordPunctTokenizer, WordTokenizer
 
 __all__ = ["FORMAT_VERSION", "TOKENIZERS", "Block", "file_names", "fingerprint", "write_folder"]
 
 FORMAT_VERSION = 1
-TOKENIZERS = {kind.__name__: kind for kind in (WordTokenizer,)}
+TOKENIZERS = {kind.__name__: kind for kind in (WordPunctTokenizer, WordTokenizer)}
 """The tokenizers that can be written as JSON, by name; a subclass may cut differently."""
 
 Block: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[Any] | None]
@@ -58,7 +58,7 @@ def write_folder(
         path: The folder; folders above it are made.
         blocks: The texts.
         vocabulary: What gave the ids.
-        tokenizer: What cut the texts; only of a `WordTokenizer` more than the name is kept.
+        tokenizer: What cut the texts; only of one of the library's more than the name is kept.
         max_length: What the texts were cut to, or None.
 
     Raises:
@@ -184,7 +184,8 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 
 def _tokenizer_entry(tokenizer: Tokenizer) -> dict[str, Any]:
-    if isinstance(tokenizer, WordTokenizer) and type(tokenizer) in TOKENIZERS.values():
+    known = isinstance(tokenizer, WordPunctTokenizer | WordTokenizer)
+    if known and type(tokenizer) in TOKENIZERS.values():
         return {"type": type(tokenizer).__name__, "options": tokenizer.to_dict()}
     name = getattr(tokenizer, "__qualname__", type(tokenizer).__qualname__)
     return {"type": "custom", "options": name}
