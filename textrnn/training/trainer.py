@@ -82,6 +82,9 @@ class Trainer:
         device: Where to train; the model is moved there. Default: where it is.
 
     Attributes:
+        processes: Those that train together, under ``torchrun`` or in a process group of
+            `torch.distributed`: their number and this one's rank. The trainer is made, and its
+            methods are called, in all of them.
         state: Where the last call of `fit` stood at its end, also after an error: its history, why
             it stopped, at which step the best weights were found. None before the first call.
 
