@@ -44,6 +44,17 @@ def test_expected_words_argument_rule_and_offender():
     assert message == "Expected `hidden_size` to be a positive integer, but got -3."
 
 
+def test_a_table_is_shown_in_one_line():
+    """A `repr` of many lines is joined, and a string keeps its own white space."""
+
+    class Table:
+        def __repr__(self) -> str:
+            return "   text\n0  oil \n1  war"
+
+    assert errors.show(Table()) == "text 0 oil 1 war"
+    assert errors.show("a  b\n") == r"'a  b\n'"
+
+
 @given(st.text() | st.binary() | st.lists(st.text()))
 def test_show_is_short_printable_ascii(value):
     """Whatever is wrong can be shown in a message on any terminal."""

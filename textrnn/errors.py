@@ -84,8 +84,10 @@ _REPR.maxlist = _REPR.maxtuple = _REPR.maxset = _REPR.maxdict = 8
 
 
 def show(value: object) -> str:
-    """Return a `repr` that is short enough for a message and never fails."""
-    return _REPR.repr(value).encode("ascii", "backslashreplace").decode("ascii")
+    """Return a `repr` that is short enough for a message, in one line, and never fails."""
+    text = _REPR.repr(value).encode("ascii", "backslashreplace").decode("ascii")
+    # A table's lines are padded; a string's own white space is quoted and stays.
+    return " ".join(text.split()) if "\n" in text else text
 
 
 def expected(name: str, rule: str, got: object) -> str:
