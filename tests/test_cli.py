@@ -1,12 +1,15 @@
 """The command line: from a table to predictions, with plain words for what is wrong."""
 
+import errno
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -245,6 +248,41 @@ def test_a_confusion_matrix_is_drawn(run, table, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_that_can_not_be_drawn_is_told_before_the_work(run, table, monkeypatch):
+    """The kind of file is checked, and whether there is a confusion matrix at all."""
+    monkeypatch.setattr(TextClassifier, "evaluate", None)
+    code, output, errors = run("evaluate", MODEL, table, "--plot", "picture.doc")
+    assert (code, output) == (1, "")
+    assert re.match(r"textrnn: Expected `plot` to be a file whose name ends in .*\.png", errors)
+    monkeypatch.setattr(TextClassifier, "multi_label_", True)
+    code, _, errors = run("evaluate", MODEL, table, "--plot", "picture.png")
+    assert (code, "several labels have no confusion matrix" in errors) == (1, True)
+
+
+def test_a_place_where_nothing_can_be_written_is_told_before_the_work(run, table, monkeypatch):
+    """Nobody trains for hours to hear that there is no such folder."""
+    monkeypatch.setattr(TextClassifier, "fit", None)
+    code, _, errors = run("train", "--train", table, "--output", table / "model")
+    assert (code, errors) == (1, f"textrnn: {table}: File exists\n")
+    full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device", "x7"))
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    code, _, errors = run("train", "--train", table, "--output", table.parent / "a" / "b")
+    assert (code, errors) == (1, f"textrnn: {table.parent / 'a'}: No space left on device\n")
+
+
+def test_fields_may_be_divided_otherwise(run, tmp_path):
+    """A CSV file as some spreadsheets write it is read, and recognized where it was not told."""
+    path = tmp_path / "news.csv"
+    path.write_text(CSV.replace(",", ";"))
+    code, output, _ = run("evaluate", MODEL, path, "--delimiter", ";", "--json")
+    assert (code, json.loads(output)["accuracy"]) == (0, 1.0)
+    code, output, _ = run("predict", MODEL, path, "--delimiter", ";")
+    assert (code, len(output.splitlines())) == (0, 32)
+    code, _, errors = run("evaluate", MODEL, path)
+    assert code == 1
+    assert errors.endswith("there are: 'label;text'. Is ';' the delimiter?\n")
+
+
 def test_a_notebook_gets_strings(monkeypatch):
     """Its standard output has no bytes below."""
     output = io.StringIO()
@@ -314,6 +352,8 @@ def test_a_wrong_parameter_is_named(run, table, tmp_path):
         ["predict"],
         ["predict", MODEL, "--top-k", "0"],
         ["predict", MODEL, "--top-k", "few"],
+        ["predict", MODEL, "--delimiter", "||"],
+        ["predict", MODEL, "--delimiter", '"'],
         ["train", "--train", "x", "--output", "y", "--cell", "cnn"],
         ["evaluate", MODEL],
     ],
@@ -323,6 +363,12 @@ def test_a_wrong_command_line_has_code_2(run, arguments):
     code, output, errors = run(*arguments)
     assert (code, output) == (2, "")
     assert errors.startswith("usage: textrnn")
+
+
+def test_a_number_out_of_range_is_told(run):
+    """The option is named, and what it should be."""
+    _, _, errors = run("predict", MODEL, "--top-k", "0")
+    assert errors.endswith("argument --top-k: expected a positive integer, but got '0'\n")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info"])

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import re
 import sys
 
 import pandas as pd
@@ -62,6 +63,29 @@ def test_a_file_without_a_header_has_numbered_columns():
     data = '"3","Oil soars","Prices rise."\n'
     rows = rows_of(data, header=False, text_columns=("2", "3"), label_column="1")
     assert rows == [Row(1, "Oil soars Prices rise.", "3")]
+
+
+def test_another_delimiter_divides_a_csv_file():
+    """Commas are ordinary characters then."""
+    assert pairs(rows_of("text;label\na, b;x\n", delimiter=";")) == [("a, b", "x")]
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_file_with_another_delimiter_is_recognized(mark):
+    """The message asks for it where all of the header is one name."""
+    message = f"there are: {f'text{mark}label'!r}. Is {mark!r} the delimiter"
+    with pytest.raises(MissingKeyError, match=re.escape(message)):
+        rows_of(f"text{mark}label\na{mark}b\n")
+
+
+def test_a_header_that_is_not_utf_8_is_told():
+    """A file in UTF-16 is not said to lack columns."""
+    for data in ("text,label\na,b\n".encode("utf-16"), "t\xe9xt,label\na,b\n".encode("latin-1")):
+        with pytest.raises(CorruptFileError, match=r"^the file:1: it is not in UTF-8"):
+            rows_of(data)
+    # Another column's name does no harm.
+    data = "text,label,\xe9\na,b,c\n".encode("latin-1")
+    assert pairs(rows_of(data)) == [("a", "b")]
 
 
 def test_jsonl_keeps_the_types_of_labels():

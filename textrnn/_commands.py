@@ -3,9 +3,11 @@
 import json
 import logging
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from textrnn._folder import check_target
 from textrnn._inputs import chunks, examples
 from textrnn._labels import label_to_json
-from textrnn.errors import CorruptFileError, InvalidValueError, expected
+from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra
 from textrnn.estimator import TextClassifier
 from textrnn.nn import BlendedClassifier
 from textrnn.plotting import plot_confusion
@@ -38,7 +40,7 @@ def train(options: Namespace) -> int:
         The exit code: 130 if Ctrl-C ended the training early, else 0.
     """
     processes = join()
-    check_target(options.output)  # before the work rather than after it
+    _check_output(options.output)  # before the work rather than after it
     if options.base_model is None:
         classifier = TextClassifier()
     else:
@@ -80,13 +82,11 @@ def evaluate(options: Namespace) -> int:
     """
     classifier = TextClassifier.load(options.model, device=options.device)
     known = _by_spelling(classifier.classes_.tolist())
+    if options.plot is not None:
+        _check_picture(options.plot, multi_label=classifier.multi_label_)
     texts, labels = examples(options.file, options, known=known)
     report = classifier.evaluate(texts, labels)
-    if options.plot is not None:
-        if not isinstance(report, ClassificationReport):
-            raise InvalidValueError(
-                expected("plot", "left out: several labels have no confusion matrix", options.plot)
-            )
+    if options.plot is not None and isinstance(report, ClassificationReport):
         names = [scores.label for scores in report.classes]
         plot_confusion(report.confusion, names).savefig(options.plot)
     _write(report.to_json() if options.json else report)
@@ -163,6 +163,28 @@ def info(options: Namespace) -> int:
     width = max(map(len, rows))
     _write("\n".join(f"{name:{width}}  {value}" for name, value in rows.items()))
     return 0
+
+
+def _check_output(path: str) -> None:
+    """Complain where no model can be written, by writing there what is gone at once."""
+    folder = check_target(path).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+def _check_picture(path: str, *, multi_label: bool) -> None:
+    """Complain where no confusion matrix can be drawn, or not in a file of that name."""
+    if multi_label:
+        rule = "left out: several labels have no confusion matrix"
+        raise InvalidValueError(expected("plot", rule, path))
+    backends = import_extra("matplotlib.backend_bases", extra="plot")
+    kinds = backends.FigureCanvasBase.get_supported_filetypes()
+    if Path(path).suffix.lower().removeprefix(".") not in kinds:
+        rule = f"a file whose name ends in {', '.join(f'.{kind}' for kind in sorted(kinds))}"
+        raise InvalidValueError(expected("plot", rule, path))
 
 
 def _by_spelling(labels: Iterable[Any]) -> dict[str, Any]:

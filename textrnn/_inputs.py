@@ -25,7 +25,7 @@ def examples(
     Args:
         path: The file, or ``"-"`` for standard input.
         options: The command line's ``text_column``, ``label_column``, ``label_separator``,
-            ``header``, ``format`` and ``skip_bad_rows``.
+            ``header``, ``delimiter``, ``format`` and ``skip_bad_rows``.
         known: The labels of a classifier by how they are written; those of the table become what
             looks the same. None takes them as they are.
 
@@ -86,7 +86,8 @@ def chunks(options: Namespace) -> Iterator[tuple[list[str], str | None]]:
     """Read texts without labels, a few at a time and, from a pipe, as soon as they come.
 
     Args:
-        options: The command line's ``file``, ``format``, ``text_column`` and ``header``.
+        options: The command line's ``file``, ``format``, ``text_column``, ``header`` and
+            ``delimiter``.
 
     Returns:
         Some consecutive texts, and the complaint about the row that follows them, which is the
@@ -129,6 +130,7 @@ def _layout(options: Namespace, *, labelled: bool) -> Layout:
         label_column=options.label_column if labelled else None,
         label_separator=options.label_separator if labelled else None,
         header=options.header,
+        delimiter=options.delimiter,
     )
 
 

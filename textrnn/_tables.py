@@ -14,6 +14,7 @@ from textrnn.errors import (
     CorruptFileError,
     InvalidValueError,
     MissingKeyError,
+    TextrnnError,
     expected,
     import_extra,
     show,
@@ -47,12 +48,14 @@ class Layout:
         label_separator: What stands between the labels of a text that may have several; None
             means that a cell is one label.
         header: Whether a CSV or TSV file begins with the names of its columns.
+        delimiter: The character between the fields of a CSV file; None is a comma.
     """
 
     text_columns: Sequence[str] = ("text",)
     label_column: str | None = "label"
     label_separator: str | None = None
     header: bool = True
+    delimiter: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -136,7 +139,8 @@ def read_rows(stream: BinaryIO, form: str, layout: Layout) -> Iterator[Row | Bad
     elif form == "parquet":
         records = _read_parquet(stream, layout)
     else:
-        records = _read_csv(stream, layout, csv.excel_tab if form == "tsv" else csv.excel)
+        delimiter = "\t" if form == "tsv" else layout.delimiter or ","
+        records = _read_csv(stream, layout, delimiter)
     for line, values in records:
         yield BadRow(line, values) if isinstance(values, str) else _row(line, values, layout)
 
@@ -198,12 +202,12 @@ def _decoded_lines(stream: BinaryIO) -> Iterator[str]:
 
 
 def _read_csv(
-    stream: BinaryIO, layout: Layout, dialect: type[csv.Dialect]
+    stream: BinaryIO, layout: Layout, delimiter: str
 ) -> Iterator[tuple[int, list[Any] | str]]:
     """Yield each row's line and the values of the columns, or what is wrong with it."""
     # The limit is the module's, so it is only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_LINE))
-    reader = csv.reader(_decoded_lines(stream), dialect, strict=True)
+    reader = csv.reader(_decoded_lines(stream), delimiter=delimiter, strict=True)
     places: list[int] | None = None
     width = 0
     while True:
@@ -220,7 +224,10 @@ def _read_csv(
         if places is None:
             width = len(cells)
             names = cells if layout.header else [str(number) for number in range(1, width + 1)]
-            places = _places(layout.columns, names)
+            try:
+                places = _places(layout.columns, names)
+            except MissingKeyError as error:
+                raise _unfit_header(stream, cells, error) from None
             if layout.header:
                 continue
         if len(cells) != width:
@@ -238,6 +245,17 @@ def _places(columns: Iterable[str], names: Sequence[str]) -> list[int]:
             raise MissingKeyError(f"There is no column {show(column)}; there are: {known}.")
         places.append(names.index(column))
     return places
+
+
+def _unfit_header(stream: BinaryIO, cells: Sequence[str], error: MissingKeyError) -> TextrnnError:
+    """Return the error that says why a CSV file has not the columns it should have."""
+    if any(_NOT_UTF8.search(cell) for cell in cells):
+        name = getattr(stream, "name", "the file")
+        return CorruptFileError(f"{name}:1: it is not in UTF-8.")
+    marks = [mark for mark in ";\t|," if mark in cells[0]]
+    if len(cells) == 1 and marks:
+        return MissingKeyError(f"{error} Is {marks[0]!r} the delimiter?")
+    return error
 
 
 def _read_jsonl(stream: BinaryIO, layout: Layout) -> Iterator[tuple[int, list[Any] | str]]:

@@ -247,6 +247,12 @@ def _add_table_options(parser: argparse.ArgumentParser, *, labelled: bool) -> No
         "--no-header", dest="header", action="store_false", help="CSV or TSV without column names"
     )
     group.add_argument(
+        "--delimiter",
+        type=_character,
+        metavar="MARK",
+        help="what stands between the fields of a CSV file (default: a comma)",
+    )
+    group.add_argument(
         "--format", choices=_FORMATS, help="the file's format (default: by its suffix)"
     )
 
@@ -258,7 +264,14 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    with suppress(ValueError):
+        if (number := int(text)) > 0:
+            return number
+    raise argparse.ArgumentTypeError(f"expected a positive integer, but got {text!r}")
+
+
+def _character(text: str) -> str:
+    if len(text) != 1 or text in '"\r\n':
+        rule = "one character that is no quotation mark and no line end"
+        raise argparse.ArgumentTypeError(f"expected {rule}, but got {text!r}")
+    return text
