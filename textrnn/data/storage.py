@@ -184,9 +184,10 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 
 def _tokenizer_entry(tokenizer: Tokenizer) -> dict[str, Any]:
-    known = isinstance(tokenizer, WordPunctTokenizer | WordTokenizer)
-    if known and type(tokenizer) in TOKENIZERS.values():
-        return {"type": type(tokenizer).__name__, "options": tokenizer.to_dict()}
+    if isinstance(tokenizer, WordPunctTokenizer | WordTokenizer):
+        name = type(tokenizer).__name__
+        if TOKENIZERS.get(name) is type(tokenizer):
+            return {"type": name, "options": tokenizer.to_dict()}
     name = getattr(tokenizer, "__qualname__", type(tokenizer).__qualname__)
     return {"type": "custom", "options": name}
 
