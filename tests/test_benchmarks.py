@@ -8,7 +8,7 @@ import torch
 from examples.benchmarks import notebook
 from examples.benchmarks.corpus import Corpus, Split
 from examples.benchmarks.measuring import Measurement, figure, in_turns, ratio
-from examples.benchmarks.report import table, write_plot
+from examples.benchmarks.report import describe, table, write_plot
 from examples.benchmarks.training import BareLoop, bucketed, classifier, one_epoch
 from textrnn import Vocabulary, WordDataset, WordTokenizer
 
@@ -112,3 +112,19 @@ def test_made_texts_have_the_words_and_lengths_of_real_ones(data_dir):
     assert all(word in known for text in made.texts for word in text.split())
     mean = sum(len(text.split()) for text in made.texts) / 200
     assert 25 < mean < 50
+
+
+def test_figures_say_where_they_come_from():
+    """A table without its machine says nothing."""
+    where = {
+        "date": "2026-11-23",
+        "threads": 2,
+        "processor": "AVX2",
+        "versions": {"python": "3.11.7", "torch": "2.13.0"},
+        "commit": "0123456789abcdef",
+    }
+    assert describe(where) == (
+        "Measured on 2026-11-23 with 2 threads of a processor with AVX2; python 3.11.7, "
+        "torch 2.13.0; commit 012345678."
+    )
+    assert describe(where | {"commit": None}).endswith("commit unknown.")

@@ -15,7 +15,7 @@ import torch
 from examples.benchmarks import peers, prediction, scaling, texts, training
 from examples.benchmarks.corpus import Corpus
 from examples.benchmarks.measuring import Measurement
-from examples.benchmarks.report import table, write_plot
+from examples.benchmarks.report import describe, table, write_plot
 
 BENCHMARKS: dict[str, Callable[[Corpus, int], Iterator[Measurement]]] = {
     "importing": texts.importing,
@@ -60,7 +60,7 @@ def environment() -> dict[str, object]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmarks and write `results.json` and `results.png`."""
+    """Run the benchmarks and write `results.json`, `results.md` and `results.png`."""
     parser = argparse.ArgumentParser(prog="python -m examples.benchmarks", description=__doc__)
     parser.add_argument(
         "--only",
@@ -89,9 +89,12 @@ def main(arguments: list[str] | None = None) -> int:
         results[name] = rows
         # Written after each, so that an interruption loses one benchmark at most.
         ordered = {known: results[known] for known in BENCHMARKS if known in results}
-        text = json.dumps({"environment": environment(), "benchmarks": ordered}, indent=1)
+        where = environment()
+        text = json.dumps({"environment": where, "benchmarks": ordered}, indent=1)
         path.write_text(text + "\n", encoding="utf-8")
-    rows = [row for part in results.values() for row in part]
+        rows = [row for part in ordered.values() for row in part]
+        report = f"{table(rows)}\n\n{describe(where)}\n"
+        (options.output / "results.md").write_text(report, encoding="utf-8")
     print(table(rows))
     write_plot(rows, options.output / "results.png")
     return 0

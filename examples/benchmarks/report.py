@@ -11,6 +11,16 @@ def table(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
     return "\n".join((head if header else []) + [_line(row) for row in rows])
 
 
+def describe(environment: Mapping[str, Any]) -> str:
+    """Return a sentence that says where figures were measured."""
+    versions = ", ".join(f"{name} {value}" for name, value in environment["versions"].items())
+    return (
+        f"Measured on {environment['date']} with {environment['threads']} threads of a processor "
+        f"with {environment['processor']}; {versions}; commit "
+        f"{(environment['commit'] or 'unknown')[:9]}."
+    )
+
+
 def _line(row: Mapping[str, Any]) -> str:
     unit = "x" if row["unit"] == "x" else f" {row['unit']}"
     spread = f"{_short(row['low'])} to {_short(row['high'])}"
