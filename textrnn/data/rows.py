@@ -41,13 +41,11 @@ class FileRows:
     Raises:
         InvalidTypeError: If an argument has a wrong type.
         InvalidValueError: If there are no files, a format is not known, or a class is named twice.
-
-    Iterating raises:
-        CorruptFileError: If a file has another format, or a row no text or no such label; the
-            message names file and line.
-        MissingKeyError: If there is no such column.
-        MissingDependencyError: If a Parquet file is read without pyarrow.
-        OSError: If a file can't be read.
+        CorruptFileError: While iterating, if a file has another format, or a row no text or no such
+            label; the message names file and line.
+        MissingKeyError: While iterating, if there is no such column.
+        MissingDependencyError: While iterating, if a Parquet file is read without pyarrow.
+        OSError: While iterating, if a file can't be read.
 
     Example:
         >>> import tempfile
@@ -153,10 +151,10 @@ class HubRows:
         text_column: The column with the texts (default: ``"text"``).
         label_column: The column with the labels; None reads none (default: ``"label"``).
 
-    Iterating raises:
-        InvalidTypeError: If `dataset` is not a data set, or is several of them.
-        MissingKeyError: If there is no such column; the message lists those there are.
-        InvalidValueError: If a label is missing, which the Hub writes as -1 too.
+    Raises:
+        InvalidTypeError: While iterating, if `dataset` is not a data set, or is several of them.
+        MissingKeyError: While iterating, if there is no such column; those there are, are listed.
+        InvalidValueError: While iterating, if a label is -1, as the Hub writes one that is missing.
 
     Example:
         >>> from datasets import Dataset
