@@ -1,15 +1,13 @@
 """Texts with their labels, encoded once into one flat array of ids."""
 
 import copy
-import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import closing
-from typing import Any, Self, SupportsIndex, TypeAlias
+from typing import Any, Self, SupportsIndex
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -18,16 +16,14 @@ from textrnn.data.encoding import encode_rows, fill_empty
 from textrnn.data.flat import FlatTexts
 from textrnn.data.items import FetchedTexts
 from textrnn.data.mapping import MappedFolder
+from textrnn.data.positions import Positions, read_position, read_positions
 from textrnn.data.rows import HubRows
 from textrnn.data.splitting import draw_stratified
 from textrnn.data.storage import write_folder
-from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
+from textrnn.errors import InvalidValueError, check_float, check_int, expected
 from textrnn.text import Tokenizer, Vocabulary, encode_texts
 
 __all__ = ["WordDataset"]
-
-Positions: TypeAlias = Sequence[int] | NDArray[np.integer] | Tensor
-"""Numbers of texts in a data set."""
 
 
 class WordDataset(Dataset[dict[str, Any]]):
@@ -355,15 +351,7 @@ class WordDataset(Dataset[dict[str, Any]]):
             InvalidTypeError: If `index` is not an integer.
             IndexError: If there is no such text.
         """
-        try:
-            position = operator.index(index)
-        except TypeError:
-            position = None
-        if position is None or isinstance(index, bool):
-            raise InvalidTypeError(expected("index", "an integer", index))
-        if not -len(self) <= position < len(self):
-            raise self._no_such_text(position)
-        return self._texts.fetch(torch.tensor([position % len(self)]))[0]
+        return self._texts.fetch(torch.tensor([read_position(index, len(self))]))[0]
 
     def __getitems__(self, indices: Positions) -> FetchedTexts:
         """Return many texts at once; a `torch.utils.data.DataLoader` does so for each batch.
@@ -378,7 +366,7 @@ class WordDataset(Dataset[dict[str, Any]]):
             InvalidTypeError: If the positions are not integers.
             IndexError: If one of the texts doesn't exist.
         """
-        return self._texts.fetch(self._positions(indices))
+        return self._texts.fetch(read_positions(indices, len(self)))
 
     def select(self, indices: Positions) -> Self:
         """Return a data set of some of the texts, in the order given and numbered anew.
@@ -406,7 +394,7 @@ class WordDataset(Dataset[dict[str, Any]]):
             ([2, 3, 2, 1, 4, 3], [0, 2])
         """
         part = copy.copy(self)
-        vars(part)["_texts"] = self._texts.select(self._positions(indices))
+        vars(part)["_texts"] = self._texts.select(read_positions(indices, len(self)))
         return part
 
     def split(self, fraction: float, *, seed: int = 0) -> tuple[Self, Self]:
@@ -445,26 +433,6 @@ class WordDataset(Dataset[dict[str, Any]]):
             strata = np.zeros(len(self), dtype=np.int64)
         chosen = draw_stratified(strata, fraction, generator)
         return self.select(np.flatnonzero(~chosen)), self.select(np.flatnonzero(chosen))
-
-    def _positions(self, indices: Positions) -> Tensor:
-        """Return checked, non-negative positions as int64 of shape `(indices,)`."""
-        try:
-            positions = np.asarray(indices)  # for short lists faster than torch's
-        except (TypeError, ValueError):
-            positions = np.empty(())
-        if positions.ndim == 1 and not len(positions):
-            return torch.empty(0, dtype=torch.int64)
-        if positions.ndim != 1 or positions.dtype.kind not in "iu":
-            raise InvalidTypeError(expected("indices", "a sequence of integers", indices))
-        low, high = int(positions.min()), int(positions.max())
-        if low < -len(self) or high >= len(self):
-            raise self._no_such_text(low if low < -len(self) else high)
-        positions = positions.astype(np.int64)
-        return torch.from_numpy(positions if low >= 0 else positions % len(self))
-
-    def _no_such_text(self, position: int) -> IndexError:
-        # Python's own class is what ends a loop over a sequence.
-        return IndexError(expected("index", f"that of one of the {len(self)} texts", position))
 
 
 def _check_count(labels: Tensor | None, texts: int) -> None:
