@@ -1,5 +1,6 @@
 """What is wrong with a trainer's arguments is found before the first step."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -65,7 +66,9 @@ def test_wrong_models_and_devices_are_refused(model, device, error, message):
 def test_an_optimizer_is_adamw_unless_given():
     """One over other parameters than the model's, or none at all, is refused."""
     model = toys.make_model()
-    assert type(check_optimizer(None, model)) is torch.optim.AdamW
+    optimizer = check_optimizer(None, model)
+    assert type(optimizer) is torch.optim.AdamW
+    assert optimizer.defaults["fused"]
     own = torch.optim.SGD([{"params": model.head.parameters()}], lr=0.1)
     assert check_optimizer(own, model) is own
     other = torch.optim.SGD(toys.make_model().parameters(), lr=0.1)
@@ -175,3 +178,21 @@ def test_steps_are_counted_where_there_is_a_length():
     assert count_steps(toys.bucketed(DATA, 2), 1) == 4
     assert count_steps(stream(), 1) is None
     assert count_steps((b for b in toys.make_batches()), 1) is None
+
+
+def test_a_fused_optimizer_makes_the_updates_of_a_plain_one():
+    """The default is faster, not different; weights that no kernel takes get the plain one."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(7, 5)
+    twin = copy.deepcopy(model)
+    optimizers = check_optimizer(None, model), torch.optim.AdamW(twin.parameters())
+    for each, optimizer in zip((model, twin), optimizers, strict=True):
+        for step in range(5):
+            optimizer.zero_grad()
+            each(torch.linspace(-1, 1 + step, 7)).square().sum().backward()
+            optimizer.step()
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-7)
+    odd = torch.nn.ParameterList([torch.zeros(2, dtype=torch.complex64)])
+    assert not check_optimizer(None, odd).defaults["fused"]
+    assert not check_optimizer(None, torch.nn.Linear(2, 2, device="meta")).defaults["fused"]

@@ -164,7 +164,10 @@ def fit_network(
     trainer = Trainer(
         network,
         optimizer=torch.optim.AdamW(
-            network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            network.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=device.type in {"cpu", "cuda"},
         ),
         scheduler=schedulers.linear_warmup(),
         class_weights=class_weights,

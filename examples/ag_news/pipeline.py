@@ -108,7 +108,8 @@ def make_trainer(
     precision: str,
 ) -> Trainer:
     """Return an experiment's trainer: Adam, perhaps a decaying rate, best validation accuracy."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=experiment.learning_rate)
+    fused = device.type in {"cpu", "cuda"}  # faster, with the same updates
+    optimizer = torch.optim.Adam(model.parameters(), lr=experiment.learning_rate, fused=fused)
     scheduler = None
     if experiment.gamma is not None:
         scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, experiment.gamma)

@@ -42,11 +42,13 @@ def classifier(vocab_size: int, name: str) -> RecurrentClassifier:
     return RecurrentClassifier(vocab_size, num_classes=4, pooling="mean", **MODELS[name])
 
 
-def one_epoch(model: nn.Module, loader: Any, *, precision: str = "fp32") -> Callable[[], object]:
-    """Return a call that trains for an epoch."""
+def one_epoch(
+    model: nn.Module, loader: Any, *, precision: str = "fp32", fused: bool = False
+) -> Callable[[], object]:
+    """Return a call that trains for an epoch, with Adam in one kernel or as it is by default."""
     trainer = Trainer(
         model,
-        optimizer=torch.optim.Adam(model.parameters()),
+        optimizer=torch.optim.Adam(model.parameters(), fused=fused),
         precision=precision,
         progress=False,
     )
@@ -67,7 +69,10 @@ def against_the_notebook(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
         loader = bucketed(whole.select(picked))
         runs = {
             precision: one_epoch(
-                classifier(len(corpus.vocabulary), name), loader, precision=precision
+                classifier(len(corpus.vocabulary), name),
+                loader,
+                precision=precision,
+                fused=True,
             )
             for precision in ("fp32", "bf16")
             if precision == "fp32" or has_bf16()
