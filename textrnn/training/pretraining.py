@@ -81,7 +81,8 @@ def pretrain(
         The history. Besides ``loss``, the mean negative logarithm of a token's probability, it has
         ``perplexity``, the exponential of that: between how many words the model hesitates. With
         ``eval_dataset`` there are ``eval_loss`` and ``eval_perplexity``, without dropout and
-        exact over all tokens; while training, means are taken batch by batch.
+        exact over all tokens; while training, means are taken batch by batch. Where several
+        processes train together, the part of each counts by its texts.
 
     Raises:
         InvalidTypeError: If an argument has a wrong type.
