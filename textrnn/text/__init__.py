@@ -11,6 +11,7 @@ __all__ = [
     "VectorCoverage",
     "Vocabulary",
     "WordCounter",
+    "WordPunctTokenizer",
     "WordTokenizer",
     "WordVectors",
     "encode_texts",
