@@ -247,22 +247,21 @@ class _Table:
             self.exact[row] = True
             self.other_case[row] = False
         if wanted:
-            self.matrix[wanted] = self._parse(number, numbers.split())
+            self.matrix[wanted] = self._parse(number, numbers)
 
-    def _parse(self, number: int, fields: list[bytes]) -> NDArray[np.float32]:
+    def _parse(self, number: int, numbers: bytes) -> NDArray[np.float32]:
         """Return the numbers of a line."""
-        values = []
-        for field in fields:
-            try:
-                value = float(field)
-            except ValueError:
-                value = np.nan
-            if not abs(value) <= _LARGEST or b"_" in field:  # which Python allows in a number
-                raise self._corrupt(
-                    number, f"has {show(field)} instead of a finite number of single precision"
-                )
-            values.append(value)
-        return np.array(values, np.float32)
+        fields = numbers.split()
+        try:
+            values = np.array(list(map(float, fields)))
+        except ValueError:
+            values = np.array([np.nan])
+        # Python allows an underscore in a number.
+        if not (np.abs(values) <= _LARGEST).all() or b"_" in numbers:
+            wrong = next(field for field in fields if not _is_number(field))
+            rule = "a finite number of single precision"
+            raise self._corrupt(number, f"has {show(wrong)} instead of {rule}")
+        return values.astype(np.float32)
 
     def _corrupt(self, number: int, reason: str) -> CorruptFileError:
         return corrupt(self.path, _WHAT, f"line {number} {reason}")
@@ -292,6 +291,14 @@ def _header(line: bytes) -> tuple[int, int] | None:
     if len(fields) != 2 or not all(field.isdigit() and len(field) < 20 for field in fields):
         return None
     return int(fields[0]), int(fields[1])
+
+
+def _is_number(field: bytes) -> bool:
+    """Tell whether a field is a finite number of single precision."""
+    try:
+        return abs(float(field)) <= _LARGEST and b"_" not in field
+    except ValueError:
+        return False
 
 
 def _split(line: bytes, size: int) -> list[bytes]:
