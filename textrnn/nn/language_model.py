@@ -180,7 +180,7 @@ class LanguageModel(nn.Module):
                 for group, projection in enumerate(self.group_projections):
                     weights[f"tail.{group}.0.weight"] = projection
                     weights[f"tail.{group}.1.weight"] = words[group + 1]
-                losses = -functional_call(self._softmax[0], weights, (states, wanted))[0]
+                losses: Tensor = -functional_call(self._softmax[0], weights, (states, wanted))[0]
             else:
                 logits = functional.linear(states, head, self.bias)  # (predictions, words)
                 losses = functional.cross_entropy(logits, wanted, reduction="none")
