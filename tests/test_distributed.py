@@ -22,7 +22,7 @@ from textrnn.training.distributed import ALONE, Processes, check_devices, join, 
 from textrnn.training.generators import separate_generators
 
 JOBS = [name for name in ranks.JOBS if name != "dying"]
-SECONDS = 240  # far more than is ever needed, so that a busy machine fails no test
+SECONDS = 600  # far more than is ever needed, so that a busy machine fails no test
 Results = Callable[[str], list[dict[str, Any]]]
 
 
