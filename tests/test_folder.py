@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +169,17 @@ def test_the_folder_of_version_2_is_read():
     np.testing.assert_allclose(found, expected["probabilities"], atol=1e-6)
     assert classifier.network_.ngrams.max_order == 2
     assert classifier.tokenizer_ == WordPunctTokenizer()
+
+
+def test_loading_does_not_wait_for_the_compiler():
+    """PyTorch's compiler, which loads for a second, is not needed for weights from a file."""
+    program = (
+        "import sys; from textrnn import TextClassifier;"
+        f"print(TextClassifier.load({str(FIXTURES / 'model_v2')!r}).predict(['oil soars'])[0],"
+        "'torch._dynamo' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)  # noqa: S603, PLW1510 - our own program, whose output tells
+    assert run.stdout.split() == ["business", "False"], run.stderr
 
 
 def test_a_model_of_version_1_goes_on_without_ngrams(classifier):

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
+from torch.overrides import TorchFunctionMode
 
 from textrnn._files import corrupt, read_json
 from textrnn._folder import FILES, FORMAT_VERSION, TOKENIZERS, fingerprint_of
@@ -180,6 +181,20 @@ def _read_labels(path: Path) -> LabelSet:
         return LabelSet.from_dict(data)
 
 
+class _Undrawn(TorchFunctionMode):
+    """Leave weights as they are, instead of drawing numbers that a file replaces.
+
+    Besides, to draw on a device without content PyTorch first imports its compiler, for a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call any function but those that draw."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
 def _describe(path: Path, config: Any, ngrams: Any, num_bytes: int) -> Network:
     """Return the network that is described, without content, if its weights fill that many bytes.
 
@@ -205,7 +220,7 @@ def _describe(path: Path, config: Any, ngrams: Any, num_bytes: int) -> Network:
         if not isinstance(config["bidirectional"], bool):
             raise TypeError(f"bidirectional is {show(config['bidirectional'])}")
         # On this device nothing has any content, so nothing is allocated or drawn.
-        with torch.device("meta"):
+        with _Undrawn(), torch.device("meta"):
             network = RecurrentClassifier.from_config(newer | config)
             if ngrams is not None:
                 network = BlendedClassifier(network, NgramClassifier.from_config(ngrams))
