@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from textrnn._folder import check_target
+from textrnn._folder import LAYOUT
 from textrnn._inputs import chunks, examples
 from textrnn._labels import label_to_json
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra
@@ -167,7 +167,7 @@ def info(options: Namespace) -> int:
 
 def _check_output(path: str) -> None:
     """Complain where no model can be written, by writing there what is gone at once."""
-    folder = check_target(path).parent
+    folder = LAYOUT.check_target(path).parent
     folder.mkdir(parents=True, exist_ok=True)
     try:
         tempfile.TemporaryFile(dir=folder).close()

@@ -15,7 +15,8 @@ from safetensors.torch import load as load_tensors
 from torch.overrides import TorchFunctionMode
 
 from textrnn._files import corrupt, read_json
-from textrnn._folder import FILES, FORMAT_VERSION, TOKENIZERS, fingerprint_of
+from textrnn._folder import FILES, FORMAT_VERSION
+from textrnn._folders import fingerprint
 from textrnn._labels import LabelSet
 from textrnn._model import Model, Network
 from textrnn._parameters import params_from_json
@@ -30,6 +31,7 @@ from textrnn.errors import (
 )
 from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
 from textrnn.text import Tokenizer, Vocabulary
+from textrnn.text._description import TOKENIZERS
 from textrnn.training import History
 
 __all__ = ["read_folder"]
@@ -91,12 +93,12 @@ def read_folder(
         raise FileNotFoundError(f"There is no folder {show(os.fspath(path))}.")
     path = folder / "config.json"
     config = _read_config(path)
-    for name, fingerprint in config["files"].items():
-        _check_size(folder / name, fingerprint["bytes"])
+    for name, entry in config["files"].items():
+        _check_size(folder / name, entry["bytes"])
     weights = folder / "model.safetensors"
     network = _describe(path, config["network"], config["ngrams"], weights.stat().st_size)
-    for name, fingerprint in config["files"].items():
-        if fingerprint_of(folder / name) != fingerprint:
+    for name, entry in config["files"].items():
+        if fingerprint(folder / name) != entry:
             raise corrupt(folder / name, Path(name).stem, "it was changed since it was written")
     labels = _read_labels(folder / "labels.json")
     vocabulary = Vocabulary.load(folder / "vocabulary.json")

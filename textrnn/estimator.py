@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from textrnn._card import model_card
 from textrnn._fitting import resolve_device
-from textrnn._folder import is_known, write_folder
+from textrnn._folder import write_folder
 from textrnn._folder_reading import read_folder
 from textrnn._learning import Examples, learn
 from textrnn._model import Network
@@ -17,6 +17,7 @@ from textrnn._parameters import Parameters, params_to_json
 from textrnn._predictions import Predictor, Threshold
 from textrnn.errors import InvalidTypeError, expected
 from textrnn.text import Tokenizer, Vocabulary
+from textrnn.text._description import is_known
 from textrnn.training import History
 
 __all__ = ["TextClassifier"]

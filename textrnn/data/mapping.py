@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from textrnn._files import corrupt, read_json
-from textrnn.data.storage import FORMAT_VERSION, TOKENIZERS, file_names, fingerprint
+from textrnn._folders import fingerprint
+from textrnn.data.storage import FORMAT_VERSION, file_names
 from textrnn.errors import InvalidValueError, TextrnnError, expected, listing, show
 from textrnn.text import Tokenizer, Vocabulary
+from textrnn.text._description import TOKENIZERS
 
 __all__ = ["MAPPED_BYTES", "MappedFolder"]
 

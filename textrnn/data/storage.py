@@ -9,10 +9,8 @@ ids and classes there are, the tokenizer, and size and checksum of every other f
 
 import hashlib
 import os
-import secrets
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -20,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textrnn._files import write_json
-from textrnn.errors import InvalidValueError, expected, listing
-from textrnn.text import Tokenizer, Vocabulary, WordPunctTokenizer, WordTokenizer
+from textrnn._folders import Layout, fingerprint
+from textrnn.errors import InvalidValueError
+from textrnn.text import Tokenizer, Vocabulary
+from textrnn.text._description import describe_tokenizer
 
-__all__ = ["FORMAT_VERSION", "TOKENIZERS", "Block", "file_names", "fingerprint", "write_folder"]
+__all__ = ["FORMAT_VERSION", "Block", "file_names", "write_folder"]
 
 FORMAT_VERSION = 1
-TOKENIZERS = {kind.__name__: kind for kind in (WordPunctTokenizer, WordTokenizer)}
-"""The tokenizers that can be written as JSON, by name; a subclass may cut differently."""
 
 Block: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[Any] | None]
 """Ids of consecutive texts, each text's number of them, and their labels or None."""
@@ -39,6 +37,14 @@ _VOCABULARY, _MANIFEST = "vocabulary.json", "dataset.json"
 def file_names(*, labelled: bool) -> tuple[str, ...]:
     """Return the names of all files but ``dataset.json``, sorted."""
     return tuple(sorted([_IDS, _LENGTHS, _OFFSETS, _VOCABULARY] + [_LABELS] * labelled))
+
+
+_LAYOUT = Layout(
+    what="a saved data set",
+    argument="folder",
+    manifest=_MANIFEST,
+    others=file_names(labelled=True),
+)
 
 
 def write_folder(
@@ -67,7 +73,7 @@ def write_folder(
         OSError: If it can't be written. Whatever is raised, also by `blocks`, what was there before
             is intact and nothing else is left behind.
     """
-    with _taking_the_place_of(path) as aside:
+    with _LAYOUT.taking_the_place_of(path) as aside:
         files = {}
         with ExitStack() as stack:
             ids, offsets, lengths = (
@@ -96,7 +102,7 @@ def write_folder(
             "ids": total,
             "labels": None if labels is None else labels.to_dict(),
             "max_length": None if max_length is None else int(max_length),
-            "tokenizer": _tokenizer_entry(tokenizer),
+            "tokenizer": describe_tokenizer(tokenizer),
             "files": files,
         }
         write_json(aside / _MANIFEST, manifest)
@@ -174,65 +180,3 @@ def _check_form(labels: _Labels | None, block: NDArray[Any] | None, texts: int) 
             f"Expected all texts to have {before}, as the first {texts} have, "
             f"but got {_form(block)}."
         )
-
-
-def fingerprint(path: Path) -> dict[str, Any]:
-    """Return a file's size and checksum, as ``dataset.json`` has them."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
-
-
-def _tokenizer_entry(tokenizer: Tokenizer) -> dict[str, Any]:
-    if isinstance(tokenizer, WordPunctTokenizer | WordTokenizer):
-        name = type(tokenizer).__name__
-        if TOKENIZERS.get(name) is type(tokenizer):
-            return {"type": name, "options": tokenizer.to_dict()}
-    name = getattr(tokenizer, "__qualname__", type(tokenizer).__qualname__)
-    return {"type": "custom", "options": name}
-
-
-@contextmanager
-def _taking_the_place_of(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Make a new folder, which is renamed to `path` at the end or else deleted."""
-    target = _check_target(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name[:64]}.{secrets.token_hex(8)}.tmp")
-    aside.mkdir()
-    try:
-        yield aside
-        _swap(aside, target)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-
-
-def _check_target(path: str | os.PathLike[str]) -> Path:
-    """Return the folder that `path` names, links followed, if a data set may be written there."""
-    target = Path(os.path.realpath(path))
-    if not os.path.lexists(target):
-        return target
-    rule = "a new or empty folder, or one with nothing but a saved data set"
-    if not target.is_dir():
-        raise InvalidValueError(expected("folder", rule, str(target)))
-    names = {entry.name for entry in target.iterdir()}
-    known = {*file_names(labelled=True), _MANIFEST}
-    if names and (_MANIFEST not in names or names - known):
-        others = listing(names - known)
-        raise InvalidValueError(f"Expected `folder` to be {rule}, but {target} holds {others}.")
-    return target
-
-
-def _swap(aside: Path, target: Path) -> None:
-    """Put a new folder in the place of an old one, which is put back if that fails."""
-    if not target.exists():
-        aside.rename(target)
-        return
-    old = target.with_name(f".{target.name[:64]}.{secrets.token_hex(8)}.old")
-    target.rename(old)
-    try:
-        aside.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
