@@ -179,6 +179,8 @@ def run_part(name: str, path: Path, options: argparse.Namespace, size: float) ->
 
 def measure(options: argparse.Namespace, size: float) -> dict[str, Any]:
     """Do all parts with a corpus of some gigabytes, which is deleted in the end."""
+    if options.folder:
+        Path(options.folder).mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(prefix="corpora-", dir=options.folder))
     try:
         return {name: run_part(name, path, options, size) for name in PARTS}
