@@ -23,6 +23,7 @@ __all__ = ["fit_ngrams", "ngram_path"]
 
 _MERGED_KEYS = 2**22  # counted at a time: 32 MB
 _MAX_STEPS = 100
+_HISTORY = 10  # steps that are remembered, each with two copies of the weights
 
 
 def fit_ngrams(
@@ -296,6 +297,7 @@ def _solve(
         optimizer: Any = torch.optim.LBFGS(
             [scales],
             max_iter=_MAX_STEPS,
+            history_size=_HISTORY,
             tolerance_grad=1e-7,
             tolerance_change=1e-9,
             line_search_fn="strong_wolfe",
