@@ -1,6 +1,7 @@
 """Shared fixtures: reproducible property tests and the optional real data."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ collect_ignore = ["fuzz_folder.py"]  # a program that needs atheris, which no ex
 # The tests' networks are tiny: a second thread costs more than it brings, and on a busy machine
 # the two wait for each other.
 torch.set_num_threads(1)
+
+# A job in the background of a shell ignores Ctrl-C, and all that it starts does so as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
