@@ -2,13 +2,12 @@
 
 import pickle
 import signal
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from textrnn._signals import sheltered_from_ctrl_c
 from textrnn.errors import InvalidTypeError, expected
 
 __all__ = ["check_picklable", "map_in_order"]
@@ -61,7 +60,7 @@ def map_in_order(
     try:
         waiting: deque[Future[_Result]] = deque()
         for item in items:
-            with _sheltered_from_ctrl_c():
+            with sheltered_from_ctrl_c():
                 waiting.append(pool.submit(_apply, item))
             if len(waiting) > _AHEAD * num_workers:
                 yield waiting.popleft().result()
@@ -69,20 +68,6 @@ def map_in_order(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _sheltered_from_ctrl_c() -> Iterator[None]:
-    """Hold SIGINT back; processes that are started meanwhile never get it."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or not hasattr(signal, "pthread_sigmask"):  # Windows has none
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(make: Callable[[], Callable[[Any], Any]]) -> None:

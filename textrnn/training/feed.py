@@ -1,15 +1,13 @@
 """One epoch of a loader, batch by batch, from any place in it."""
 
-import signal
-import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from textrnn._signals import sheltered_from_ctrl_c
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError, TrainingError, expected, show
 
@@ -134,22 +132,8 @@ def iterate(loader: Iterable[Any]) -> Iterator[Any]:
         and getattr(loader, "_iterator", None) is not None
     ):
         torch.empty((), dtype=torch.int64).random_(generator=loader.generator)
-    with _sheltered_from_ctrl_c():
+    with sheltered_from_ctrl_c():
         return iter(loader)
-
-
-@contextmanager
-def _sheltered_from_ctrl_c() -> Iterator[None]:
-    """Hold SIGINT back; processes that are started meanwhile never get it."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or not hasattr(signal, "pthread_sigmask"):  # Windows has none
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def check_batch(batch: Any) -> Batch:
