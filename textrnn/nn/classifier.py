@@ -24,6 +24,8 @@ from textrnn.nn.pooling import Pooling
 __all__ = ["RecurrentClassifier"]
 
 _EMBEDDING_STD = 0.1
+_REPEATS = 2  # how often a word of a batch has to come on average to be computed once
+_FEWEST_TEXTS = 8  # of a batch in which words can come so often
 
 
 class RecurrentClassifier(nn.Module):
@@ -200,16 +202,27 @@ class RecurrentClassifier(nn.Module):
         lengths = check_lengths(lengths, *input_ids.shape)
         if len(lengths):
             input_ids = input_ids[:, : int(lengths.max())]  # (batch, time)
+        if self._looks_for_repeats(input_ids):
+            words, positions = torch.unique(input_ids, return_inverse=True)
+            # Where few words come again, the plain way is faster.
+            if _REPEATS * len(words) <= positions.numel():
+                return self.forward_embeddings(self.embedding(words), lengths, positions)
         # Looked up by time first, so that each step's embeddings lie together in memory.
         embedded = self.embedding(input_ids.t()).transpose(0, 1)  # (batch, time, embedding)
         return self.forward_embeddings(embedded, lengths)
 
-    def forward_embeddings(self, embedded: Tensor, lengths: Tensor) -> Tensor:
+    def forward_embeddings(
+        self, embedded: Tensor, lengths: Tensor, positions: Tensor | None = None
+    ) -> Tensor:
         """Compute the logits of texts that are embedded already.
 
         Args:
-            embedded: Embeddings of the tokens, `(batch, time, embedding_size)`.
+            embedded: Embeddings of the tokens, `(batch, time, embedding_size)`; with `positions`
+                those of the different words alone, `(words, embedding_size)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
+            positions: Which of the words stands where, int64 `(batch, time)`, for prediction in
+                less time (see `RecurrentEncoder`); embedding dropout is left out then. Default:
+                None.
 
         Returns:
             The logits, `(batch, num_classes)`.
@@ -218,7 +231,10 @@ class RecurrentClassifier(nn.Module):
             InvalidTypeError: If `lengths` is not an integer tensor.
             InvalidValueError: If the shapes don't fit, or a length is out of range.
         """
-        states = self.encoder(self.embedding_dropout(embedded), lengths)  # (batch, time, features)
+        if positions is None:
+            states = self.encoder(self.embedding_dropout(embedded), lengths)
+        else:
+            states = self.encoder(embedded, lengths, positions)  # (batch, time, features)
         logits: Tensor = self.head(self.pooling(states, lengths))  # (batch, classes)
         return logits
 
@@ -228,6 +244,15 @@ class RecurrentClassifier(nn.Module):
         defaults["embedding_size"] = self._config["hidden_size"]
         shown = {key: value for key, value in self._config.items() if value != defaults.get(key)}
         return ", ".join(f"{key}={value!r}" for key, value in shown.items())
+
+    def _looks_for_repeats(self, input_ids: Tensor) -> bool:
+        """Tell whether words that come again may be computed once, and are worth a look."""
+        return (
+            len(input_ids) >= _FEWEST_TEXTS
+            and not (self.training and self.embedding_dropout.p)  # which differs from text to text
+            and not torch.compiler.is_compiling()
+            and self.encoder.gains_by_positions(input_ids.device)
+        )
 
     def _check_ids(self, input_ids: Tensor) -> None:
         """Refuse what is no batch of ids of the vocabulary."""

@@ -22,6 +22,7 @@ from textrnn.errors import (
     expected,
 )
 from textrnn.nn.masking import check_lengths, token_mask
+from textrnn.nn.repetition import run_repeated
 
 __all__ = ["RecurrentEncoder"]
 
@@ -97,12 +98,16 @@ class RecurrentEncoder(nn.Module):
         """Features of a state, both directions together."""
         return self.hidden_size * (2 if self.bidirectional else 1)
 
-    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, lengths: Tensor, positions: Tensor | None = None) -> Tensor:
         """Compute the state of the last layer at every token.
 
         Args:
-            inputs: Floating-point tensor, `(batch, time, input_size)`.
+            inputs: Floating-point tensor, `(batch, time, input_size)`; with `positions` the
+                different inputs alone, `(distinct, input_size)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
+            positions: Which of the different inputs stands where, int64 `(batch, time)`. The
+                result is that of `inputs[positions]`, in less time where the same inputs come
+                again and again and no gradients are computed. Default: None.
 
         Returns:
             The states, `(batch, time, output_size)`; zeros at padding.
@@ -111,16 +116,33 @@ class RecurrentEncoder(nn.Module):
             InvalidTypeError: If `lengths` is not an integer tensor.
             InvalidValueError: If the shapes don't fit, or a length is out of range.
         """
-        if inputs.dim() != 3 or inputs.shape[2] != self.input_size:
+        shape = "(batch, time, {})" if positions is None else "(distinct, {}) with `positions`"
+        if inputs.dim() != shape.count(",") + 1 or inputs.shape[-1] != self.input_size:
             raise InvalidValueError(
-                f"Expected `inputs` to be of shape (batch, time, {self.input_size}), "
+                f"Expected `inputs` to be of shape {shape.format(self.input_size)}, "
                 f"but got the shape {tuple(inputs.shape)}."
             )
-        batch, time, _ = inputs.shape
+        if positions is not None and positions.dim() != 2:
+            raise InvalidValueError(
+                "Expected `positions` to be of shape (batch, time), "
+                f"but got the shape {tuple(positions.shape)}."
+            )
+        batch, time = inputs.shape[:2] if positions is None else positions.shape
         lengths = check_lengths(lengths, batch, time)
         if not batch:
             return inputs.new_zeros(batch, time, self.output_size)
         mask = token_mask(lengths, time, inputs.device)
+        if positions is not None and self.gains_by_positions(inputs.device):
+            steps = self._run_repeated(inputs, positions.t(), lengths, mask)
+        else:
+            if positions is not None:
+                inputs = functional.embedding(positions, inputs)  # (batch, time, input)
+            steps = self._run_all(inputs, lengths, mask)
+        states = steps.transpose(0, 1)  # (batch, time, output)
+        return states if mask is None else states * mask.to(states.dtype).unsqueeze(2)
+
+    def _run_all(self, inputs: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
+        """Run all layers over inputs that are each for itself."""
         if self.cell == "lstm" and inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             # Autocast casts the weights of a CPU LSTM alone, and the kernel refuses the mixture.
             inputs = inputs.to(torch.get_autocast_dtype("cpu"))
@@ -130,9 +152,40 @@ class RecurrentEncoder(nn.Module):
         elif inputs.is_cuda:
             steps = self._run_packed(steps, lengths)
         else:
-            steps = self._run_directions(steps, lengths)
-        states = steps.transpose(0, 1)  # (batch, time, output)
-        return states if mask is None else states * mask.to(states.dtype).unsqueeze(2)
+            steps = self._run_directions(steps, lengths, 0)
+        return steps  # (time, batch, output)
+
+    def gains_by_positions(self, device: torch.device) -> bool:
+        """Tell whether `positions` save time now: on a CPU, where no gradients are computed.
+
+        Args:
+            device: Where the inputs are.
+        """
+        # Torch has an LSTM in half precision that is faster still.
+        fast = self.cell == "lstm" and torch.is_autocast_enabled("cpu")
+        return device.type == "cpu" and not fast and not torch.is_grad_enabled()
+
+    def _run_repeated(
+        self, distinct: Tensor, positions: Tensor, lengths: Tensor, mask: Tensor | None
+    ) -> Tensor:
+        """Run the first layer over inputs that come again, and the others as always."""
+        real = None if mask is None else mask.t()  # (time, batch)
+        first = [
+            run_repeated(self.cell, distinct, positions, weights, mask=real, backward=bool(way))
+            for way, weights in enumerate(self._weights()[: 1 + self.bidirectional])
+        ]
+        steps = torch.cat(first, 2) if self.bidirectional else first[0]  # (time, batch, output)
+        if self.num_layers == 1:
+            return steps
+        if self.bidirectional:
+            return self._run_directions(steps, lengths, 1)
+        for weights in self._weights()[1:]:
+            steps = self._run(functional.dropout(steps, self.dropout, self.training), weights)
+        return steps
+
+    def _weights(self) -> list[tuple[Tensor, ...]]:
+        """Return the weights of each direction of each layer, layer by layer."""
+        return [tuple(those) for those in self.rnn.all_weights]
 
     def _run_packed(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """Run all layers at once, which cuDNN does in one call."""
@@ -141,11 +194,11 @@ class RecurrentEncoder(nn.Module):
         steps, _ = pad_packed_sequence(packed, total_length=len(steps))
         return steps  # (time, batch, output)
 
-    def _run_directions(self, steps: Tensor, lengths: Tensor) -> Tensor:
-        """Run each direction of each layer by itself over the padded batch."""
+    def _run_directions(self, steps: Tensor, lengths: Tensor, first_layer: int) -> Tensor:
+        """Run each direction of each layer from `first_layer` on over the padded batch."""
         order = _reversed_order(lengths, *steps.shape[:2]).to(steps.device)  # (time, batch)
-        weights = [tuple(those) for those in self.rnn.all_weights]  # layer by layer
-        for layer in range(self.num_layers):
+        weights = self._weights()
+        for layer in range(first_layer, self.num_layers):
             if layer:
                 steps = functional.dropout(steps, self.dropout, self.training)
             forward = self._run(steps, weights[2 * layer])  # (time, batch, hidden)
