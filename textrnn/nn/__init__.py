@@ -5,12 +5,14 @@ from textrnn.nn.classifier import RecurrentClassifier
 from textrnn.nn.dropout import LockedDropout
 from textrnn.nn.embedding import copy_vectors
 from textrnn.nn.encoder import RecurrentEncoder
+from textrnn.nn.ensemble import EnsembleClassifier
 from textrnn.nn.language_model import LanguageModel, perplexity
 from textrnn.nn.ngrams import NgramClassifier
 from textrnn.nn.pooling import Pooling, last_pool, max_pool, mean_pool
 
 __all__ = [
     "BlendedClassifier",
+    "EnsembleClassifier",
     "LanguageModel",
     "LockedDropout",
     "NgramClassifier",
