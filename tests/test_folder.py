@@ -171,6 +171,69 @@ def test_the_folder_of_version_2_is_read():
     assert classifier.tokenizer_ == WordPunctTokenizer()
 
 
+def test_the_folder_of_version_3_is_read():
+    """It adds several networks, pretraining and a preset."""
+    classifier = TextClassifier.load(FIXTURES / "model_v3", device="cpu")
+    expected = read(FIXTURES / "model_v3_predictions.json")
+    found = classifier.predict_proba(expected["texts"])
+    np.testing.assert_allclose(found, expected["probabilities"], atol=1e-6)
+    assert len(classifier.network_.recurrent) == 2
+    assert classifier.data_["unlabelled_texts"] == 16
+    assert (classifier.preset, classifier.pretrain_epochs) == ("best", 3)
+    assert (
+        "| texts without labels, to pretrain on | 16 |"
+        in (FIXTURES / "model_v3" / "README.md").read_text()
+    )
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_models_have_one_network_without_pretraining(version):
+    """What they did not know yet has the old meaning."""
+    classifier = TextClassifier.load(FIXTURES / f"model_v{version}", device="cpu")
+    assert classifier.settings_["num_networks"] == 1
+    assert classifier.settings_["pretrain_epochs"] == 0
+    assert classifier.data_["unlabelled_texts"] == 0
+    assert {classifier.preset, classifier.num_networks, classifier.pretrain_epochs} == {None}
+
+
+@pytest.mark.parametrize("ngram_order", [0, 2])
+def test_several_networks_come_back(tmp_path, ngram_order):
+    """Each has its own weights again, the card tells of them, and training goes on with them."""
+    saved = fit(num_networks=3, pretrain_epochs=1, ngram_order=ngram_order)
+    saved.save(tmp_path / "model")
+    loaded = TextClassifier.load(tmp_path / "model", device="cpu")
+    assert (loaded.predict_proba(PROBE) == saved.predict_proba(PROBE)).all()
+    assert read(tmp_path / "model" / "config.json")["num_networks"] == 3
+    assert loaded.settings_ == saved.settings_
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "It is the mean of 3 recurrent networks (each of 1 bidirectional GRU layer)" in card
+    assert "epochs of the last network" in card
+    loaded.set_params(warm_start=True, epochs=1, progress=False)
+    loaded.fit(["oil prices", "striker"], ["a", "b"])
+    loaded.save(tmp_path / "model")
+    assert read(tmp_path / "model" / "config.json")["num_networks"] == 3
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 100, 101, 10**9, -1, True, 2.0, "2", None, [2]])
+def test_every_lie_about_the_number_of_networks_is_found(tmp_path, number, monkeypatch):
+    """No network is made that the weights have no room for."""
+    folder = Path(shutil.copytree(FIXTURES / "model_v3", tmp_path / "model"))
+    change(folder, "config.json", {"num_networks": number})
+    monkeypatch.setattr(_folder_reading, "EnsembleClassifier", None)
+    with pytest.raises(CorruptFileError, match=DAMAGE):
+        TextClassifier.load(folder)
+
+
+def test_older_versions_say_nothing_of_networks(folder):
+    """A key that a version does not have is refused, as is one that it lacks."""
+    change(folder, "config.json", {"num_networks": 1})
+    with pytest.raises(CorruptFileError, match=DAMAGE):
+        TextClassifier.load(folder)
+    change(folder, "config.json", {"format_version": 3})
+    with pytest.raises(CorruptFileError, match=DAMAGE):
+        TextClassifier.load(folder)
+
+
 def test_loading_does_not_wait_for_the_compiler():
     """PyTorch's compiler, which loads for a second, is not needed for weights from a file."""
     program = (
@@ -448,11 +511,11 @@ def test_further_files_and_an_edited_card_do_no_harm(folder):
     assert TextClassifier.load(folder).classes_.tolist() == ["business", "sports"]
 
 
-@pytest.mark.parametrize("version", [0, 3, 1.0, True, "1", None])
+@pytest.mark.parametrize("version", [0, 4, 1.0, True, "1", None])
 def test_an_unknown_version_is_refused(folder, version):
     """What a newer library wrote is not guessed at."""
     change(folder, "config.json", {"format_version": version})
-    with pytest.raises(CorruptFileError, match=r"its format version is .*, and 1 to 2 are"):
+    with pytest.raises(CorruptFileError, match=r"its format version is .*, and 1 to 3 are"):
         TextClassifier.load(folder)
 
 
@@ -503,6 +566,7 @@ def test_an_unknown_version_is_refused(folder, version):
         ("training.json", ("parameters",), {"class_weight": {"by_label": [[{}, 1]]}}),
         ("training.json", ("parameters",), {"pooling": [["max"]]}),
         ("training.json", ("data",), {"train_texts": "32"}),
+        ("training.json", ("data",), {"unlabelled_texts": "16"}),
         ("training.json", ("data",), {"label_counts": [1]}),
         ("training.json", ("data",), {"label_counts": [1, "1"]}),
         ("training.json", ("data",), {"more": 1}),

@@ -9,7 +9,12 @@ from torch import Tensor
 from textrnn._loading import Loader, prediction_loader
 from textrnn._settings import Settings
 from textrnn.data import Batch, WordDataset
-from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
+from textrnn.nn import (
+    BlendedClassifier,
+    EnsembleClassifier,
+    NgramClassifier,
+    RecurrentClassifier,
+)
 from textrnn.training import fit_scales, ngram_path
 from textrnn.training.evaluation import evaluate, predict
 from textrnn.training.losses import Loss
@@ -33,7 +38,7 @@ class _Chain:
 
 
 def blend(
-    recurrent: RecurrentClassifier,
+    recurrent: RecurrentClassifier | EnsembleClassifier,
     train_set: WordDataset,
     eval_set: WordDataset | None,
     settings: Settings,
@@ -49,7 +54,7 @@ def blend(
     say.
 
     Args:
-        recurrent: The trained network.
+        recurrent: The trained network, or several as one.
         train_set: The texts to learn from.
         eval_set: The validation part, or None.
         settings: How to train.

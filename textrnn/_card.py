@@ -27,15 +27,15 @@ def model_card(model: Model, *, version: str) -> str:
         labels, data, measures, settings and limits.
     """
     settings, data = model.settings, model.data
-    network = model.recurrent.config
+    network = model.networks[0].config
     kind = "any number of labels" if model.labels.multi_label else "one label"
     parts = [
         _header(network["cell"]),
         "# Text classifier",
         (
-            f"It gives a text {kind} out of {len(model.labels)}. It is a recurrent network "
-            f"({_layers(network)}) over words{_beside(model)}, trained from scratch on "
-            f"{data['train_texts']:,} texts with textrnn {version}."
+            f"It gives a text {kind} out of {len(model.labels)}. It is {_networks(model)} over "
+            f"words{_beside(model)}, trained from scratch on {data['train_texts']:,} texts with "
+            f"textrnn {version}."
         ),
         "## Use",
         _use(model),
@@ -46,7 +46,10 @@ def model_card(model: Model, *, version: str) -> str:
         "## Evaluation",
         _evaluation(model, data),
         "## Training",
-        "These settings were used; what its user left open was chosen by the number of texts.",
+        (
+            "These settings were used; what its user left open was chosen by the preset and the "
+            "number of texts."
+        ),
         _table(("setting", "value"), settings.items(), code=True),
         _course(model),
         "## Limits",
@@ -66,6 +69,13 @@ def _layers(network: Mapping[str, Any]) -> str:
     number = network["num_layers"]
     direction = "bidirectional " if network["bidirectional"] else ""
     return f"{number} {direction}{network['cell'].upper()} layer{'s' if number > 1 else ''}"
+
+
+def _networks(model: Model) -> str:
+    number, layers = len(model.networks), _layers(model.networks[0].config)
+    if number == 1:
+        return f"a recurrent network ({layers})"
+    return f"the mean of {number} recurrent networks (each of {layers})"
 
 
 def _beside(model: Model) -> str:
@@ -100,6 +110,7 @@ def _data(data: Mapping[str, Any]) -> str:
     rows = [
         ("training texts", f"{data['train_texts']:,}"),
         ("validation texts", f"{data['eval_texts']:,}"),
+        ("texts without labels, to pretrain on", f"{data['unlabelled_texts']:,}"),
         ("words of a training text, on average", f"{data['mean_words']:.1f}"),
         ("training texts longer than is read", f"{data['cut_texts']:,}"),
         ("known words of the training texts", f"{data['coverage']:.1%}"),
@@ -121,6 +132,8 @@ def _evaluation(model: Model, data: Mapping[str, Any]) -> str:
 def _course(model: Model) -> str:
     last = model.history[-1] if len(model.history) else {}
     course = f"Training took {last.get('seconds', 0):.0f} s for {last.get('epoch', 0)} epochs"
+    if len(model.networks) > 1:
+        course += " of the last network"
     stopped = model.data["stopped"]
     return f"{course}; it was stopped: {_cell(stopped)}." if stopped else f"{course}."
 

@@ -34,7 +34,15 @@ from textrnn.training import (
 from textrnn.training.distributed import join
 from textrnn.training.losses import Loss
 
-__all__ = ["Outcome", "class_weights_of", "fit_network", "new_network", "resolve_device", "seeded"]
+__all__ = [
+    "Outcome",
+    "Witness",
+    "class_weights_of",
+    "fit_network",
+    "new_network",
+    "resolve_device",
+    "seeded",
+]
 
 _LOGGER = logging.getLogger("textrnn")
 
@@ -57,10 +65,18 @@ class Outcome:
     stopped: str | None
 
 
-class _Witness(Callback):
-    """Log each record, and remember why training was stopped."""
+class Witness(Callback):
+    """Log each record, and remember why training was stopped.
 
-    def __init__(self) -> None:
+    Args:
+        stage: What is trained, to put before the epoch; an empty string puts nothing there.
+
+    Attributes:
+        stopped: The reason, or None.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
         self.stopped: str | None = None
 
     def on_epoch_end(self, state: TrainingState) -> None:
@@ -68,7 +84,8 @@ class _Witness(Callback):
         names = ("loss", "eval_loss", "eval_accuracy")
         record = state.history[-1]
         figures = ", ".join(f"{name} {record[name]:.4f}" for name in names if name in record)
-        _LOGGER.info("Epoch %d of %d: %s.", state.epoch, state.epochs, figures)
+        stage = f"{self.stage.capitalize()}, epoch" if self.stage else "Epoch"
+        _LOGGER.info("%s %d of %d: %s.", stage, state.epoch, state.epochs, figures)
 
     def on_fit_end(self, state: TrainingState) -> None:
         """Remember the reason."""
@@ -131,6 +148,7 @@ def fit_network(
     class_weights: Any,
     device: torch.device,
     progress: bool,
+    stage: str = "",
 ) -> Outcome:
     """Train a network in place, and keep its best weights where there is a validation part.
 
@@ -144,6 +162,7 @@ def fit_network(
         class_weights: As the `Trainer` takes them.
         device: Where to train.
         progress: Whether to show a bar on a terminal.
+        stage: What this network is among several, for the log and the bar.
 
     Returns:
         What became of it.
@@ -156,8 +175,9 @@ def fit_network(
         pin_memory=device.type == "cuda",
     )
     eval_loader = None if eval_set is None else prediction_loader(eval_set, shared=True)
-    witness = _Witness()
-    callbacks: list[Callback] = [ProgressBar(disable=None if progress else True), witness]
+    witness = Witness(stage)
+    bar = ProgressBar(disable=None if progress else True, description=stage)
+    callbacks: list[Callback] = [bar, witness]
     if eval_loader is not None:
         callbacks.append(EarlyStopping(settings.patience))
     network.to(device)

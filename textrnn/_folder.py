@@ -1,10 +1,10 @@
 """The folder of a saved classifier, written whole or not at all.
 
-Format version 2 has these files: ``config.json`` (the shape of the network and of its n-gram part,
-and size and checksum of every other file), ``model.safetensors`` (the weights),
-``vocabulary.json``, ``tokenizer.json``, ``labels.json``, ``training.json`` (parameters, settings,
-numbers of texts), ``history.json``, ``metrics.json`` and, for people, ``README.md``. Version 1 knew
-no n-gram part.
+Format version 3 has these files: ``config.json`` (the shape of a network, how many there are of it,
+the shape of the n-gram part, and size and checksum of every other file), ``model.safetensors`` (the
+weights), ``vocabulary.json``, ``tokenizer.json``, ``labels.json``, ``training.json`` (parameters,
+settings, numbers of texts), ``history.json``, ``metrics.json`` and, for people, ``README.md``.
+Version 2 knew one network and no unlabelled texts, version 1 no n-gram part either.
 """
 
 import math
@@ -22,7 +22,7 @@ from textrnn.text._description import describe_tokenizer
 
 __all__ = ["FILES", "FORMAT_VERSION", "LAYOUT", "write_folder"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FILES = (
     "history.json",
     "labels.json",
@@ -78,7 +78,8 @@ def write_folder(
         config = {
             "format_version": FORMAT_VERSION,
             "textrnn_version": version,
-            "network": model.recurrent.config,
+            "network": model.networks[0].config,
+            "num_networks": len(model.networks),
             "ngrams": None if model.ngrams is None else model.ngrams.config,
             "files": {name: fingerprint(folder / name) for name in FILES},
         }

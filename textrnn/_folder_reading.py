@@ -3,7 +3,7 @@
 import math
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from inspect import signature
@@ -20,7 +20,7 @@ from textrnn._folders import fingerprint
 from textrnn._labels import LabelSet
 from textrnn._model import Model, Network
 from textrnn._parameters import params_from_json
-from textrnn._settings import MAX_LENGTH
+from textrnn._settings import MAX_LENGTH, MAX_NETWORKS
 from textrnn.errors import (
     CorruptFileError,
     InvalidValueError,
@@ -29,7 +29,12 @@ from textrnn.errors import (
     listing,
     show,
 )
-from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
+from textrnn.nn import (
+    BlendedClassifier,
+    EnsembleClassifier,
+    NgramClassifier,
+    RecurrentClassifier,
+)
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.text._description import TOKENIZERS
 from textrnn.training import History
@@ -47,6 +52,7 @@ _DATA: dict[str, tuple[type, ...]] = {
     "mean_words": (float, int),
     "stopped": (str, type(None)),
     "train_texts": (int,),
+    "unlabelled_texts": (int,),
 }
 # The arguments of a recurrent network in every format. One that is newer has a default with the
 # old meaning.
@@ -96,7 +102,7 @@ def read_folder(
     for name, entry in config["files"].items():
         _check_size(folder / name, entry["bytes"])
     weights = folder / "model.safetensors"
-    network = _describe(path, config["network"], config["ngrams"], weights.stat().st_size)
+    network = _describe(path, config, weights.stat().st_size)
     for name, entry in config["files"].items():
         if fingerprint(folder / name) != entry:
             raise corrupt(folder / name, Path(name).stem, "it was changed since it was written")
@@ -106,8 +112,9 @@ def read_folder(
         if getattr(network, name) != number:
             reason = f"{name} is {getattr(network, name)}, but there are {number}"
             raise corrupt(path, "configuration", reason)
-    training = _read_training(folder / "training.json", parameters, len(labels))
-    if config["format_version"] == 1:  # training goes on as it began: without n-grams
+    version = config["format_version"]
+    training = _read_training(folder / "training.json", parameters, len(labels), version)
+    if version == 1:  # training goes on as it began: without n-grams
         training["parameters"].setdefault("ngram_order", 0)
     model = Model(
         network=_fill(weights, network),
@@ -152,8 +159,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         reason = f"its format version is {show(version)}, and 1 to {FORMAT_VERSION} are known here"
         raise corrupt(path, what, reason)
     keys = {"format_version", "textrnn_version", "network", "files"}
-    config = _read_object(path, what, keys if version == 1 else keys | {"ngrams"})
-    config.setdefault("ngrams", None)
+    newer = {"ngrams": 2, "num_networks": 3}
+    keys |= {name for name, first in newer.items() if version >= first}
+    config = {"ngrams": None, "num_networks": 1} | _read_object(path, what, keys)
     files = config["files"]
     if not isinstance(files, dict) or files.keys() != set(FILES):
         raise corrupt(path, what, f"`files` should name {listing(FILES)}")
@@ -197,24 +205,17 @@ class _Undrawn(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _describe(path: Path, config: Any, ngrams: Any, num_bytes: int) -> Network:
+def _describe(path: Path, described: Mapping[str, Any], num_bytes: int) -> Network:
     """Return the network that is described, without content, if its weights fill that many bytes.
 
     Args:
         path: The file of the configuration, for the message.
-        config: The recurrent network's part of it.
-        ngrams: The n-gram part's, or None.
+        described: What it holds.
         num_bytes: The size of the file with the weights.
     """
     what = "configuration"
-    if not isinstance(config, dict) or not config.keys() >= _NETWORK:
-        raise corrupt(path, what, f"`network` should have the keys {listing(_NETWORK)}")
-    if not isinstance(ngrams, dict | None):
-        raise corrupt(path, what, f"`ngrams` is {show(ngrams)}")
-    for name, value in [*config.items(), *(ngrams or {}).items()]:
-        limit = _MOST_LAYERS if name in {"num_layers", "max_order"} else num_bytes // 4
-        if isinstance(value, int) and value > limit:
-            raise corrupt(path, what, f"{name} is {show(value)}, too large for the weights")
+    _check_described(path, described, num_bytes)
+    config, ngrams, number = (described[name] for name in ("network", "ngrams", "num_networks"))
     parameters = signature(RecurrentClassifier).parameters
     newer = {name: p.default for name, p in parameters.items() if name not in _NETWORK}
     network: Network
@@ -223,13 +224,38 @@ def _describe(path: Path, config: Any, ngrams: Any, num_bytes: int) -> Network:
             raise TypeError(f"bidirectional is {show(config['bidirectional'])}")
         # On this device nothing has any content, so nothing is allocated or drawn.
         with _Undrawn(), torch.device("meta"):
-            network = RecurrentClassifier.from_config(newer | config)
-            if ngrams is not None:
-                network = BlendedClassifier(network, NgramClassifier.from_config(ngrams))
-        needed = sum(value.nbytes for value in network.state_dict().values())
+            network = first = RecurrentClassifier.from_config(newer | config)
+            needed = number * _bytes_of(first)
+            if needed < num_bytes:  # or else the others are not even made
+                if number > 1:
+                    others = (type(first).from_config(first.config) for _ in range(1, number))
+                    network = EnsembleClassifier([first, *others])
+                if ngrams is not None:
+                    network = BlendedClassifier(network, NgramClassifier.from_config(ngrams))
+                needed = _bytes_of(network)
         if not needed < num_bytes <= needed + _MAX_BYTES:
             raise ValueError(f"its weights would be {needed} bytes, in a file of {num_bytes}")
     return network
+
+
+def _check_described(path: Path, described: Mapping[str, Any], num_bytes: int) -> None:
+    """Refuse what is no description, and numbers that no file of that many bytes has room for."""
+    what = "configuration"
+    config, ngrams, number = (described[name] for name in ("network", "ngrams", "num_networks"))
+    if not isinstance(config, dict) or not config.keys() >= _NETWORK:
+        raise corrupt(path, what, f"`network` should have the keys {listing(_NETWORK)}")
+    if not isinstance(ngrams, dict | None):
+        raise corrupt(path, what, f"`ngrams` is {show(ngrams)}")
+    if type(number) is not int or not 1 <= number <= MAX_NETWORKS:
+        raise corrupt(path, what, f"`num_networks` is {show(number)}")
+    for name, value in [*config.items(), *(ngrams or {}).items()]:
+        limit = _MOST_LAYERS if name in {"num_layers", "max_order"} else num_bytes // 4
+        if isinstance(value, int) and value > limit:
+            raise corrupt(path, what, f"{name} is {show(value)}, too large for the weights")
+
+
+def _bytes_of(network: Network) -> int:
+    return sum(value.nbytes for value in network.state_dict().values())
 
 
 def _fill(path: Path, network: Network) -> Network:
@@ -276,7 +302,7 @@ def _read_tokenizer(path: Path, given: Tokenizer | None) -> Tokenizer:
 
 
 def _read_training(
-    path: Path, parameters: AbstractSet[str], num_labels: int
+    path: Path, parameters: AbstractSet[str], num_labels: int, version: int
 ) -> dict[str, dict[str, Any]]:
     what = "training"
     training = _read_object(path, what, ("parameters", "settings", "data"))
@@ -292,16 +318,23 @@ def _read_training(
         max_length = training["settings"].get("max_length")
         if type(max_length) is not int or not 3 <= max_length <= MAX_LENGTH:
             raise ValueError(f"`max_length` is {show(max_length)}")
-        data = training["data"]
-        if data.keys() != _DATA.keys():
-            raise ValueError(f"`data` should have the keys {listing(_DATA)}")
-        for name, kinds in _DATA.items():
-            if type(data[name]) not in kinds:
-                raise TypeError(f"`{name}` is {show(data[name])}")
-        counts = data["label_counts"]
-        if len(counts) != num_labels or {type(count) for count in counts} != {int}:
-            raise ValueError(f"`label_counts` is {show(counts)}, for {num_labels} labels")
+        if version < 3:
+            training["settings"] = {"num_networks": 1, "pretrain_epochs": 0} | training["settings"]
+            training["data"].setdefault("unlabelled_texts", 0)
+        _check_data(training["data"], num_labels)
     return training
+
+
+def _check_data(data: Mapping[str, Any], num_labels: int) -> None:
+    """Refuse anything but the numbers that describe the training texts."""
+    if data.keys() != _DATA.keys():
+        raise ValueError(f"`data` should have the keys {listing(_DATA)}")
+    for name, kinds in _DATA.items():
+        if type(data[name]) not in kinds:
+            raise TypeError(f"`{name}` is {show(data[name])}")
+    counts = data["label_counts"]
+    if len(counts) != num_labels or {type(count) for count in counts} != {int}:
+        raise ValueError(f"`label_counts` is {show(counts)}, for {num_labels} labels")
 
 
 def _read_metrics(path: Path) -> dict[str, float]:

@@ -1,18 +1,19 @@
 """From columns of texts and labels to a trained model, and from that to predictions."""
 
-from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textrnn._blending import blend
-from textrnn._fitting import class_weights_of, fit_network, new_network, resolve_device, seeded
+from textrnn._fitting import class_weights_of, resolve_device, seeded
 from textrnn._labels import LabelSet, LabelValues, label_values
 from textrnn._loading import Column
-from textrnn._model import Model
+from textrnn._model import Model, networks_of
+from textrnn._networks import fit_networks
 from textrnn._settings import Settings
 from textrnn.data import WordDataset
 from textrnn.data.splitting import draw_stratified
@@ -20,7 +21,7 @@ from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 from textrnn.text import Vocabulary, WordPunctTokenizer
 from textrnn.training.distributed import join
 
-__all__ = ["Examples", "hold_out", "learn"]
+__all__ = ["Examples", "hold_out", "learn", "strings"]
 
 _LEAST_TO_HOLD_OUT = 100  # fewer texts are too few to spare some, and to tell epochs apart
 
@@ -49,11 +50,7 @@ class Examples:
             InvalidValueError: If there are no texts, a label is missing, or there are not as many
                 labels as texts.
         """
-        column, values = Column.of(texts), label_values(labels)
-        for position, text in enumerate(column):
-            # Looked for here, since a part of the texts would have other positions.
-            if not isinstance(text, str):
-                raise InvalidTypeError(expected(f"texts[{position}]", "a string", text))
+        column, values = strings("texts", texts), label_values(labels)
         if len(values) != len(column):
             rule = f"as many as the {len(column)} texts"
             raise InvalidValueError(expected("labels", rule, len(values)))
@@ -62,10 +59,29 @@ class Examples:
         return cls(column, values)
 
 
+def strings(name: str, texts: Any) -> Column:
+    """Return a column of strings.
+
+    Args:
+        name: What the argument is called, for the messages.
+        texts: A column of any kind.
+
+    Raises:
+        InvalidTypeError: If it is no column, or a text is not a string.
+    """
+    column = Column.of(texts, name)
+    for position, text in enumerate(column):
+        # Looked for here, since a part of the texts would have other positions.
+        if not isinstance(text, str):
+            raise InvalidTypeError(expected(f"{name}[{position}]", "a string", text))
+    return column
+
+
 def learn(
     params: Mapping[str, Any],
     examples: Examples,
     eval_examples: Examples | None,
+    unlabelled: Column | None,
     before: Model | None,
 ) -> Model:
     """Train a model, or train one further.
@@ -75,6 +91,7 @@ def learn(
         examples: What to learn from.
         eval_examples: What tells which weights are best and when to stop; None holds out a part
             of `examples`, unless they are too few.
+        unlabelled: Texts without labels to pretrain on besides those of `examples`, or None.
         before: The model to go on with, or None.
 
     Returns:
@@ -82,13 +99,22 @@ def learn(
 
     Raises:
         InvalidTypeError: If a parameter has the wrong type.
-        InvalidValueError: If a parameter is out of range.
+        InvalidValueError: If a parameter is out of range, or nothing is pretrained on `unlabelled`.
         MissingKeyError: If a label is not known.
     """
     join()  # of several processes each has its own GPU from here on
     labels = LabelSet.of(examples.labels) if before is None else before.labels
     targets = labels.encode(examples.labels)
-    settings = Settings.choose(params, num_texts=len(targets), multi_label=labels.multi_label)
+    settings = Settings.choose(
+        params,
+        num_texts=len(targets),
+        multi_label=labels.multi_label,
+        num_unlabelled=0 if unlabelled is None else len(unlabelled),
+    )
+    if before is not None:  # what was learned with labels would be lost by pretraining again
+        settings = replace(settings, num_networks=len(before.networks), pretrain_epochs=0)
+    if unlabelled is not None and not settings.pretrain_epochs:
+        _refuse_unlabelled(unlabelled, goes_on=before is not None)
     class_weights = class_weights_of(params["class_weight"], labels)
     device = resolve_device(params["device"])
     eval_targets = None if eval_examples is None else labels.encode(eval_examples.labels)
@@ -102,32 +128,34 @@ def learn(
         tokenizer = WordPunctTokenizer() if before is None else before.tokenizer
     if before is None:
         vocabulary = Vocabulary.from_texts(
-            texts, tokenizer, min_freq=settings.min_freq, max_size=settings.max_vocab_size
+            chain(texts, unlabelled or ()),
+            tokenizer,
+            min_freq=settings.min_freq,
+            max_size=settings.max_vocab_size,
         )
     else:
         vocabulary = before.vocabulary
 
-    def encoded(column: Column, column_targets: NDArray[Any] | None) -> WordDataset:
+    def encoded(column: Iterable[Any], column_targets: NDArray[Any] | None) -> WordDataset:
         return WordDataset(
             column, column_targets, vocabulary, tokenizer, max_length=settings.max_length
         )
 
     train_set = encoded(texts, targets)
     eval_set = None if eval_texts is None else encoded(eval_texts, eval_targets)
+    corpus = encoded(chain(texts, unlabelled or ()), None) if settings.pretrain_epochs else None
+    network, outcome = fit_networks(
+        train_set,
+        eval_set,
+        settings,
+        before=() if before is None else before.networks,
+        corpus=corpus,
+        num_classes=len(labels),
+        class_weights=class_weights,
+        device=device,
+        progress=params["progress"],
+    )
     with seeded(settings.seed, device):
-        if before is None:
-            network = new_network(settings, vocab_size=len(vocabulary), num_classes=len(labels))
-        else:
-            network = deepcopy(before.recurrent)
-        outcome = fit_network(
-            network,
-            train_set,
-            eval_set,
-            settings,
-            class_weights=class_weights,
-            device=device,
-            progress=params["progress"],
-        )
         blended, metrics = None, outcome.metrics
         if settings.ngram_order:
             blended, metrics = blend(
@@ -146,16 +174,25 @@ def learn(
         tokenizer=tokenizer,
         labels=labels,
         max_length=settings.max_length,
-        settings=settings.to_dict(),
+        settings=settings.to_dict() | {"num_networks": len(networks_of(network))},
         data=_describe(train_set, targets, len(labels), settings.max_length)
         | {
             "eval_texts": 0 if eval_set is None else len(eval_set),
             "eval_given": eval_examples is not None,
+            "unlabelled_texts": 0 if unlabelled is None else len(unlabelled),
             "stopped": outcome.stopped,
         },
         history=outcome.history,
         metrics=metrics,
     )
+
+
+def _refuse_unlabelled(unlabelled: Column, *, goes_on: bool) -> None:
+    """Complain about texts that nobody would read."""
+    rule = "None where nothing is pretrained: pretrain_epochs is 0"
+    if goes_on:
+        rule = "None where training goes on (warm_start), since nothing is pretrained again"
+    raise InvalidValueError(expected("unlabelled", rule, unlabelled.texts))
 
 
 def hold_out(targets: NDArray[Any], fraction: float, seed: int) -> NDArray[np.bool_]:

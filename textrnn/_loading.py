@@ -39,13 +39,17 @@ class Column:
     rows: NDArray[np.bool_] | None = None
 
     @classmethod
-    def of(cls, texts: Any) -> "Column":
+    def of(cls, texts: Any, name: str = "texts") -> "Column":
         """Return a column; what can be iterated only once is kept in a list.
+
+        Args:
+            texts: The texts, which are not looked at.
+            name: What the argument is called, for the message.
 
         Raises:
             InvalidTypeError: If `texts` is no column.
         """
-        column = read_texts(texts)
+        column = read_texts(texts, name)
         return cls(texts if hasattr(texts, "__len__") else list(column))
 
     def __len__(self) -> int:

@@ -14,11 +14,19 @@ from textrnn.errors import (
     expected,
 )
 
-__all__ = ["MAX_LENGTH", "Settings"]
+__all__ = ["MAX_LENGTH", "MAX_NETWORKS", "PRESETS", "Settings"]
 
 MAX_LENGTH = 2**31 - 1
 """The largest `max_length`, which limits nothing."""
 
+MAX_NETWORKS = 100
+"""The most networks of a classifier."""
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "best": {"pretrain_epochs": 5, "num_networks": 2, "hidden_size": 256},
+}
+"""What a preset sets, of the parameters that its user left None."""
 
 _WHOLE = {
     "hidden_size": 1,
@@ -30,6 +38,8 @@ _WHOLE = {
     "epochs": 1,
     "batch_size": 1,
     "patience": 1,
+    "num_networks": 1,
+    "pretrain_epochs": 0,
     "ngram_order": 0,
     "max_ngrams": 1,
     "seed": 0,
@@ -77,6 +87,8 @@ class Settings:
     weight_averaging: str | None
     validation_fraction: float
     patience: int
+    num_networks: int
+    pretrain_epochs: int
     ngram_order: int
     max_ngrams: int
     precision: str
@@ -88,6 +100,9 @@ class Settings:
             if value is not None or name != "max_vocab_size":
                 self._set(name, check_int(name, value, minimum=minimum))
         self._set("max_length", min(self.max_length, MAX_LENGTH))
+        if self.num_networks > MAX_NETWORKS:
+            rule = f"at most {MAX_NETWORKS}"
+            raise InvalidValueError(expected("num_networks", rule, self.num_networks))
         for name in _SHARES:
             self._set(name, check_float(name, getattr(self, name), minimum=0.0, maximum=1.0))
         self._set("weight_decay", check_float("weight_decay", self.weight_decay, minimum=0.0))
@@ -108,13 +123,21 @@ class Settings:
         object.__setattr__(self, name, value)
 
     @classmethod
-    def choose(cls, params: Mapping[str, Any], *, num_texts: int, multi_label: bool) -> Self:
+    def choose(
+        cls,
+        params: Mapping[str, Any],
+        *,
+        num_texts: int,
+        multi_label: bool,
+        num_unlabelled: int = 0,
+    ) -> Self:
         """Check a classifier's parameters and fill in those that are None.
 
         Args:
             params: The classifier's parameters.
-            num_texts: How many texts there are to learn from.
+            num_texts: How many labelled texts there are to learn from.
             multi_label: Whether a text has any number of labels.
+            num_unlabelled: How many texts there are without labels.
 
         Returns:
             The settings.
@@ -130,8 +153,11 @@ class Settings:
             >>> settings.epochs, settings.batch_size
             (3, 64)
         """
-        chosen = _by_size(num_texts)
-        chosen["label_smoothing"] = 0.0 if multi_label else 0.1
+        preset = params["preset"]
+        if preset is not None:
+            check_choice("preset", preset, PRESETS)
+        chosen = _by_size(num_texts, num_unlabelled) | PRESETS[preset or "default"]
+        chosen.setdefault("label_smoothing", 0.0 if multi_label else 0.1)
         for name in cls.__dataclass_fields__:
             if name not in chosen or params[name] is not None:
                 chosen[name] = params[name]
@@ -142,15 +168,17 @@ class Settings:
         return asdict(self)
 
 
-def _by_size(num_texts: int) -> dict[str, Any]:
+def _by_size(num_texts: int, num_unlabelled: int) -> dict[str, Any]:
     """Return the settings that depend on the number of texts."""
     return {
+        "num_networks": 1,
+        "pretrain_epochs": 0,
         "hidden_size": 128,
         "embedding_size": 128,
         "dropout": 0.3,
         "embedding_dropout": 0.3,
         "word_dropout": 0.1,
-        "min_freq": 1 if num_texts < 2000 else 2,
+        "min_freq": 1 if num_texts + num_unlabelled < 2000 else 2,
         "max_length": 1000,
         "epochs": round(min(max(4 + 500 / math.sqrt(num_texts), 5), 40)),
         "batch_size": 2 ** round(math.log2(min(max(num_texts / 80, 8), 128))),

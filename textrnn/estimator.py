@@ -11,7 +11,7 @@ from textrnn._card import model_card
 from textrnn._fitting import resolve_device
 from textrnn._folder import write_folder
 from textrnn._folder_reading import read_folder
-from textrnn._learning import Examples, learn
+from textrnn._learning import Examples, learn, strings
 from textrnn._model import Network
 from textrnn._parameters import Parameters, params_to_json
 from textrnn._predictions import Predictor, Threshold
@@ -34,13 +34,15 @@ class TextClassifier(Predictor, Parameters):
 
     A recurrent network and a linear model over n-grams learn from the texts, and decide together.
 
-    Parameters that are None are chosen by the number of texts. A part of the texts is held out to
-    tell which weights are best and when to stop, unless `fit` gets an `eval_set`.
+    Parameters that are None are chosen by the preset and the number of texts. A part of the texts
+    is held out to tell which weights are best and when to stop, unless `fit` gets an `eval_set`.
 
     It is a scikit-learn estimator, also without scikit-learn: the constructor only stores its
     arguments, `fit` checks them.
 
     Args:
+        preset: ``"best"`` spends several times as long on more accuracy: `settings_` tells how.
+            None and ``"default"`` are the same.
         cell: Recurrent cell: ``"rnn"``, ``"gru"`` or ``"lstm"``.
         hidden_size: Features of a state in one direction.
         embedding_size: Features of a word's embedding.
@@ -52,10 +54,14 @@ class TextClassifier(Predictor, Parameters):
         embedding_dropout: Dropout on embeddings, one mask for all words of a text.
         layer_dropout: Dropout between recurrent layers.
         word_dropout: The probability that a word is hidden from the network in an epoch.
+        num_networks: How many networks are trained with seeds of their own, whose logits are
+            averaged (default: 1).
+        pretrain_epochs: How often to go through all texts, labels left aside, before the labels
+            are learned; 0 pretrains nothing (default: 0).
         ngram_order: The most words of an n-gram in the linear model; 0 leaves that model out.
         max_ngrams: The most n-grams in the linear model; the most frequent are kept.
         tokenizer: What cuts a text into words (default: ``WordPunctTokenizer()``).
-        min_freq: How often a word must occur to be known.
+        min_freq: How often a word must occur to be known, in texts with and without labels.
         max_vocab_size: The most words known, special tokens included (default: no limit).
         max_length: How many words of a text are read, begin and end token included.
         epochs: How often to go through the texts at most.
@@ -70,8 +76,8 @@ class TextClassifier(Predictor, Parameters):
         patience: Epochs without a better validation loss after which training stops.
         threshold: For multi-label data: the probability above which a text has a label, the same
             for all or one for each.
-        warm_start: Whether `fit` goes on with the weights, the vocabulary and the labels that
-            there are already.
+        warm_start: Whether `fit` goes on with the networks, the vocabulary and the labels that
+            there are already; nothing is pretrained then.
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
         device: ``"auto"`` (a CUDA GPU if there is one), or a device's name.
         progress: Whether a bar is shown on a terminal.
@@ -80,11 +86,12 @@ class TextClassifier(Predictor, Parameters):
 
     Attributes:
         classes_: The labels in the order of the probabilities.
-        network_: The trained network: a `BlendedClassifier`, or a `RecurrentClassifier` alone if
-            `ngram_order` is 0.
+        network_: The trained network: a `BlendedClassifier`, or its recurrent part alone if
+            `ngram_order` is 0; that is a `RecurrentClassifier`, or an `EnsembleClassifier` of
+            several.
         vocabulary_: The words that it knows.
         tokenizer_: What cuts texts into words.
-        history_: What was measured while training.
+        history_: What was measured while training; of several networks, of the last.
         metrics_: What the validation part gave in the end; empty without one.
         settings_: All settings, those that were chosen included.
         data_: Numbers that describe the training texts: how many, their mean length, the share of
@@ -107,6 +114,7 @@ class TextClassifier(Predictor, Parameters):
     def __init__(
         self,
         *,
+        preset: str | None = None,
         cell: str = "gru",
         hidden_size: int | None = None,
         embedding_size: int | None = None,
@@ -117,6 +125,8 @@ class TextClassifier(Predictor, Parameters):
         embedding_dropout: float | None = None,
         layer_dropout: float = 0.0,
         word_dropout: float | None = None,
+        num_networks: int | None = None,
+        pretrain_epochs: int | None = None,
         ngram_order: int = 2,
         max_ngrams: int = 2**18,
         tokenizer: Tokenizer | None = None,
@@ -140,6 +150,7 @@ class TextClassifier(Predictor, Parameters):
         progress: bool = True,
         seed: int = 0,
     ) -> None:
+        self.preset = preset
         self.cell = cell
         self.hidden_size = hidden_size
         self.embedding_size = embedding_size
@@ -150,6 +161,8 @@ class TextClassifier(Predictor, Parameters):
         self.embedding_dropout = embedding_dropout
         self.layer_dropout = layer_dropout
         self.word_dropout = word_dropout
+        self.num_networks = num_networks
+        self.pretrain_epochs = pretrain_epochs
         self.ngram_order = ngram_order
         self.max_ngrams = max_ngrams
         self.tokenizer = tokenizer
@@ -178,14 +191,17 @@ class TextClassifier(Predictor, Parameters):
         texts: Iterable[str],
         labels: Iterable[Any],
         eval_set: tuple[Iterable[str], Iterable[Any]] | None = None,
+        unlabelled: Iterable[str] | None = None,
     ) -> Self:
-        """Learn from labelled texts.
+        """Learn from labelled texts, and from others without labels.
 
         Args:
             texts: The texts.
             labels: A label for each text, or a list or set of labels for each.
             eval_set: Texts and labels that tell which weights are best and when to stop; none of
                 the texts is held out then (default: None).
+            unlabelled: More texts of the same kind, to pretrain on besides `texts`; there must be
+                some `pretrain_epochs` (default: None).
 
         Returns:
             The classifier itself.
@@ -193,7 +209,9 @@ class TextClassifier(Predictor, Parameters):
         Raises:
             InvalidTypeError: If texts, labels or a parameter have the wrong type.
             InvalidValueError: If texts and labels differ in number, there are fewer than two
-                labels, a label is missing, or a parameter is out of range.
+                labels, a label is missing, a parameter is out of range, or nothing is pretrained
+                on `unlabelled`.
+            KeyboardInterrupt: After Ctrl-C while pretraining; later it ends the training early.
             MissingKeyError: If `eval_set`, `class_weight` or continued training has a label that
                 is not known.
         """
@@ -206,7 +224,8 @@ class TextClassifier(Predictor, Parameters):
                 raise InvalidTypeError(expected("eval_set", rule, eval_set)) from None
             pair = Examples.of(eval_texts, eval_labels)
         before = self._fitted if self.warm_start and self.__sklearn_is_fitted__() else None
-        self._fitted = learn(self.get_params(), Examples.of(texts, labels), pair, before)
+        more = None if unlabelled is None else strings("unlabelled", unlabelled)
+        self._fitted = learn(self.get_params(), Examples.of(texts, labels), pair, more, before)
         return self
 
     def save(self, path: str | os.PathLike[str], *, custom_tokenizer: bool = False) -> None:

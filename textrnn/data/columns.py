@@ -25,12 +25,13 @@ _NO_COLUMN = (str, bytes, Mapping, AbstractSet)  # iterable, but not a column of
 _CLASS_ID = "a class id (a non-negative integer)"
 
 
-def read_texts(texts: Any) -> Iterator[Any]:
+def read_texts(texts: Any, name: str = "texts") -> Iterator[Any]:
     """Iterate over a column of texts.
 
     Args:
         texts: Any iterable of strings that has an order: a sequence, an array, a Series, an Arrow
             array, a column of a Hugging Face data set, a generator.
+        name: What the argument is called, for the message.
 
     Returns:
         An iterator over the entries, which are not checked here. It holds no more than a few
@@ -45,7 +46,7 @@ def read_texts(texts: Any) -> Iterator[Any]:
     """
     is_table = len(getattr(texts, "shape", (0,))) != 1
     if is_table or isinstance(texts, _NO_COLUMN) or not hasattr(texts, "__iter__"):
-        raise InvalidTypeError(expected("texts", "a column (a sequence) of strings", texts))
+        raise InvalidTypeError(expected(name, "a column (a sequence) of strings", texts))
     if not hasattr(texts, "to_pylist"):
         return iter(texts)
     # An Arrow array would give scalars of its own rather than Python's strings.

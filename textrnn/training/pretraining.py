@@ -21,7 +21,7 @@ from textrnn.training.hooks import Callback
 from textrnn.training.schedulers import linear_warmup
 from textrnn.training.trainer import Trainer
 
-__all__ = ["parameter_groups", "pretrain"]
+__all__ = ["parameter_groups", "pretrain", "usual_batch_size"]
 
 _BATCH_IDS = 2500  # of a batch on average: smaller ones learn more in an epoch, larger ones faster
 _KEPT = ("epoch", "step", "loss", "learning_rate", "seconds")
@@ -226,8 +226,7 @@ def _loader(
     if not len(source):
         raise InvalidValueError(expected(name, "at least one text", source))
     if batch_size is None:
-        mean = float(source.lengths.double().mean())
-        batch_size = min(max(round(_BATCH_IDS / mean), 8), 128)
+        batch_size = usual_batch_size(source)
     sampler = BucketBatchSampler(source, batch_size, shuffle=seed is not None, seed=seed or 0)
     loader: DataLoader[Any] = DataLoader(
         source,
@@ -236,6 +235,21 @@ def _loader(
         pin_memory=device.type == "cuda",
     )
     return _Unlabelled(loader)
+
+
+def usual_batch_size(dataset: WordDataset) -> int:
+    """Return how many texts `pretrain` puts in a batch where nobody says: 2,500 tokens on average.
+
+    Args:
+        dataset: The texts, at least one.
+
+    Example:
+        >>> from textrnn.text import Vocabulary
+        >>> usual_batch_size(WordDataset(["oil " * 98] * 300, None, Vocabulary({}), str.split))
+        25
+    """
+    mean = float(dataset.lengths.double().mean())
+    return min(max(round(_BATCH_IDS / mean), 8), 128)
 
 
 def _mean_loss(scores: Tensor, _labels: Tensor) -> Tensor:

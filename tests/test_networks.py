@@ -1,0 +1,346 @@
+"""A classifier's networks: pretrained together, trained one after the other, averaged."""
+
+import logging
+import os
+import signal
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+
+from textrnn import TextClassifier
+from textrnn.errors import InvalidTypeError, InvalidValueError
+from textrnn.nn import BlendedClassifier, EnsembleClassifier, RecurrentClassifier
+from textrnn.training.distributed import Processes
+
+TEXTS = ["oil prices soar", "stocks and oil fall", "the striker scores", "a keeper saves goals"] * 8
+LABELS = ["business", "business", "sports", "sports"] * 8
+MORE = ["gas prices soar", "gas and oil fall", "the referee scores", "a referee saves goals"] * 4
+SMALL = {
+    "hidden_size": 8,
+    "embedding_size": 8,
+    "epochs": 3,
+    "learning_rate": 0.02,
+    "device": "cpu",
+    "progress": False,
+}
+
+
+def small(**params):
+    """Return a classifier that learns the toy texts in a moment."""
+    return TextClassifier(**{**SMALL, **params})
+
+
+def weights(classifier):
+    """Return copies of all weights by name."""
+    return {name: value.clone() for name, value in classifier.network_.state_dict().items()}
+
+
+def same(first, second):
+    """Tell whether two sets of weights have the same bits."""
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.fixture(name="pretrained_on")
+def _pretrained_on(monkeypatch):
+    """Return a list that gets the arguments of each pretraining, of which there is none."""
+    calls = []
+
+    def note(network, corpus, **arguments):
+        calls.append({"network": network, "corpus": corpus, **arguments})
+
+    monkeypatch.setattr("textrnn._networks.pretrain", note)
+    return calls
+
+
+def test_words_are_learned_from_texts_without_labels():
+    """Words that no labelled text has are told apart by those they stand beside."""
+    generator = np.random.default_rng(0)
+    kinds = [[f"{kind}{number}" for number in range(12)] for kind in "ab"]
+
+    def sentences(kind, number, words):
+        return [" ".join(generator.choice(kinds[kind][words], 6)) for _ in range(number)]
+
+    known, unknown = slice(0, 4), slice(4, 12)
+    texts = [*sentences(0, 40, known), *sentences(1, 40, known)]
+    unlabelled = [*sentences(0, 300, slice(0, 12)), *sentences(1, 300, slice(0, 12))]
+    test = [*sentences(0, 50, unknown), *sentences(1, 50, unknown)]
+    params = {"hidden_size": 16, "embedding_size": 16, "epochs": 8, "ngram_order": 0}
+    labels = ["a"] * 40 + ["b"] * 40
+    wanted = ["a"] * 50 + ["b"] * 50
+    plain = small(**params).fit(texts, labels)
+    pretrained = small(**params, pretrain_epochs=40).fit(texts, labels, unlabelled=unlabelled)
+    assert plain.score(texts, labels) == pretrained.score(texts, labels) == 1.0
+    assert plain.score(test, wanted) < 0.8
+    assert pretrained.score(test, wanted) > 0.95
+
+
+def test_the_training_texts_alone_serve_as_well():
+    """Their labels are left aside, and other weights come out than without pretraining."""
+    plain, pretrained = (small(pretrain_epochs=n).fit(TEXTS, LABELS) for n in (0, 2))
+    assert plain.vocabulary_ == pretrained.vocabulary_
+    assert not same(weights(plain), weights(pretrained))
+    assert pretrained.score(TEXTS, LABELS) == 1.0
+    assert same(weights(plain), weights(small().fit(TEXTS, LABELS)))
+    assert (plain.settings_["pretrain_epochs"], pretrained.settings_["pretrain_epochs"]) == (0, 2)
+
+
+def test_what_is_pretrained_is_where_each_network_begins(pretrained_on):
+    """Embedding and encoder are the same in all, heads are not; then each learns by itself."""
+    params = {"learning_rate": 1e-12, "weight_averaging": None, "ngram_order": 0, "num_layers": 2}
+    classifier = small(**params, epochs=1, num_networks=3, pretrain_epochs=1).fit(TEXTS, LABELS)
+    first, second, third = (dict(each.state_dict()) for each in classifier.network_)
+    start = pretrained_on[0]["network"].state_dict()
+    for name, value in start.items():
+        shared = not name.startswith("head.")
+        for one, other in ((first, second), (second, third)):
+            assert torch.allclose(one[name], other[name], atol=1e-6) == shared
+        assert torch.allclose(first[name], value, atol=1e-6)
+
+
+def test_without_pretraining_each_network_begins_elsewhere():
+    """No weight but the padding's is the same."""
+    classifier = small(num_networks=2, ngram_order=0).fit(TEXTS, LABELS)
+    first, second = (dict(each.state_dict()) for each in classifier.network_)
+    assert not any(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_first_of_several_networks_is_the_one_of_one():
+    """More networks change nothing of it, whatever is pretrained."""
+    for epochs in (0, 1):
+        params = {"ngram_order": 0, "pretrain_epochs": epochs}
+        one = small(**params).fit(TEXTS, LABELS, unlabelled=MORE if epochs else None)
+        two = small(**params, num_networks=2).fit(
+            TEXTS, LABELS, unlabelled=MORE if epochs else None
+        )
+        assert isinstance(one.network_, RecurrentClassifier)
+        assert isinstance(two.network_, EnsembleClassifier)
+        assert same(one.network_.state_dict(), two.network_.networks[0].state_dict())
+
+
+def test_several_networks_decide_together():
+    """Their logits are averaged, beside n-grams and alone."""
+    classifier = small(num_networks=3).fit(TEXTS, LABELS, eval_set=(TEXTS[:4], LABELS[:4]))
+    blend = classifier.network_
+    assert isinstance(blend, BlendedClassifier)
+    ids = torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]])
+    mean = sum(network(ids) for network in blend.recurrent) / 3
+    expected = blend.scales[0] * mean + blend.scales[1] * blend.ngrams(ids)
+    torch.testing.assert_close(blend(ids), expected)
+    assert not any(module.training for module in blend.modules())
+    assert classifier.settings_["num_networks"] == 3
+
+
+def test_the_measures_are_those_of_all_together():
+    """They are no single network's."""
+    classifier = small(num_networks=2, ngram_order=0, label_smoothing=0.0)
+    classifier.fit(TEXTS, LABELS, eval_set=(TEXTS[:6], LABELS[:6]))
+    wanted = [classifier.classes_.tolist().index(label) for label in LABELS[:6]]
+    found = classifier.predict_proba(TEXTS[:6])[range(6), wanted]
+    assert classifier.metrics_["loss"] == pytest.approx(-np.log(found).mean(), abs=1e-5)
+    assert len(classifier.history_) == 3
+    assert classifier.history_["eval_loss"][-1] != pytest.approx(classifier.metrics_["loss"])
+
+
+def test_the_same_seed_gives_the_same_networks():
+    """Every bit follows from the seed, whatever the global generators did; they are left alone."""
+    found = []
+    for seed, noise in ((3, 1), (3, 2), (4, 1)):
+        torch.manual_seed(noise)
+        before = torch.get_rng_state()
+        classifier = small(seed=seed, num_networks=2, pretrain_epochs=1)
+        found.append(weights(classifier.fit(TEXTS, LABELS, unlabelled=MORE)))
+        assert torch.equal(torch.get_rng_state(), before)
+    assert same(found[0], found[1])
+    assert not same(found[0], found[2])
+
+
+def test_no_two_seeds_share_a_network():
+    """The second network of a seed is not the first of the next."""
+    params = {"num_networks": 2, "ngram_order": 0, "epochs": 1}
+    networks = [
+        network.head[1].weight
+        for seed in range(3)
+        for network in small(**params, seed=seed).fit(TEXTS, LABELS).network_
+    ]
+    assert not any(
+        torch.equal(one, other) for i, one in enumerate(networks) for other in networks[:i]
+    )
+
+
+def test_pretraining_sees_no_text_that_was_held_out(pretrained_on):
+    """Nor does the vocabulary: what is held out stands for texts that nobody knows yet."""
+    texts = [f"word{number} {kind}" for number in range(100) for kind in ("oil", "goal")]
+    classifier = small(epochs=1, pretrain_epochs=1, min_freq=1, validation_fraction=0.25)
+    classifier.fit(texts, ["business", "sports"] * 100, unlabelled=["gas", "referee"])
+    (call,) = pretrained_on
+    assert len(call["corpus"]) == 150 + 2
+    assert call["corpus"].labels is None
+    assert call["corpus"].vocabulary == classifier.vocabulary_
+    assert sum(classifier.vocabulary_.counts) == 150 * 2 + 2
+    assert "gas" in classifier.vocabulary_
+    assert classifier.data_["unlabelled_texts"] == 2
+    assert classifier.data_["train_texts"] == 150
+
+
+def test_words_are_counted_in_all_texts(pretrained_on):
+    """How often a word must occur is chosen by the number of all texts, and the limit holds."""
+    texts, labels = TEXTS * 20, LABELS * 20
+    more = ["rare once", "often often"] * 1 + ["oil"] * 1500
+    params = {"epochs": 1, "hidden_size": 2, "embedding_size": 2, "pretrain_epochs": 1}
+    classifier = small(**params).fit(texts, labels, unlabelled=more)
+    assert classifier.settings_["min_freq"] == 2
+    assert "often" in classifier.vocabulary_
+    assert "rare" not in classifier.vocabulary_
+    limited = small(**params, max_vocab_size=6).fit(TEXTS, LABELS, unlabelled=["gas"] * 50)
+    assert limited.vocabulary_.tokens[4:] == ("gas", "oil")
+    assert len(pretrained_on) == 2
+
+
+def test_pretraining_is_told_what_the_classifier_was_told(pretrained_on, monkeypatch):
+    """Epochs, precision and seed; several processes share the usual batch out."""
+    params = {"pretrain_epochs": 7, "precision": "bf16", "seed": 5, "epochs": 1}
+    small(**params).fit(TEXTS, LABELS, unlabelled=MORE)
+    monkeypatch.setattr("textrnn._networks.join", lambda: Processes(0, 3))
+    small(**params).fit(TEXTS, LABELS, unlabelled=MORE)
+    alone, shared = pretrained_on
+    assert {name: alone[name] for name in ("epochs", "precision", "seed", "batch_size")} == {
+        "epochs": 7,
+        "precision": "bf16",
+        "seed": 5,
+        "batch_size": 128,
+    }
+    assert shared["batch_size"] == 43
+
+
+@pytest.mark.parametrize(
+    "column", [tuple, iter, np.array, pd.Series, pl.Series, pa.array], ids=lambda f: f.__name__
+)
+def test_unlabelled_columns_of_any_kind_give_the_same_model(column):
+    """What holds the texts makes no difference."""
+    params = {"epochs": 1, "pretrain_epochs": 1}
+    listed = small(**params).fit(TEXTS, LABELS, unlabelled=MORE)
+    other = small(**params).fit(TEXTS, LABELS, unlabelled=column(MORE))
+    assert same(weights(listed), weights(other))
+
+
+def test_unlabelled_texts_must_be_a_column_of_strings():
+    """The argument and the place are named."""
+    classifier = small(pretrain_epochs=1)
+    with pytest.raises(InvalidTypeError, match=r"`unlabelled` to be a column \(a sequence\)"):
+        classifier.fit(TEXTS, LABELS, unlabelled="oil")
+    with pytest.raises(InvalidTypeError, match=r"`unlabelled\[1\]` to be a string, but got None"):
+        classifier.fit(TEXTS, LABELS, unlabelled=["oil", None])
+
+
+@pytest.mark.parametrize("params", [{}, {"preset": "best", "pretrain_epochs": 0}])
+def test_unlabelled_texts_that_nobody_would_read_are_refused(params):
+    """Without pretraining they would make no difference, which nobody expects."""
+    message = r"`unlabelled` to be None where nothing is pretrained: .* but got \['gas prices soar'"
+    with pytest.raises(InvalidValueError, match=message):
+        small(**params).fit(TEXTS, LABELS, unlabelled=MORE)
+
+
+def test_continued_training_pretrains_nothing(pretrained_on):
+    """All networks go on with what they learned, and further unlabelled texts are refused."""
+    classifier = small(warm_start=True, pretrain_epochs=1, num_networks=2)
+    classifier.fit(TEXTS, LABELS, unlabelled=MORE)
+    before = weights(classifier)
+    classifier.set_params(num_networks=5, epochs=1, learning_rate=1e-5)
+    classifier.fit(["oil gushes", "referee scores"], ["business", "sports"])
+    assert len(pretrained_on) == 1
+    after = weights(classifier)
+    assert before.keys() == after.keys()
+    assert not same(before, after)
+    for name in before:
+        if "networks" in name:
+            torch.testing.assert_close(before[name], after[name], atol=1e-3, rtol=0)
+    settings = {name: classifier.settings_[name] for name in ("num_networks", "pretrain_epochs")}
+    assert settings == {"num_networks": 2, "pretrain_epochs": 0}
+    with pytest.raises(InvalidValueError, match=r"`unlabelled` to be None where training goes on"):
+        classifier.fit(TEXTS, LABELS, unlabelled=MORE)
+
+
+def test_each_stage_is_logged_by_its_name(caplog):
+    """A line tells what is trained, where there is more than one thing."""
+    with caplog.at_level(logging.INFO, logger="textrnn"):
+        small(epochs=1, pretrain_epochs=2, num_networks=2).fit(TEXTS, LABELS)
+    lines = [message.partition(":")[0] for message in caplog.messages]
+    assert lines == [
+        "Pretraining, epoch 1 of 2",
+        "Pretraining, epoch 2 of 2",
+        "Network 1 of 2, epoch 1 of 1",
+        "Network 2 of 2, epoch 1 of 1",
+    ]
+
+
+@pytest.fixture(name="press_at")
+def _press_at():
+    """Return a function that sends Ctrl-C when a line is logged for the first time."""
+    logger, level, handlers = logging.getLogger("textrnn"), logging.getLogger("textrnn").level, []
+
+    def press_at(line):
+        class Interrupting(logging.Handler):
+            done = False
+
+            def emit(self, record):
+                if not self.done and line in record.getMessage():
+                    self.done = True
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        handlers.append(Interrupting())
+        logger.addHandler(handlers[-1])
+
+    logger.setLevel(logging.INFO)
+    yield press_at
+    for handler in handlers:
+        logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(1, RecurrentClassifier), (2, EnsembleClassifier)])
+def test_ctrl_c_leaves_out_the_networks_to_come(press_at, tmp_path, number, kind):
+    """Those that learned something are kept, and can be saved as any others."""
+    press_at(f"Network {number} of 3, epoch 1 of")
+    classifier = small(epochs=50, num_networks=3).fit(TEXTS, LABELS)
+    assert classifier.stopped_ == "interrupted by Ctrl-C"
+    assert classifier.settings_["num_networks"] == number
+    assert isinstance(classifier.network_.recurrent, kind)
+    classifier.save(tmp_path / "model")
+    loaded = TextClassifier.load(tmp_path / "model", device="cpu")
+    assert (loaded.predict_proba(TEXTS) == classifier.predict_proba(TEXTS)).all()
+
+
+def test_ctrl_c_while_pretraining_ends_everything(press_at):
+    """Nothing predicts yet; an older model is as it was."""
+    classifier = small().fit(TEXTS, LABELS)
+    before = weights(classifier)
+    press_at("Pretraining, epoch 1 of")
+    with pytest.raises(KeyboardInterrupt):
+        classifier.set_params(pretrain_epochs=50).fit(TEXTS, LABELS)
+    assert same(weights(classifier), before)
+
+
+def test_texts_of_several_labels_have_several_networks_too():
+    """The mean of logits serves them as well."""
+    topics = [["oil", "up"], ["oil", "stocks"], {"sports"}, []] * 8
+    undisturbed = {"word_dropout": 0.0, "embedding_dropout": 0.0, "dropout": 0.0}
+    classifier = small(epochs=40, num_networks=2, pretrain_epochs=1, **undisturbed)
+    classifier.fit(TEXTS, topics, unlabelled=MORE)
+    assert classifier.score(TEXTS, topics) == 1.0
+
+
+@pytest.mark.cuda
+def test_networks_are_pretrained_and_trained_on_a_gpu(tmp_path):
+    """All of them lie there, and come back elsewhere."""
+    classifier = small(num_networks=2, pretrain_epochs=1, device="cuda", precision="bf16")
+    classifier.fit(TEXTS * 4, LABELS * 4, unlabelled=MORE)
+    assert all(weight.is_cuda for weight in classifier.network_.parameters())
+    classifier.save(tmp_path / "model")
+    loaded = TextClassifier.load(tmp_path / "model", device="cpu")
+    np.testing.assert_allclose(
+        loaded.predict_proba(TEXTS), classifier.predict_proba(TEXTS), atol=1e-4
+    )

@@ -1,0 +1,66 @@
+"""The settings of a training: what presets and sizes choose where a user says nothing."""
+
+import pytest
+
+from textrnn import TextClassifier
+from textrnn._settings import PRESETS, Settings
+from textrnn.errors import InvalidTypeError, InvalidValueError
+
+
+def chosen(*, num_texts=5000, num_unlabelled=0, multi_label=False, **params):
+    """Return what is chosen for a classifier with some parameters."""
+    return Settings.choose(
+        TextClassifier(**params).get_params(),
+        num_texts=num_texts,
+        num_unlabelled=num_unlabelled,
+        multi_label=multi_label,
+    ).to_dict()
+
+
+def test_no_preset_is_the_default():
+    """It has another name, and changes nothing."""
+    assert chosen() == chosen(preset=None) == chosen(preset="default")
+    assert chosen()["num_networks"] == 1
+    assert chosen()["pretrain_epochs"] == 0
+
+
+def test_a_preset_sets_what_is_in_its_table_and_nothing_else():
+    """All other settings are chosen as ever."""
+    plain, best = chosen(), chosen(preset="best")
+    assert {name for name in best if best[name] != plain[name]} == set(PRESETS["best"])
+    assert {name: best[name] for name in PRESETS["best"]} == PRESETS["best"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_is_given_wins_over_a_preset(preset):
+    """A preset chooses only what is None by default, so that a user can choose it back."""
+    defaults = TextClassifier().get_params()
+    assert {defaults[name] for name in PRESETS[preset]} <= {None}
+    for name in PRESETS[preset]:
+        value = 0.25 if isinstance(PRESETS[preset][name], float) else 3
+        assert chosen(preset=preset, **{name: value})[name] == value
+
+
+def test_rare_words_are_left_out_of_many_texts():
+    """Those without labels count as well."""
+    assert chosen(num_texts=1999)["min_freq"] == 1
+    assert chosen(num_texts=2000)["min_freq"] == 2
+    assert chosen(num_texts=1000, num_unlabelled=1000)["min_freq"] == 2
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"preset": "fast"}, "`preset` to be one of 'default', 'best', but got 'fast'"),
+        ({"preset": 3}, "`preset` to be one of"),
+        ({"pretrain_epochs": -1}, "`pretrain_epochs` to be a non-negative integer, but got -1"),
+        ({"pretrain_epochs": 0.5}, "`pretrain_epochs` to be a non-negative integer"),
+        ({"num_networks": 0}, "`num_networks` to be a positive integer, but got 0"),
+        ({"num_networks": 101}, "`num_networks` to be at most 100, but got 101"),
+        ({"num_networks": True}, "`num_networks` to be a positive integer"),
+    ],
+)
+def test_wrong_settings_are_refused(params, message):
+    """The rule and the value are named."""
+    with pytest.raises((InvalidValueError, InvalidTypeError), match=message):
+        chosen(**params)
