@@ -116,6 +116,70 @@ def test_training_goes_on_with_a_saved_model(run, tmp_path):
     )
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "txt", "parquet"])
+def test_texts_without_labels_are_pretrained_on(run, table, tmp_path, form):
+    """They may be a table of any kind, whose labels are left aside, or lines."""
+    more, model = tmp_path / f"more.{form}", tmp_path / "model"
+    texts = ["gas prices soar", "the referee scores"] * 8
+    if form == "parquet":
+        pq.write_table(pa.table({"text": texts, "label": [-1] * 16}), more)
+    elif form == "jsonl":
+        more.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    else:
+        more.write_text("text\n" * (form == "csv") + "".join(f"{text}\n" for text in texts))
+    command = ["train", "--train", table, "--unlabelled", more, "--output", model, *QUICK]
+    code, _, errors = run(*command, "--pretrain-epochs", 2, "--num-networks", 2)
+    assert code == 0
+    assert errors.startswith("Pretraining, epoch 1 of 2: loss ")
+    classifier = TextClassifier.load(model)
+    assert classifier.data_["unlabelled_texts"] == 16
+    assert "referee" in classifier.vocabulary_
+    assert (classifier.pretrain_epochs, classifier.num_networks) == (2, 2)
+    code, output, _ = run("info", model)
+    assert "network           2 times 1 bidirectional GRU of 4, " in output
+    assert json.loads(run("info", model, "--json")[1])["num_networks"] == 2
+
+
+def test_a_preset_is_named_and_changed(run, table, tmp_path):
+    """Options that are given win over it."""
+    options = ["--preset", "best", "--pretrain-epochs", 0, "--num-networks", 1, *QUICK]
+    assert run("train", "--train", table, "--output", tmp_path / "model", *options)[0] == 0
+    classifier = TextClassifier.load(tmp_path / "model")
+    assert classifier.preset == "best"
+    assert classifier.settings_["pretrain_epochs"] == 0
+    assert classifier.settings_["hidden_size"] == 4
+    code, _, errors = run("train", "--train", table, "--output", "x", "--preset", "fast")
+    assert code == 2
+    assert "invalid choice: 'fast'" in errors
+
+
+def test_texts_without_labels_must_be_there_and_be_read(run, table, tmp_path):
+    """Bad rows are listed or left out, and texts that nobody would read are refused."""
+    more, model = tmp_path / "more.jsonl", tmp_path / "model"
+    more.write_text('{"text": "gas"}\n{"text": 3}\n')
+    command = ["train", "--train", table, "--unlabelled", more, "--output", model, *QUICK]
+    code, _, errors = run(*command, "--pretrain-epochs", 1)
+    assert code == 1
+    assert errors.startswith(f"textrnn: {more}:2: 'text' is not a string, but 3\n")
+    code, _, errors = run(*command, "--skip-bad-rows", "--quiet")
+    assert code == 1
+    assert errors.splitlines()[1].startswith(
+        "textrnn: Expected `unlabelled` to be None where nothing is pretrained"
+    )
+    assert run(*command, "--skip-bad-rows", "--pretrain-epochs", 1)[0] == 0
+    code, _, errors = run(*command, "--warm-start", model, "--skip-bad-rows", "--quiet")
+    assert code == 1
+    assert "`unlabelled` to be None where training goes on" in errors
+    more.write_text("")
+    code, _, errors = run(*command, "--pretrain-epochs", 1)
+    assert (code, errors) == (1, f"textrnn: {more} holds no texts.\n")
+    more = tmp_path / "more.csv"
+    more.write_text("body\ngas\n")
+    command[4] = more
+    code, _, errors = run(*command, "--pretrain-epochs", 1)
+    assert (code, "there are: 'body'" in errors) == (1, True)
+
+
 @pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "parquet"])
 def test_every_format_serves_everywhere(run, tmp_path, form):
     """The suffix tells the format, and columns have any names."""
@@ -432,13 +496,13 @@ def test_ctrl_c_while_training_saves_what_was_learned(run, table, tmp_path, monk
     """The best weights so far are kept, and the exit code tells that it was cut short."""
     fit = TextClassifier.fit
 
-    def pressed(self, texts, labels, eval_set=None):
+    def pressed(self, texts, labels, eval_set=None, unlabelled=None):
         # The trainer turns the signal into a stop after the step under way.
         timer = signal.setitimer
         previous = signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
         timer(signal.ITIMER_REAL, 0.5)
         try:
-            return fit(self, texts, labels, eval_set)
+            return fit(self, texts, labels, eval_set, unlabelled)
         finally:
             timer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous)

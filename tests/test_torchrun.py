@@ -113,6 +113,26 @@ def test_the_command_trains_the_model_that_one_process_trains(tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_the_command_pretrains_in_two_processes(tmp_path):
+    """Stages are logged once, and one whole model is saved."""
+    lines = [f"w{i % 5} {word},{word}" for i, word in enumerate(["oil", "goal"] * 60)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *lines, ""]))
+    (tmp_path / "more.txt").write_text("w1 gas\nw2 referee\n" * 20)
+    options = (
+        f"train --train {tmp_path / 'train.csv'} --unlabelled {tmp_path / 'more.txt'} --epochs 1 "
+        "--hidden-size 8 --pretrain-epochs 1 --num-networks 2 --device cpu"
+    ).split()
+    run, _ = torchrun("-m", "textrnn", *options, "--output", str(tmp_path / "model"))
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.count("Pretraining, epoch 1 of 1") == 1
+    assert run.stderr.count("Network 2 of 2, epoch 1 of 1") == 1
+    assert run.stderr.count("Saved to") == 1
+    classifier = TextClassifier.load(tmp_path / "model", device="cpu")
+    assert len(classifier.network_.recurrent) == 2
+    assert "referee" in classifier.vocabulary_
+
+
+@pytest.mark.slow
 def test_the_example_runs_once_in_two_processes(tmp_path):
     """One process tells of the run and writes its result, its plot and the report."""
     texts = Texts([f"w{i % 4} of w{i % 4} and w{i % 7}" for i in range(160)], list(range(4)) * 40)

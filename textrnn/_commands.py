@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from textrnn._folder import LAYOUT
-from textrnn._inputs import chunks, examples
+from textrnn._inputs import chunks, examples, unlabelled_texts
 from textrnn._labels import label_to_json
 from textrnn._model import networks_of
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra
@@ -56,8 +56,9 @@ def train(options: Namespace) -> int:
             part for label in labels for part in (label if isinstance(label, list) else [label])
         )
         eval_set = examples(options.eval, options, known=known or _by_spelling(each))
+    more = None if options.unlabelled is None else unlabelled_texts(options.unlabelled, options)
     with _logging(quiet=options.quiet or not processes.is_main):
-        classifier.fit(texts, labels, eval_set)
+        classifier.fit(texts, labels, eval_set, unlabelled=more)
         code = 130 if classifier.stopped_ == "interrupted by Ctrl-C" else 0
         if not processes.is_main:
             return code

@@ -4,14 +4,14 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from textrnn._tables import BadRow, Layout, Row, format_of, read_lines, read_rows
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, show
 
-__all__ = ["chunks", "examples"]
+__all__ = ["chunks", "examples", "unlabelled_texts"]
 
 _MOST_COMPLAINTS = 10  # further bad rows have the same cause
 _CHUNK_ROWS = 512
@@ -58,6 +58,44 @@ def examples(
     if not texts:
         raise CorruptFileError(f"{_name(path)} holds no labelled texts.")
     return texts, labels
+
+
+def unlabelled_texts(path: str, options: Namespace) -> list[str]:
+    """Read a table of texts whose labels, if there are any, are left aside.
+
+    Args:
+        path: The file, or ``"-"`` for standard input.
+        options: The command line's ``text_column``, ``header``, ``delimiter``, ``format`` and
+            ``skip_bad_rows``.
+
+    Returns:
+        The texts.
+
+    Raises:
+        CorruptFileError: If rows are bad, the first of which are listed with their lines, or if
+            there are no texts.
+        InvalidValueError: If the format is not known.
+        MissingKeyError: If there is no such column.
+        OSError: If the file can't be read.
+    """
+    texts: list[str] = []
+    complaints: list[str] = []
+    form = _format(path, options)
+    with _opened(path) as stream:
+        rows = (
+            chain.from_iterable(read_lines(stream))
+            if form == "lines"
+            else read_rows(stream, form, _layout(options, labelled=False))
+        )
+        for row in rows:
+            if isinstance(row, BadRow):
+                complaints.append(f"{_name(path)}:{row.line}: {row.reason}")
+            else:
+                texts.append(row.text)
+    _complain(path, complaints, skip=options.skip_bad_rows)
+    if not texts:
+        raise CorruptFileError(f"{_name(path)} holds no texts.")
+    return texts
 
 
 def _complain(path: str, complaints: list[str], *, skip: bool) -> None:

@@ -94,6 +94,7 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "train",
         "Learn from a table of labelled texts, and save the classifier in a folder.",
         "textrnn train --train train.csv --eval valid.csv --output model --cell gru\n"
+        "  textrnn train --train train.csv --unlabelled more.csv --preset best --output model\n"
         "  textrnn train --train news.tsv --no-header --label-column 1 --text-column 2 "
         "--text-column 3 --output model",
     )
@@ -102,6 +103,11 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--eval",
         metavar="FILE",
         help="texts that tell which epoch is best (default: a part of the others is held out)",
+    )
+    parser.add_argument(
+        "--unlabelled",
+        metavar="FILE",
+        help="more texts of the same kind to pretrain on; labels are left aside",
     )
     parser.add_argument("--output", required=True, metavar="FOLDER", help="where to save it")
     parser.add_argument(
@@ -112,7 +118,7 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     _add_table_options(parser, labelled=True)
     group = parser.add_argument_group(
-        "training", "What is left out is chosen by the number of texts."
+        "training", "What is left out is chosen by the preset and the number of texts."
     )
     # Left out of the options unless given, so that the classifier's own defaults hold.
     for name, kind, text in (
@@ -122,6 +128,8 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         ("dropout", float, "dropout between the last two layers"),
         ("embedding-dropout", float, "dropout on embeddings"),
         ("word-dropout", float, "the probability that a word is hidden in an epoch"),
+        ("num-networks", int, "networks with seeds of their own, which decide together"),
+        ("pretrain-epochs", int, "how often to go through all texts before labels are learned"),
         ("ngram-order", int, "the most words of an n-gram in the linear model; 0: no such model"),
         ("min-freq", int, "how often a word must occur to be known"),
         ("max-length", int, "how many words of a text are read"),
@@ -137,6 +145,7 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
             f"--{name}", type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text
         )
     for name, choices, text in (
+        ("preset", ("default", "best"), "best spends several times as long on more accuracy"),
         ("cell", ("rnn", "gru", "lstm"), "recurrent cell"),
         ("class-weight", ("balanced",), "give each label the same say, however rare"),
         ("precision", ("fp32", "bf16", "fp16"), "in which numbers to compute"),
