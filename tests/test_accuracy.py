@@ -42,6 +42,7 @@ from examples.ag_news import data as ag_news
 from examples.ag_news.data import Texts, write_parquet
 from textrnn.errors import (
     CorruptFileError,
+    InvalidTypeError,
     InvalidValueError,
     MissingDependencyError,
 )
@@ -229,6 +230,68 @@ def test_columns_of_other_kinds_are_refused(tmp_path):
     parquet.write_table(arrow.table({"text": ["a", "b"], "label": [0, -1]}), path)
     with pytest.raises(CorruptFileError, match="labels that are no class ids"):
         reader.read(TASKS["imdb"], seed=0)
+
+
+def test_texts_without_labels_are_added_where_asked_for(folder):
+    """They stand in a file of their own, and what labels it has are left aside."""
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    reader = Reader(folder, validation=True)
+    with pytest.raises(InvalidValueError, match=r"There is no \S+imdb/unsup\.parquet"):
+        reader.check([TASKS["imdb"]], unlabelled=True)
+    texts = ["Short.", "This film is a bit too long. I slept."]
+    path = folder / "imdb" / "unsup.parquet"
+    parquet.write_table(arrow.table({"text": texts, "label": [-1, -1]}), path)
+    reader.check([TASKS["imdb"]], unlabelled=True)
+    plain = reader.read(TASKS["imdb"], seed=0)
+    whole = reader.read(TASKS["imdb"], seed=0, unlabelled=True)
+    assert (plain.unlabelled, whole.unlabelled) == (None, texts)
+    assert (plain.train, plain.judge) == (whole.train, whole.judge)
+    assert plain.fingerprint != whole.fingerprint
+    cut = reader.read(TASKS["sentences"], seed=0, unlabelled=True)
+    assert cut.unlabelled == ["This film is a bit too long."]
+    parquet.write_table(arrow.table({"body": texts}), path)
+    with pytest.raises(CorruptFileError, match="has no column `text`"):
+        Reader(folder, validation=True).read(TASKS["imdb"], seed=0, unlabelled=True)
+
+
+def test_a_part_of_the_training_texts_has_all_texts_without_labels(folder):
+    """Few labels and many texts is what pretraining is for."""
+    write_parquet(folder / "ag_news" / "unsup.parquet", Texts(["Oil soars"] * 3, [0] * 3))
+    data = Reader(folder, validation=True).read(TASKS["ag-news-1000"], seed=0, unlabelled=True)
+    assert (len(data.train), data.unlabelled) == (1000, ["Oil soars"] * 3)
+
+
+def test_a_recipe_learns_from_texts_without_labels(folder, tmp_path, capsys):
+    """The result tells of them, and one without them is no result of the same recipe."""
+    write_parquet(folder / "ag_news" / "unsup.parquet", Texts(["gas soars"] * 30, [0] * 30))
+    out = tmp_path / "out"
+    arguments = ["--data", str(folder), "--output", str(out), "--only", "ag-news-1000"]
+    arguments += ["--model", "tf-idf", "--seeds", "1", "--device", "cpu"]
+    more = ["--recipe", *TINY, "pretrain_epochs=1", "unlabelled=true"]
+    assert main([*arguments, *more]) == 0
+    plain, tiny = load_results(out, "test")
+    assert (plain.data["unlabelled_texts"], tiny.data["unlabelled_texts"]) == (0, 30)
+    assert plain.data["fingerprint"] != tiny.data["fingerprint"]
+    assert tiny.settings["unlabelled"] is True
+    assert tiny.facts["settings"]["pretrain_epochs"] == 1
+    assert "unlabelled=True" in (out / "test.md").read_text("utf-8")
+    write_parquet(folder / "ag_news" / "unsup.parquet", Texts(["war"] * 30, [0] * 30))
+    assert main([*arguments, *more]) == 1
+    assert "comes from other settings or other texts" in capsys.readouterr().err
+    assert main([*arguments, "--recipe", "x", "unlabelled=true"]) == 1
+    assert "Expected `unlabelled` to be None where nothing is pretrained" in capsys.readouterr().err
+
+
+def test_named_recipes_have_a_preset():
+    """They are the same but for the texts without labels."""
+    best, more = (read_recipe([name], device="cpu") for name in ("best", "best-unlabelled"))
+    best.prepare()
+    more.prepare()
+    assert (best.unlabelled, more.unlabelled) == (False, True)
+    assert more.settings == {**best.settings, "unlabelled": True}
+    with pytest.raises(InvalidTypeError, match="`unlabelled` to be true or false, but got 'yes'"):
+        read_recipe(["my", "unlabelled=yes"], device="cpu").prepare()
 
 
 def test_a_task_needs_its_texts(folder):

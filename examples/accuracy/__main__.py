@@ -72,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar=("NAME", "KEY=VALUE"),
         help="a recipe that has a name, or a new name and arguments of TextClassifier (JSON or "
-        "plain words); may be repeated; default: default",
+        "plain words); unlabelled=true adds texts without labels; may be repeated; default: "
+        "default",
     )
     add("--seeds", type=_positive, default=3, help="runs of each; default: 3")
     add(
@@ -84,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         metavar="DIR",
-        help="folder with ag_news/ and imdb/, each with train.parquet and test.parquet; default: "
-        "the variable TEXTRNN_DATA",
+        help="folder with ag_news/ and imdb/, each with train.parquet and test.parquet, and with "
+        "unsup.parquet for recipes with unlabelled=true; default: the variable TEXTRNN_DATA",
     )
     add("--device", default="auto", help="where recipes train; default: CUDA where there is one")
     add("--output", type=Path, default=Path("runs/accuracy"), help="default: runs/accuracy")
@@ -131,7 +132,7 @@ def _run(options: argparse.Namespace) -> None:
     choose_device(options.device)
     folder = options.data or Path(os.environ.get("TEXTRNN_DATA", "data"))
     reader = Reader(folder, validation=options.validation)
-    reader.check(tasks)
+    reader.check(tasks, unlabelled=any(method.unlabelled for method in methods))
     for method in methods:
         method.prepare()
     plan = [
@@ -144,7 +145,7 @@ def _run(options: argparse.Namespace) -> None:
     ]
     start = time.monotonic()
     for number, run in enumerate(plan, start=1):
-        data = reader.read(run.task, run.seed)
+        data = reader.read(run.task, run.seed, unlabelled=run.method.unlabelled)
         path = result_path(options.output, run.task, reader.part, run.method, run.seed)
         result = finished(path, run.method.settings, data.fingerprint)
         before = "finished before; " if result else ""

@@ -7,7 +7,7 @@ judges, it is cut from the training texts.
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,23 +90,29 @@ class Data:
         title: the data set's name in a report.
         train: what to learn from.
         judge: what to judge by.
+        unlabelled: more texts to learn from, without labels; None where the method takes none.
     """
 
     title: str
     train: Texts
     judge: Texts
+    unlabelled: Sequence[str] | None = None
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits that tell these texts from all others."""
-        return hashlib.sha256(self.train.digest() + self.judge.digest()).hexdigest()[:16]
+        digests = self.train.digest() + self.judge.digest()
+        if self.unlabelled is not None:
+            digests += Texts(self.unlabelled, [-1] * len(self.unlabelled)).digest()
+        return hashlib.sha256(digests).hexdigest()[:16]
 
 
 class Reader:
     """Reads data sets from a folder.
 
     Args:
-        folder: a folder with `ag_news/` and `imdb/`, each with `train.parquet` and `test.parquet`.
+        folder: a folder with `ag_news/` and `imdb/`, each with `train.parquet` and `test.parquet`,
+            and with `unsup.parquet` where there are texts without labels.
         validation: whether a part of the training texts judges, rather than the test texts.
     """
 
@@ -114,24 +120,28 @@ class Reader:
         self.folder = folder
         self.validation = validation
         self._read = cache(self._whole)
+        self._read_unlabelled = cache(self._unlabelled)
 
     @property
     def part(self) -> str:
         """What judges: ``"validation"`` or ``"test"``."""
         return "validation" if self.validation else "test"
 
-    def read(self, task: Task, seed: int) -> Data:
+    def read(self, task: Task, seed: int, *, unlabelled: bool = False) -> Data:
         """Return a task's texts.
 
         Args:
             task: the task.
             seed: of the draw, where the task has a part of the training texts.
+            unlabelled: whether to add the set's texts without labels, all of them.
 
         Raises:
             InvalidValueError: a file is missing, or has fewer texts than the task needs.
             CorruptFileError: a file holds no labelled texts.
         """
         data = self._read(task.source, task.sentences)
+        if unlabelled:
+            data = replace(data, unlabelled=self._read_unlabelled(task.source, task.sentences))
         if task.size is None:
             return data
         if task.size > len(data.train):
@@ -140,16 +150,21 @@ class Reader:
                 f"{len(data.train):,}."
             )
         rows = stratified(data.train.labels, task.size, seed=seed)
-        return Data(data.title, data.train.select(rows), data.judge)
+        return replace(data, train=data.train.select(rows))
 
-    def check(self, tasks: Sequence[Task]) -> None:
+    def check(self, tasks: Sequence[Task], *, unlabelled: bool = False) -> None:
         """Complain at once where a file is missing.
+
+        Args:
+            tasks: the tasks.
+            unlabelled: whether texts without labels are needed.
 
         Raises:
             InvalidValueError: one is missing; the message says where it should be.
         """
+        parts = ["train", *["test"] * (not self.validation), *["unsup"] * unlabelled]
         for source in dict.fromkeys(task.source for task in tasks):
-            for part in ("train",) if self.validation else ("train", "test"):
+            for part in parts:
                 path = self._path(source, part)
                 if not path.is_file():
                     raise InvalidValueError(
@@ -173,6 +188,11 @@ class Reader:
         if sentences:
             train, judge = cut_sentences(train), cut_sentences(judge)
         return Data(title, train, judge)
+
+    def _unlabelled(self, source: str, sentences: bool) -> list[str]:
+        column = _read_columns(self._path(source, "unsup"), ["text"])["text"]
+        cut = map(first_sentence, column)
+        return [sentence for sentence in cut if sentence is not None] if sentences else column
 
 
 def stratified(labels: Sequence[int], count: int, *, seed: int) -> list[int]:
@@ -249,16 +269,22 @@ def _title(source: str, train: Texts) -> str:
 
 def _read_parquet(path: Path) -> Texts:
     """Read a file with the columns `text` and `label`; texts without a label are left out."""
+    columns = _read_columns(path, ["text", "label"])
+    if not all(type(label) is int and label >= 0 for label in columns["label"]):
+        raise CorruptFileError(f"{path} has labels that are no class ids.")
+    return Texts(columns["text"], columns["label"])
+
+
+def _read_columns(path: Path, names: list[str]) -> dict[str, list[Any]]:
+    """Read columns of a file, among them `text`, which has to hold strings."""
     parquet = import_extra("pyarrow.parquet", extra="benchmarks")
     try:
-        table = parquet.read_table(path, columns=["text", "label"])
-    except (OSError, ValueError) as error:
+        table = parquet.read_table(path, columns=names)
+        columns = {name: table[name].to_pylist() for name in names}
+    except (OSError, ValueError, KeyError) as error:
+        wanted = f"column{'s' * (len(names) > 1)} `{'` and `'.join(names)}`"
         reason = str(error).partition("\n")[0]
-        raise CorruptFileError(f"{path} has no columns `text` and `label`: {reason}") from error
-    texts: list[Any] = table["text"].to_pylist()
-    labels: list[Any] = table["label"].to_pylist()
-    if not all(isinstance(text, str) for text in texts):
+        raise CorruptFileError(f"{path} has no {wanted}: {reason}") from error
+    if not all(isinstance(text, str) for text in columns["text"]):
         raise CorruptFileError(f"{path} has texts that are no strings.")
-    if not all(type(label) is int and label >= 0 for label in labels):
-        raise CorruptFileError(f"{path} has labels that are no class ids.")
-    return Texts(texts, labels)
+    return columns

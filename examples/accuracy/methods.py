@@ -11,7 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from textrnn import TextClassifier
-from textrnn.errors import InvalidValueError, import_extra, show
+from textrnn.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    expected,
+    import_extra,
+    show,
+)
 
 __all__ = [
     "BASELINES",
@@ -27,6 +33,7 @@ __all__ = [
 
 _EXTRA = "benchmarks"
 _MARKS = re.compile(r"([.!?,:;'\"()/])")
+_UNLABELLED = "unlabelled"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
@@ -63,13 +70,24 @@ class Method(Protocol):
         """Whether two seeds give two models of the same texts."""
 
     @property
+    def unlabelled(self) -> bool:
+        """Whether it learns from texts without labels as well."""
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """What it is told, as plain values."""
 
     def prepare(self) -> None:
         """Import what it needs."""
 
-    def fit(self, texts: Sequence[str], labels: Sequence[int], *, seed: int) -> Fitted:
+    def fit(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[int],
+        *,
+        seed: int,
+        unlabelled: Sequence[str] | None = None,
+    ) -> Fitted:
         """Learn."""
 
 
@@ -81,6 +99,7 @@ class TfIdf:
     title: str = "TF-IDF + logistic regression"
     baseline: bool = True
     random: bool = False
+    unlabelled: bool = False
     ngrams: int = 2
     strength: float = 10.0
     iterations: int = 1000
@@ -100,9 +119,16 @@ class TfIdf:
         import_extra("sklearn.feature_extraction.text", extra=_EXTRA)
         import_extra("sklearn.linear_model", extra=_EXTRA)
 
-    def fit(self, texts: Sequence[str], labels: Sequence[int], *, seed: int) -> Fitted:
+    def fit(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[int],
+        *,
+        seed: int,
+        unlabelled: Sequence[str] | None = None,
+    ) -> Fitted:
         """Learn; nothing in it is random."""
-        del seed
+        del seed, unlabelled
         words = import_extra("sklearn.feature_extraction.text", extra=_EXTRA)
         linear = import_extra("sklearn.linear_model", extra=_EXTRA)
         vectorizer = words.TfidfVectorizer(ngram_range=(1, self.ngrams), sublinear_tf=True)
@@ -123,6 +149,7 @@ class FastText:
     title: str = "fastText, 5 epochs"
     baseline: bool = True
     random: bool = True
+    unlabelled: bool = False
     epochs: int = 5
     learning_rate: float = 0.5
 
@@ -135,8 +162,16 @@ class FastText:
         """Import fastText, or say which extra brings it."""
         import_extra("fasttext", extra=_EXTRA)
 
-    def fit(self, texts: Sequence[str], labels: Sequence[int], *, seed: int) -> Fitted:
+    def fit(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[int],
+        *,
+        seed: int,
+        unlabelled: Sequence[str] | None = None,
+    ) -> Fitted:
         """Learn from a file of lines in an order drawn anew."""
+        del unlabelled
         fasttext = import_extra("fasttext", extra=_EXTRA)
         order = np.random.default_rng(seed).permutation(len(texts)).tolist()
         with tempfile.TemporaryDirectory() as folder:
@@ -169,7 +204,8 @@ class Recipe:
 
     Args:
         name: what the command line calls it.
-        settings: arguments of `TextClassifier`; none are its defaults.
+        settings: arguments of `TextClassifier`; none are its defaults. Besides there may be
+            `unlabelled`: whether it learns from the data set's texts without labels as well.
         device: where to train.
     """
 
@@ -192,13 +228,29 @@ class Recipe:
         """Yes: weights and order are drawn."""
         return True
 
+    @property
+    def unlabelled(self) -> bool:
+        """Whether its settings say so."""
+        return bool(self.settings.get(_UNLABELLED, False))
+
     def prepare(self) -> None:
         """Complain at once about settings that there are not."""
+        if not isinstance(self.settings.get(_UNLABELLED, False), bool):
+            raise InvalidTypeError(
+                expected(_UNLABELLED, "true or false", self.settings[_UNLABELLED])
+            )
         self._classifier(seed=0)
 
-    def fit(self, texts: Sequence[str], labels: Sequence[int], *, seed: int) -> Fitted:
+    def fit(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[int],
+        *,
+        seed: int,
+        unlabelled: Sequence[str] | None = None,
+    ) -> Fitted:
         """Learn; a tenth of the texts tells when to stop, unless the settings say otherwise."""
-        classifier = self._classifier(seed=seed).fit(texts, labels)
+        classifier = self._classifier(seed=seed).fit(texts, labels, unlabelled=unlabelled)
         facts = {
             "settings": dict(classifier.settings_),
             "epochs": classifier.history_[-1]["epoch"],
@@ -214,6 +266,7 @@ class Recipe:
         arguments = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in self.settings.items()
+            if name != _UNLABELLED
         }
         return classifier.set_params(**arguments)
 
@@ -228,7 +281,11 @@ BASELINES: dict[str, Method] = {
 }
 """What people would pick instead. The last is for few texts, which 5 epochs hardly begin with."""
 
-RECIPES: dict[str, dict[str, Any]] = {"default": {}}
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "best": {"preset": "best"},
+    "best-unlabelled": {"preset": "best", "unlabelled": True},
+}
 """Settings of `TextClassifier` that have a name."""
 
 

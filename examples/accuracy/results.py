@@ -32,7 +32,8 @@ class Result:
         baseline: whether it is one.
         seed: of the draw of the texts and of all that is random in the method.
         settings: what the method was told.
-        data: title and fingerprint of the texts, how many there are, words of a training text.
+        data: title and fingerprint of the texts, those without labels included; how many there are;
+            words of a training text.
         accuracy: the share of texts that got their label.
         correct: how many these are.
         seconds: wall and processor time, of learning and of prediction.
@@ -74,7 +75,9 @@ def measure(task: Task, data: Data, method: Method, *, part: str, seed: int, dev
         What came out.
     """
     fitted, fit_wall, fit_processor = _timed(
-        lambda: method.fit(data.train.texts, data.train.labels, seed=seed)
+        lambda: method.fit(
+            data.train.texts, data.train.labels, seed=seed, unlabelled=data.unlabelled
+        )
     )
     found, wall, processor = _timed(lambda: fitted.predict(data.judge.texts))
     pairs = zip(found, data.judge.labels, strict=True)
@@ -116,6 +119,7 @@ def _describe(data: Data) -> dict[str, Any]:
         "fingerprint": data.fingerprint,
         "train_texts": len(data.train),
         "judge_texts": len(data.judge),
+        "unlabelled_texts": len(data.unlabelled or ()),
         "mean_words": round(words / len(data.train), 1),
     }
 
