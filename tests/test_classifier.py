@@ -14,7 +14,7 @@ from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
 from textrnn.nn import RecurrentClassifier
 
 CELLS = ["rnn", "gru", "lstm"]
-POOLINGS = ["max", "mean", "last", ("max", "last"), ("mean", "max", "last")]
+POOLINGS = ["max", "mean", "last", "attention", ("max", "last"), ("mean", "max", "attention")]
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 

@@ -89,9 +89,10 @@ def change_weights(folder, edit):
     seal(folder)
 
 
-def test_a_saved_classifier_comes_back(tmp_path):
+@pytest.mark.parametrize("pooling", [("max", "last"), "attention"])
+def test_a_saved_classifier_comes_back(tmp_path, pooling):
     """It predicts the same to the bit, and all that is known about it is there again."""
-    saved = fit(pooling=("max", "last"), class_weight={"a": 2}, threshold=0.4, seed=np.int64(7))
+    saved = fit(pooling=pooling, class_weight={"a": 2}, threshold=0.4, seed=np.int64(7))
     saved.save(tmp_path / "model")
     loaded = TextClassifier.load(tmp_path / "model", device="cpu")
     assert (loaded.predict_proba(PROBE) == saved.predict_proba(PROBE)).all()
@@ -542,6 +543,7 @@ def test_an_unknown_version_is_refused(folder, version):
         ("config.json", ("network",), {"cell": ["gru"]}),
         ("config.json", ("network",), {"pooling": "mean"}),
         ("config.json", ("network",), {"pooling": ["max"] * 3}),
+        ("config.json", ("network",), {"pooling": ["max", "attention"]}),
         ("config.json", ("network",), {"dropout": 1e300}),
         ("config.json", ("network",), {"padding_id": 10**9}),
         ("config.json", ("network",), {"unheard_of": 1}),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.nn import Pooling, last_pool, max_pool, mean_pool
+from textrnn.nn import AttentionPooling, Pooling, last_pool, max_pool, mean_pool
 
 STATES = torch.tensor(
     [
@@ -15,6 +15,21 @@ STATES = torch.tensor(
     ]
 )  # (batch, time, features)
 LENGTHS = torch.tensor([2, 3])
+NAMES = ["max", "mean", "last", "attention"]
+
+
+def pooling_of(names: str | list[str], features: int, *, bidirectional: bool = False) -> Pooling:
+    """Return a pooling whose weights, where it has any, are the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Pooling(names, bidirectional=bidirectional, features=features)
+
+
+def attended(attention: AttentionPooling, state: torch.Tensor) -> torch.Tensor:
+    """Return the average `(features,)` of one text `(time, features)`, from its definition."""
+    hidden = torch.tanh(state @ attention.hidden.weight.T + attention.hidden.bias)
+    scores = (hidden @ attention.query.weight[0]).exp()  # (time,)
+    return scores / scores.sum() @ state
 
 
 def test_max_is_the_largest_value_of_real_tokens():
@@ -48,54 +63,60 @@ def _padded_states(draw):
     return states, lengths
 
 
-@given(_padded_states(), st.permutations(["max", "mean", "last"]), st.booleans())
+@given(_padded_states(), st.permutations(NAMES), st.booleans())
 def test_pooling_equals_pooling_each_text_without_its_padding(padded, names, bidirectional):
     """A batch gives what its texts give one by one, and names concatenate in their order."""
     states, lengths = padded
-    pooled = Pooling(names, bidirectional=bidirectional)(states, torch.tensor(lengths))
+    pooling = pooling_of(names, 4, bidirectional=bidirectional)
+    pooled = pooling(states, torch.tensor(lengths))
+    assert pooling.attention is not None
     for row, state, length in zip(pooled, states, lengths, strict=True):
         last = torch.cat((state[length - 1, :2], state[0, 2:])) if bidirectional else None
         parts = {
             "max": state[:length].max(0).values,
             "mean": state[:length].mean(0),
             "last": state[length - 1] if last is None else last,
+            "attention": attended(pooling.attention, state[:length]),
         }
         torch.testing.assert_close(row, torch.cat([parts[name] for name in names]))
 
 
-@pytest.mark.parametrize("name", ["max", "mean", "last"])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_batch_without_padding_pools_alike(name):
     """The path without a mask gives what the path with one gives."""
     states, lengths = torch.randn(3, 5, 4), torch.tensor([5, 5, 5])
     padded = torch.cat((states, torch.randn(3, 1, 4)), 1)
-    torch.testing.assert_close(Pooling(name)(states, lengths), Pooling(name)(padded, lengths))
+    pooling = pooling_of(name, 4)
+    torch.testing.assert_close(pooling(states, lengths), pooling(padded, lengths))
 
 
-@pytest.mark.parametrize("name", ["max", "mean", "last"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_gradients_never_reach_padding(name, bidirectional):
     """What is not pooled gets no gradient, and what is gets one."""
     states = torch.randn(2, 4, 6, requires_grad=True)
-    pooled = Pooling(name, bidirectional=bidirectional)(states, torch.tensor([4, 2]))
+    pooled = pooling_of(name, 6, bidirectional=bidirectional)(states, torch.tensor([4, 2]))
     pooled.sum().backward()
     assert not states.grad[1, 2:].any()
     assert states.grad[1, :2].any()
 
 
-@pytest.mark.parametrize("name", ["max", "mean", "last"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_pooling_keeps_the_type_of_the_states(name, dtype):
     """Half precision and double precision go in and come out."""
-    pooled = Pooling(name)(STATES.to(dtype), LENGTHS)
+    pooling = pooling_of(name, 2)
+    expected = pooling(STATES, LENGTHS)
+    pooled = pooling.to(dtype)(STATES.to(dtype), LENGTHS)
     assert pooled.dtype == dtype
-    torch.testing.assert_close(pooled.float(), Pooling(name)(STATES, LENGTHS), rtol=1e-2, atol=0)
+    torch.testing.assert_close(pooled.float(), expected, rtol=2e-2, atol=0)
 
 
 @pytest.mark.parametrize("time", [0, 4])
-@pytest.mark.parametrize("name", ["max", "mean", "last"])
+@pytest.mark.parametrize("name", NAMES)
 def test_an_empty_batch_pools_to_an_empty_batch(name, time):
     """Zero texts give zero vectors."""
-    pooled = Pooling(name)(torch.zeros(0, time, 6), torch.empty(0, dtype=torch.int64))
+    pooled = pooling_of(name, 6)(torch.zeros(0, time, 6), torch.empty(0, dtype=torch.int64))
     assert pooled.shape == (0, 6)
 
 
@@ -103,13 +124,71 @@ def test_the_output_size_counts_the_names():
     """Each name brings all features of a state once."""
     assert Pooling("max").output_size(5) == 5
     assert Pooling(("max", "last", "mean")).output_size(5) == 15
+    assert Pooling(("max", "attention"), features=5).output_size(5) == 10
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_leaves_the_type_of_the_states(dtype):
+    """Weights are computed in half precision, and states are averaged as they are."""
+    pooling = pooling_of("attention", 2)
+    with torch.autocast("cpu", dtype):
+        assert pooling(STATES, LENGTHS).dtype == torch.float32
+        assert pooling(STATES.to(dtype), LENGTHS).dtype == dtype
+
+
+def test_attention_shows_what_it_attends_to():
+    """The weights of a text add up to 1, are alike without a query, and zero at padding."""
+    attention = AttentionPooling(2)
+    weights = attention.weights(STATES, LENGTHS)
+    torch.testing.assert_close(weights.sum(1), torch.ones(2))
+    assert weights[0, 2] == 0
+    assert bool((weights[0, :2] > 0).all())
+    attention.query.weight.data.zero_()
+    torch.testing.assert_close(attention(STATES, LENGTHS), mean_pool(STATES, LENGTHS))
+
+
+def test_attention_learns_which_token_counts():
+    """With the answer at one marked token, the weights end there."""
+    torch.manual_seed(0)
+    states, lengths = torch.randn(256, 6, 3), torch.full((256,), 6)
+    texts, marked = torch.arange(256), torch.randint(6, (256,))
+    states[:, :, 0] = 0.0
+    states[texts, marked, 0] = 2.0
+    attention = AttentionPooling(3)
+    optimizer = torch.optim.Adam(attention.parameters(), lr=0.05)
+    for _ in range(100):
+        optimizer.zero_grad()
+        missed = attention(states, lengths) - states[texts, marked]  # (batch, features)
+        missed.square().mean().backward()
+        optimizer.step()
+    assert torch.equal(attention.weights(states, lengths).argmax(1), marked)
+
+
+def test_only_attention_has_weights():
+    """So models that were saved before there was any are read as ever."""
+    assert not Pooling(("max", "mean", "last"), features=4).state_dict()
+    names = ["attention.hidden.weight", "attention.hidden.bias", "attention.query.weight"]
+    assert list(Pooling(("max", "attention"), features=4).state_dict()) == names
+
+
+def test_attention_has_to_know_the_features():
+    """When it is made, and when states come."""
+    with pytest.raises(InvalidTypeError, match=r"`features` to be .* weights, but got None"):
+        Pooling("attention")
+    with pytest.raises(InvalidValueError, match="`features` to be a positive integer, but got 0"):
+        Pooling("attention", features=0)
+    with pytest.raises(InvalidValueError, match="`states` to have 3 features, but got 2"):
+        AttentionPooling(3)(STATES, LENGTHS)
 
 
 @pytest.mark.parametrize(
     ("pooling", "message"),
     [
-        ("sum", r"`pooling` to be one of 'max', 'mean', 'last', but got 'sum'"),
-        (("max", "min"), r"`pooling` to be one of 'max', 'mean', 'last', but got 'min'"),
+        ("sum", r"`pooling` to be one of 'max', 'mean', 'last', 'attention', but got 'sum'"),
+        (
+            ("max", "min"),
+            r"`pooling` to be one of 'max', 'mean', 'last', 'attention', but got 'min'",
+        ),
         (
             ("max", "max"),
             r"`pooling` to be different names, at least one, but got \('max', 'max'\)",
@@ -127,7 +206,7 @@ def test_unknown_repeated_and_missing_names_are_refused(pooling, message):
     ("pooling", "message"),
     [
         (3, r"`pooling` to be a name or several names, but got 3"),
-        (("max", None), r"`pooling` to be one of 'max', 'mean', 'last', but got None"),
+        (("max", None), r"`pooling` to be one of 'max', 'mean', 'last', 'attention', but got None"),
     ],
 )
 def test_names_are_strings(pooling, message):
@@ -144,7 +223,7 @@ def test_two_directions_need_an_even_number_of_features():
         Pooling("last", bidirectional=True)(torch.zeros(1, 2, 3), torch.tensor([2]))
 
 
-@pytest.mark.parametrize("pool", [max_pool, mean_pool, last_pool, Pooling()])
+@pytest.mark.parametrize("pool", [max_pool, mean_pool, last_pool, Pooling(), AttentionPooling(2)])
 def test_states_and_lengths_must_fit(pool):
     """States have three dimensions, and lengths lie within the second."""
     with pytest.raises(InvalidValueError, match=r"shape \(batch, time, features\), but .*\(2, 3\)"):

@@ -48,8 +48,8 @@ class TextClassifier(Predictor, Parameters):
         embedding_size: Features of a word's embedding.
         num_layers: Recurrent layers.
         bidirectional: Whether texts are read in both directions.
-        pooling: How the states of a text become one vector: ``"max"``, ``"mean"`` or ``"last"``,
-            or several of them.
+        pooling: How the states of a text become one vector: ``"max"``, ``"mean"``, ``"last"`` or
+            ``"attention"``, or several of them.
         dropout: Dropout between the last two layers, from 0 to 1.
         embedding_dropout: Dropout on embeddings, one mask for all words of a text.
         layer_dropout: Dropout between recurrent layers.

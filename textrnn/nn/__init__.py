@@ -8,9 +8,10 @@ from textrnn.nn.encoder import RecurrentEncoder
 from textrnn.nn.ensemble import EnsembleClassifier
 from textrnn.nn.language_model import LanguageModel, perplexity
 from textrnn.nn.ngrams import NgramClassifier
-from textrnn.nn.pooling import Pooling, last_pool, max_pool, mean_pool
+from textrnn.nn.pooling import AttentionPooling, Pooling, last_pool, max_pool, mean_pool
 
 __all__ = [
+    "AttentionPooling",
     "BlendedClassifier",
     "EnsembleClassifier",
     "LanguageModel",

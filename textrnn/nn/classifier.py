@@ -42,8 +42,8 @@ class RecurrentClassifier(nn.Module):
         embedding_size: Features of a token's embedding; None means `hidden_size`.
         num_layers: Number of recurrent layers.
         bidirectional: Whether texts are read in both directions.
-        pooling: How the states of a text become one vector: `"max"`, `"mean"` or `"last"`, or
-            several of them, which are concatenated in that order.
+        pooling: How the states of a text become one vector: `"max"`, `"mean"`, `"last"` or
+            `"attention"`, or several of them, which are concatenated in that order.
         dropout: Dropout between the two linear layers, from 0 to 1.
         embedding_dropout: Dropout on embeddings, one mask for all tokens of a text, from 0 to 1.
         layer_dropout: Dropout between recurrent layers, from 0 to 1; 0 with one layer.
@@ -117,10 +117,11 @@ class RecurrentClassifier(nn.Module):
             bidirectional=bidirectional,
             dropout=layer_dropout,
         )
-        self.pooling = Pooling(pooling, bidirectional=bidirectional)
+        features = self.encoder.output_size
+        self.pooling = Pooling(pooling, bidirectional=bidirectional, features=features)
         self.head = nn.Sequential(
             nn.Tanh(),
-            nn.Linear(self.pooling.output_size(self.encoder.output_size), hidden_size),
+            nn.Linear(self.pooling.output_size(features), hidden_size),
             nn.Dropout(dropout),
             nn.Tanh(),
             nn.Linear(hidden_size, self.num_classes),

@@ -8,12 +8,18 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from textrnn.errors import InvalidTypeError, InvalidValueError, check_choice, expected
+from textrnn.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    check_choice,
+    check_int,
+    expected,
+)
 from textrnn.nn.masking import check_lengths, token_mask
 
-__all__ = ["Pooling", "last_pool", "max_pool", "mean_pool"]
+__all__ = ["AttentionPooling", "Pooling", "last_pool", "max_pool", "mean_pool"]
 
-_NAMES = ("max", "mean", "last")
+_NAMES = ("max", "mean", "last", "attention")
 
 
 def max_pool(states: Tensor, lengths: Tensor) -> Tensor:
@@ -94,17 +100,101 @@ def last_pool(states: Tensor, lengths: Tensor, *, bidirectional: bool = False) -
     return _last(states, lengths, bidirectional=bidirectional)
 
 
+class AttentionPooling(nn.Module):
+    """Average the states of each text with weights that are learned.
+
+    A state's weight is the softmax, over the real tokens, of how well a query fits it:
+    `query(tanh(hidden(state)))`, both of them linear. At first the weights are nearly alike.
+
+    Source: Yang et al., "Hierarchical Attention Networks for Document Classification", 2016,
+    https://aclanthology.org/N16-1174, the attention over words.
+
+    Args:
+        features: Number of features of a state.
+
+    Attributes:
+        hidden: `torch.nn.Linear` from a state to what the query is held against.
+        query: `torch.nn.Linear` from there to a number, without a bias.
+
+    Raises:
+        InvalidTypeError: If `features` is not an integer.
+        InvalidValueError: If `features` is not positive.
+
+    Example:
+        >>> import torch
+        >>> pooling = AttentionPooling(4)
+        >>> states, lengths = torch.randn(2, 5, 4), torch.tensor([5, 3])
+        >>> pooling(states, lengths).shape
+        torch.Size([2, 4])
+        >>> bool((pooling.weights(states, lengths)[1, 3:] == 0).all())
+        True
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = check_int("features", features)
+        self.hidden = nn.Linear(self.features, self.features)
+        self.query = nn.Linear(self.features, 1, bias=False)
+
+    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """Average the states of each text.
+
+        Args:
+            states: Floating-point tensor, `(batch, time, features)`.
+            lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
+
+        Returns:
+            A tensor `(batch, features)`.
+
+        Raises:
+            InvalidTypeError: If `lengths` is not an integer tensor.
+            InvalidValueError: If the shapes don't fit, or a length is out of range.
+        """
+        weights = self.weights(states, lengths).unsqueeze(2)  # (batch, time, 1)
+        return (states * weights).sum(1)  # (batch, features)
+
+    def weights(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """Return how much each token counts in the average.
+
+        Args:
+            states: Floating-point tensor, `(batch, time, features)`.
+            lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
+
+        Returns:
+            Weights `(batch, time)` whose sum is 1 in each text; zeros at padding.
+
+        Raises:
+            InvalidTypeError: If `lengths` is not an integer tensor.
+            InvalidValueError: If the shapes don't fit, or a length is out of range.
+        """
+        lengths = _check(states, lengths)
+        if states.shape[2] != self.features:
+            raise InvalidValueError(
+                f"Expected `states` to have {self.features} features, but got {states.shape[2]}."
+            )
+        scores: Tensor = self.query(self.hidden(states).tanh()).squeeze(2)  # (batch, time)
+        mask = token_mask(lengths, states.shape[1], states.device)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf)
+        return scores.softmax(1).to(states.dtype)
+
+
 class Pooling(nn.Module):
     """Pool the states of each text in one way, or in several ways side by side.
 
     Args:
-        pooling: `"max"`, `"mean"` or `"last"`, or several of them, whose results are concatenated
-            in that order.
+        pooling: `"max"`, `"mean"`, `"last"` or `"attention"`, or several of them, whose results
+            are concatenated in that order.
         bidirectional: Whether the second half of the features runs backward; `"last"` then takes
             it from the first token.
+        features: Number of features of a state; only `"attention"` needs it.
+
+    Attributes:
+        attention: `AttentionPooling`, or None where it is not asked for.
 
     Raises:
-        InvalidTypeError: If `pooling` is neither a string nor strings.
+        InvalidTypeError: If `pooling` is neither a string nor strings, or the features are needed
+            and no integer.
         InvalidValueError: If a name is unknown or comes twice, or if there is none.
 
     Example:
@@ -117,7 +207,11 @@ class Pooling(nn.Module):
     """
 
     def __init__(
-        self, pooling: str | Iterable[str] = "mean", *, bidirectional: bool = False
+        self,
+        pooling: str | Iterable[str] = "mean",
+        *,
+        bidirectional: bool = False,
+        features: int | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(pooling, str | Iterable):
@@ -130,6 +224,12 @@ class Pooling(nn.Module):
                 expected("pooling", "different names, at least one", self.names)
             )
         self.bidirectional = bidirectional
+        self.attention: AttentionPooling | None = None
+        if "attention" in self.names:
+            if features is None:
+                rule = 'a positive integer beside "attention", which has weights'
+                raise InvalidTypeError(expected("features", rule, features))
+            self.attention = AttentionPooling(features)
 
     def output_size(self, features: int) -> int:
         """Return the number of pooled features from that many features of a state."""
@@ -151,7 +251,7 @@ class Pooling(nn.Module):
         """
         lengths = _check(states, lengths)
         mask: Tensor | None = None
-        if self.names != ("last",):
+        if not {"max", "mean"}.isdisjoint(self.names):
             mask = token_mask(lengths, states.shape[1], states.device)
         pooled: list[Tensor] = []
         for name in self.names:
@@ -159,6 +259,8 @@ class Pooling(nn.Module):
                 pooled.append(_max(states, mask))
             elif name == "mean":
                 pooled.append(_mean(states, lengths, mask))
+            elif self.attention is not None and name == "attention":
+                pooled.append(self.attention(states, lengths))
             else:
                 pooled.append(_last(states, lengths, bidirectional=self.bidirectional))
         return pooled[0] if len(pooled) == 1 else torch.cat(pooled, 1)  # (batch, output)
