@@ -22,6 +22,7 @@ from textrnn.errors import (
 )
 from textrnn.nn import RecurrentClassifier
 from textrnn.training import (
+    AdversarialTraining,
     Callback,
     EarlyStopping,
     History,
@@ -194,6 +195,7 @@ def fit_network(
         label_smoothing=settings.label_smoothing,
         max_grad_norm=settings.max_grad_norm,
         weight_averaging=_averaging(settings, len(loader) * settings.epochs),
+        adversarial=_adversarial(settings),
         precision=settings.precision,
         callbacks=callbacks,
     )
@@ -201,6 +203,13 @@ def fit_network(
     network.eval()
     metrics = {} if eval_loader is None else trainer.evaluate(eval_loader)
     return Outcome(history=history, metrics=metrics, loss=trainer.loss, stopped=witness.stopped)
+
+
+def _adversarial(settings: Settings) -> AdversarialTraining | None:
+    """Return how texts are perturbed, or None where they are not."""
+    if not settings.adversarial_epsilon:
+        return None
+    return AdversarialTraining(kind=settings.adversarial_kind, epsilon=settings.adversarial_epsilon)
 
 
 def _averaging(settings: Settings, steps: int) -> WeightAveraging | None:

@@ -13,6 +13,7 @@ from textrnn.errors import (
     check_int,
     expected,
 )
+from textrnn.training.adversarial import ADVERSARIAL_KINDS
 
 __all__ = ["MAX_LENGTH", "MAX_NETWORKS", "PRESETS", "Settings"]
 
@@ -89,6 +90,8 @@ class Settings:
     patience: int
     num_networks: int
     pretrain_epochs: int
+    adversarial_epsilon: float
+    adversarial_kind: str
     ngram_order: int
     max_ngrams: int
     precision: str
@@ -105,7 +108,8 @@ class Settings:
             raise InvalidValueError(expected("num_networks", rule, self.num_networks))
         for name in _SHARES:
             self._set(name, check_float(name, getattr(self, name), minimum=0.0, maximum=1.0))
-        self._set("weight_decay", check_float("weight_decay", self.weight_decay, minimum=0.0))
+        for name in ("weight_decay", "adversarial_epsilon"):
+            self._set(name, check_float(name, getattr(self, name), minimum=0.0))
         for name in ("learning_rate", "max_grad_norm"):
             value = check_float(name, getattr(self, name), minimum=0.0, exclusive=True)
             self._set(name, value)
@@ -114,6 +118,7 @@ class Settings:
         if not isinstance(self.bidirectional, bool):
             raise InvalidTypeError(expected("bidirectional", "a boolean", self.bidirectional))
         check_choice("cell", self.cell, ("rnn", "gru", "lstm"))
+        check_choice("adversarial_kind", self.adversarial_kind, ADVERSARIAL_KINDS)
         check_choice("precision", self.precision, ("fp32", "bf16", "fp16"))
         if self.weight_averaging is not None:
             check_choice("weight_averaging", self.weight_averaging, ("ema", "swa"))
@@ -173,6 +178,7 @@ def _by_size(num_texts: int, num_unlabelled: int) -> dict[str, Any]:
     return {
         "num_networks": 1,
         "pretrain_epochs": 0,
+        "adversarial_epsilon": 0.0,
         "hidden_size": 128,
         "embedding_size": 128,
         "dropout": 0.3,

@@ -58,6 +58,8 @@ class TextClassifier(Predictor, Parameters):
             averaged (default: 1).
         pretrain_epochs: How often to go through all texts, labels left aside, before the labels
             are learned; 0 pretrains nothing (default: 0).
+        adversarial_epsilon: How far `AdversarialTraining` moves embeddings; 0: none (default: 0).
+        adversarial_kind: How it does so: ``"virtual"`` or ``"adversarial"``.
         ngram_order: The most words of an n-gram in the linear model; 0 leaves that model out.
         max_ngrams: The most n-grams in the linear model; the most frequent are kept.
         tokenizer: What cuts a text into words (default: ``WordPunctTokenizer()``).
@@ -127,6 +129,8 @@ class TextClassifier(Predictor, Parameters):
         word_dropout: float | None = None,
         num_networks: int | None = None,
         pretrain_epochs: int | None = None,
+        adversarial_epsilon: float | None = None,
+        adversarial_kind: str = "virtual",
         ngram_order: int = 2,
         max_ngrams: int = 2**18,
         tokenizer: Tokenizer | None = None,
@@ -163,6 +167,8 @@ class TextClassifier(Predictor, Parameters):
         self.word_dropout = word_dropout
         self.num_networks = num_networks
         self.pretrain_epochs = pretrain_epochs
+        self.adversarial_epsilon = adversarial_epsilon
+        self.adversarial_kind = adversarial_kind
         self.ngram_order = ngram_order
         self.max_ngrams = max_ngrams
         self.tokenizer = tokenizer

@@ -23,9 +23,10 @@ from textrnn.nn.masking import check_lengths, token_mask
 from textrnn.training.feed import required_labels
 from textrnn.training.losses import Loss
 
-__all__ = ["AdversarialTraining", "Adversary"]
+__all__ = ["ADVERSARIAL_KINDS", "AdversarialTraining", "Adversary"]
 
-_KINDS = ("adversarial", "virtual")
+ADVERSARIAL_KINDS = ("adversarial", "virtual")
+"""The kinds of adversarial training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class AdversarialTraining:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        check_choice("kind", self.kind, _KINDS)
+        check_choice("kind", self.kind, ADVERSARIAL_KINDS)
         for name in ("epsilon", "weight"):
             value = check_float(name, getattr(self, name), minimum=0.0, exclusive=True)
             object.__setattr__(self, name, value)
@@ -95,7 +96,7 @@ class AdversarialTraining:
         if not isinstance(value, str):
             rule = "'adversarial', 'virtual' or an AdversarialTraining"
             raise InvalidTypeError(expected("adversarial", rule, value))
-        return cls(kind=check_choice("adversarial", value, _KINDS))
+        return cls(kind=check_choice("adversarial", value, ADVERSARIAL_KINDS))
 
     def find_dropout(self, model: nn.Module) -> nn.Module:
         """Return the module of a model that its embedded tokens go through.
