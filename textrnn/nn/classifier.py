@@ -221,9 +221,8 @@ class RecurrentClassifier(nn.Module):
             embedded: Embeddings of the tokens, `(batch, time, embedding_size)`; with `positions`
                 those of the different words alone, `(words, embedding_size)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
-            positions: Which of the words stands where, int64 `(batch, time)`, for prediction in
-                less time (see `RecurrentEncoder`); embedding dropout is left out then. Default:
-                None.
+            positions: Which of the words stands where, int64 `(batch, time)`, to save time (see
+                `RecurrentEncoder`); embedding dropout is left out then. Default: None.
 
         Returns:
             The logits, `(batch, num_classes)`.
@@ -248,10 +247,16 @@ class RecurrentClassifier(nn.Module):
 
     def _looks_for_repeats(self, input_ids: Tensor) -> bool:
         """Tell whether words that come again may be computed once, and are worth a look."""
+        dropout = self.embedding_dropout
+        # Who watches or changes embeddings wants those of a whole batch.
+        hooks = any(
+            module._forward_hooks or module._forward_pre_hooks or module._backward_hooks  # noqa: SLF001 # torch has no public name
+            for module in (self.embedding, dropout)
+        )
         return (
             len(input_ids) >= _FEWEST_TEXTS
-            and not (self.training and self.embedding_dropout.p)  # which differs from text to text
-            and not torch.compiler.is_compiling()
+            and not hooks
+            and not (dropout.training and dropout.p)  # which differs from text to text
             and self.encoder.gains_by_positions(input_ids.device)
         )
 

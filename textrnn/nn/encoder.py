@@ -2,8 +2,8 @@
 
 PyTorch's own way to be exact is a packed sequence, which takes about twice the time of a padded
 one on a CPU. It isn't needed there: padding on the right can't reach the tokens before it, so the
-forward direction runs over the padded batch as it is, and the backward direction does the same
-over a copy in which each text is reversed.
+forward direction runs over the padded batch as it is. The backward direction does the same over a
+copy in which each text is reversed, or forgets whatever it has read at padding.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from textrnn.errors import (
     expected,
 )
 from textrnn.nn.masking import check_lengths, token_mask
-from textrnn.nn.repetition import run_repeated
+from textrnn.nn.recurrence import run_layer
 
 __all__ = ["RecurrentEncoder"]
 
@@ -34,7 +34,8 @@ class RecurrentEncoder(nn.Module):
 
     The results are those of a `torch.nn.RNN` (tanh), `torch.nn.GRU` or `torch.nn.LSTM` over packed
     sequences. That module holds the parameters; it is the attribute `rnn`, time first. What stands
-    at padding must be finite, but never reaches a real token.
+    at padding must be finite, but never reaches a real token. On a CPU in full precision it learns
+    by a backward pass of its own, which gives no gradients of gradients.
 
     Args:
         input_size: Features of each input.
@@ -106,8 +107,8 @@ class RecurrentEncoder(nn.Module):
                 different inputs alone, `(distinct, input_size)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
             positions: Which of the different inputs stands where, int64 `(batch, time)`. The
-                result is that of `inputs[positions]`, in less time where the same inputs come
-                again and again and no gradients are computed. Default: None.
+                result is that of `inputs[positions]`, on a CPU in less time where the same inputs
+                come again and again. Default: None.
 
         Returns:
             The states, `(batch, time, output_size)`; zeros at padding.
@@ -132,8 +133,8 @@ class RecurrentEncoder(nn.Module):
         if not batch:
             return inputs.new_zeros(batch, time, self.output_size)
         mask = token_mask(lengths, time, inputs.device)
-        if positions is not None and self.gains_by_positions(inputs.device):
-            steps = self._run_repeated(inputs, positions.t(), lengths, mask)
+        if self._steps_in_place(inputs, positions):
+            steps = self._run_in_place(inputs, positions, mask)
         else:
             if positions is not None:
                 inputs = functional.embedding(positions, inputs)  # (batch, time, input)
@@ -152,40 +153,60 @@ class RecurrentEncoder(nn.Module):
         elif inputs.is_cuda:
             steps = self._run_packed(steps, lengths)
         else:
-            steps = self._run_directions(steps, lengths, 0)
+            steps = self._run_directions(steps, lengths)
         return steps  # (time, batch, output)
 
     def gains_by_positions(self, device: torch.device) -> bool:
-        """Tell whether `positions` save time now: on a CPU, where no gradients are computed.
+        """Tell whether `positions` save time now.
 
         Args:
             device: Where the inputs are.
         """
-        # Torch has an LSTM in half precision that is faster still.
-        fast = self.cell == "lstm" and torch.is_autocast_enabled("cpu")
-        return device.type == "cpu" and not fast and not torch.is_grad_enabled()
+        half, learns = torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()
+        # Torch predicts fast with LSTMs, and is fast throughout with those in half precision.
+        fast = self.cell == "lstm" and (half or (self.num_layers > 1 and not learns))
+        return (
+            device.type == "cpu"
+            and not fast
+            and not torch.compiler.is_compiling()
+            and not torch._C._are_functorch_transforms_active()  # noqa: SLF001 # no public name
+        )
 
-    def _run_repeated(
-        self, distinct: Tensor, positions: Tensor, lengths: Tensor, mask: Tensor | None
+    def _steps_in_place(self, inputs: Tensor, positions: Tensor | None) -> bool:
+        """Tell whether `run_layer` is faster than torch's own modules: nearly always if it learns.
+
+        Args:
+            inputs: The inputs.
+            positions: Which of them stands where, or None.
+        """
+        if positions is not None or torch.is_autocast_enabled("cpu"):
+            return positions is not None and self.gains_by_positions(inputs.device)
+        learns = inputs.requires_grad or any(p.requires_grad for p in self.rnn.parameters())
+        return learns and torch.is_grad_enabled() and self.gains_by_positions(inputs.device)
+
+    def _run_in_place(
+        self, inputs: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> Tensor:
-        """Run the first layer over inputs that come again, and the others as always."""
+        """Run all layers as operations of this library."""
         real = None if mask is None else mask.t()  # (time, batch)
-        first = [
-            run_repeated(self.cell, distinct, positions, weights, mask=real, backward=bool(way))
-            for way, weights in enumerate(self._weights()[: 1 + self.bidirectional])
-        ]
-        steps = torch.cat(first, 2) if self.bidirectional else first[0]  # (time, batch, output)
-        if self.num_layers == 1:
-            return steps
-        if self.bidirectional:
-            return self._run_directions(steps, lengths, 1)
-        for weights in self._weights()[1:]:
-            steps = self._run(functional.dropout(steps, self.dropout, self.training), weights)
-        return steps
+        at = None if positions is None else positions.t()  # (time, batch)
+        steps = inputs.transpose(0, 1) if at is None else inputs
+        for layer in range(self.num_layers):
+            if layer:
+                at, steps = None, functional.dropout(steps, self.dropout, self.training)
+            directions = [
+                run_layer(
+                    self.cell, steps, weights, positions=at, mask=real, backward=bool(direction)
+                )
+                for direction, weights in enumerate(self._weights(layer))
+            ]
+            steps = torch.cat(directions, 2) if self.bidirectional else directions[0]
+        return steps  # (time, batch, output)
 
-    def _weights(self) -> list[tuple[Tensor, ...]]:
-        """Return the weights of each direction of each layer, layer by layer."""
-        return [tuple(those) for those in self.rnn.all_weights]
+    def _weights(self, layer: int) -> list[tuple[Tensor, ...]]:
+        """Return the weights of each direction of a layer."""
+        count = 1 + self.bidirectional
+        return [tuple(those) for those in self.rnn.all_weights[layer * count : (layer + 1) * count]]
 
     def _run_packed(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """Run all layers at once, which cuDNN does in one call."""
@@ -194,15 +215,15 @@ class RecurrentEncoder(nn.Module):
         steps, _ = pad_packed_sequence(packed, total_length=len(steps))
         return steps  # (time, batch, output)
 
-    def _run_directions(self, steps: Tensor, lengths: Tensor, first_layer: int) -> Tensor:
-        """Run each direction of each layer from `first_layer` on over the padded batch."""
+    def _run_directions(self, steps: Tensor, lengths: Tensor) -> Tensor:
+        """Run each direction of each layer by itself over the padded batch."""
         order = _reversed_order(lengths, *steps.shape[:2]).to(steps.device)  # (time, batch)
-        weights = self._weights()
-        for layer in range(first_layer, self.num_layers):
+        for layer in range(self.num_layers):
             if layer:
                 steps = functional.dropout(steps, self.dropout, self.training)
-            forward = self._run(steps, weights[2 * layer])  # (time, batch, hidden)
-            backward = self._run(_take_steps(steps, order), weights[2 * layer + 1])
+            weights = self._weights(layer)
+            forward = self._run(steps, weights[0])  # (time, batch, hidden)
+            backward = self._run(_take_steps(steps, order), weights[1])
             steps = torch.cat((forward, _take_steps(backward, order)), 2)  # (time, batch, output)
         return steps
 

@@ -1,0 +1,210 @@
+"""Layers with a backward pass of their own give what torch's give, also for repeated inputs."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from textrnn.errors import InvalidValueError
+from textrnn.nn import RecurrentClassifier, RecurrentEncoder
+
+CELLS = ["rnn", "gru", "lstm"]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("num_layers", [1, 3])
+@given(data=st.data())
+@settings(max_examples=15)
+def test_positions_give_the_states_of_the_inputs_at_them(cell, bidirectional, num_layers, data):
+    """Whatever repeats, states are those of the plain way, and zeros at padding."""
+    lengths = data.draw(st.lists(st.integers(1, 7), min_size=1, max_size=5))
+    extra, distinct = data.draw(st.integers(0, 2)), data.draw(st.integers(1, 6))
+    encoder = RecurrentEncoder(
+        3, 4, cell=cell, num_layers=num_layers, bidirectional=bidirectional
+    ).eval()
+    inputs = torch.randn(distinct, 3)
+    positions = torch.randint(distinct, (len(lengths), max(lengths) + extra))
+    with torch.no_grad():
+        expected = encoder(inputs[positions], torch.tensor(lengths))
+        states = encoder(inputs, torch.tensor(lengths), positions)
+    torch.testing.assert_close(states, expected, atol=1e-6, rtol=1e-5)
+    for state, length in zip(states, lengths, strict=True):
+        assert not state[length:].any()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_positions_have_the_gradients_of_the_inputs_at_them(cell):
+    """Where gradients are wanted, each input gets the sum of those of its places."""
+    encoder = RecurrentEncoder(3, 4, cell=cell, bidirectional=True)
+    inputs = torch.randn(5, 3, requires_grad=True)
+    positions, lengths = torch.randint(5, (3, 6)), torch.tensor([6, 2, 4])
+    plain = encoder(inputs[positions], lengths)
+    states = encoder(inputs, lengths, positions)
+    torch.testing.assert_close(states, plain)
+    weights = torch.randn_like(states)
+    both = [torch.autograd.grad((out * weights).sum(), inputs)[0] for out in (states, plain)]
+    torch.testing.assert_close(*both)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_are_those_of_finite_differences(cell):
+    """Both directions of two layers, over texts that end early, pass torch's own check."""
+    encoder = RecurrentEncoder(3, 2, cell=cell, num_layers=2, bidirectional=True).double()
+    inputs = torch.randn(3, 4, 3, dtype=torch.double, requires_grad=True)
+    weights = dict(encoder.named_parameters())
+
+    def states(inputs, values):
+        named = dict(zip(weights, values, strict=True))
+        return torch.func.functional_call(encoder, named, (inputs, torch.tensor([4, 1, 2])))
+
+    values = (inputs, *weights.values())
+    assert torch.autograd.gradcheck(lambda *given: states(given[0], given[1:]), values)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_gradients_are_refused(cell):
+    """The backward pass tells that it can't be differentiated, rather than give wrong numbers."""
+    inputs = torch.randn(2, 3, 4, requires_grad=True)
+    states = RecurrentEncoder(4, 5, cell=cell)(inputs, torch.tensor([3, 2]))
+    gradient = torch.autograd.grad(states.square().sum(), inputs, create_graph=True)[0]
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_functional_transforms_go_by_torch():
+    """`torch.func.grad`, which knows no such backward pass, gets the gradient all the same."""
+    encoder = RecurrentEncoder(4, 5)
+    inputs, lengths = torch.randn(2, 3, 4), torch.tensor([3, 2])
+    gradient = torch.func.grad(lambda each: encoder(each, lengths).square().sum())(inputs)
+    inputs.requires_grad_()
+    encoder(inputs, lengths).square().sum().backward()
+    torch.testing.assert_close(gradient, inputs.grad)
+
+
+def test_a_graph_can_be_gone_through_twice():
+    """With `retain_graph` a second backward pass gives the same gradients."""
+    inputs = torch.randn(2, 3, 4, requires_grad=True)
+    states = RecurrentEncoder(4, 5)(inputs, torch.tensor([3, 2])).sum()
+    first, second = (torch.autograd.grad(states, inputs, retain_graph=True)[0] for _ in range(2))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("frozen", ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_frozen_weights_get_no_gradient_and_change_no_other(cell, frozen):
+    """Each weight can be frozen alone."""
+    encoder = RecurrentEncoder(4, 5, cell=cell)
+    arguments = (torch.randn(2, 3, 4), torch.tensor([3, 2]))
+    encoder(*arguments).square().sum().backward()
+    before = {name: weight.grad.clone() for name, weight in encoder.rnn.named_parameters()}
+    encoder.zero_grad()
+    encoder.rnn.get_parameter(frozen).requires_grad_(requires_grad=False)
+    encoder(*arguments).square().sum().backward()
+    for name, weight in encoder.rnn.named_parameters():
+        if name == frozen:
+            assert weight.grad is None
+        else:
+            torch.testing.assert_close(weight.grad, before[name])
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru"])
+def test_half_precision_learns_in_the_direction_of_full(cell):
+    """Under autocast the gradients point where those of fp32 do."""
+    torch.manual_seed(0)
+    encoder = RecurrentEncoder(16, 16, cell=cell, bidirectional=True)
+    inputs, positions = torch.randn(9, 16), torch.randint(9, (4, 20))
+    lengths, gradients = torch.tensor([20, 3, 11, 20]), []
+    for half in (False, True):
+        encoder.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            states = encoder(inputs, lengths, positions)
+        states.float().square().sum().backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in encoder.parameters()]))
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.999
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru"])
+def test_half_precision_stays_near_to_full(cell):
+    """Under autocast the states differ from those of fp32 by bf16's rounding at most."""
+    torch.manual_seed(0)
+    encoder = RecurrentEncoder(16, 16, cell=cell, bidirectional=True).eval()
+    inputs, positions = torch.randn(9, 16), torch.randint(9, (4, 20))
+    lengths = torch.tensor([20, 3, 11, 20])
+    with torch.inference_mode():
+        exact = encoder(inputs, lengths, positions)
+        with torch.autocast("cpu", torch.bfloat16):
+            states = encoder(inputs, lengths, positions)
+    assert states.dtype == torch.float32
+    torch.testing.assert_close(states, exact, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_classifier_predicts_the_same_with_and_without_gradients(cell):
+    """Whether words are computed once, as in prediction, or each at its place changes no logits."""
+    torch.manual_seed(0)
+    model = RecurrentClassifier(
+        30, num_classes=3, cell=cell, hidden_size=8, bidirectional=True, pooling=("max", "last")
+    ).eval()
+    ids, lengths = torch.randint(1, 30, (16, 12)), torch.randint(1, 13, (16,))
+    ids[torch.arange(12) >= lengths.unsqueeze(1)] = 0
+    expected = model(ids, lengths).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(model(ids, lengths), expected, atol=1e-6, rtol=1e-5)
+        # A few texts go the plain way, and are predicted alike.
+        torch.testing.assert_close(model(ids[:3], lengths[:3]), expected[:3], atol=1e-6, rtol=1e-5)
+
+
+@pytest.fixture(name="embedded")
+def _embedded(monkeypatch):
+    """Return a list of how many ids each look-up in an embedding had."""
+    numbers = []
+    look_up = torch.nn.Embedding.forward
+
+    def forward(self, ids):
+        numbers.append(ids.numel())
+        return look_up(self, ids)
+
+    monkeypatch.setattr(torch.nn.Embedding, "forward", forward)
+    return numbers
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_a_classifier_multiplies_each_word_once(embedded, learns):
+    """The embedding is asked for the different words of a batch alone."""
+    model = RecurrentClassifier(50, num_classes=2, hidden_size=4).train(learns)
+    ids = torch.randint(1, 5, (20, 30))
+    with torch.set_grad_enabled(learns):
+        model(ids, torch.full((20,), 30))
+    assert embedded == [len(ids.unique())]
+
+
+def test_embedding_dropout_is_never_left_out(embedded):
+    """In training mode texts have masks of their own, so words are looked up at each place."""
+    model = RecurrentClassifier(50, num_classes=2, hidden_size=4, embedding_dropout=0.5).train()
+    model(torch.randint(1, 5, (20, 30)), torch.full((20,), 30))
+    assert embedded == [600]
+
+
+@pytest.mark.parametrize("name", ["embedding", "embedding_dropout"])
+def test_hooks_see_the_embeddings_of_a_whole_batch(name):
+    """Whoever watches embeddings gets those of every token, as for an attribution."""
+    model = RecurrentClassifier(50, num_classes=2, hidden_size=4)
+    seen = []
+    getattr(model, name).register_forward_hook(lambda *call: seen.append(call[2].numel()))
+    model(torch.randint(1, 5, (20, 30)), torch.full((20,), 30))
+    assert seen == [20 * 30 * 4]
+
+
+def test_different_inputs_have_two_dimensions():
+    """With positions, inputs of a whole batch are refused."""
+    encoder = RecurrentEncoder(3, 4)
+    with pytest.raises(InvalidValueError, match=r"`inputs` to be of shape \(distinct, 3\)"):
+        encoder(torch.randn(2, 5, 3), torch.tensor([5, 5]), torch.zeros(2, 5, dtype=torch.int64))
+
+
+def test_positions_have_two_dimensions():
+    """Positions of another shape than `(batch, time)` are refused."""
+    encoder = RecurrentEncoder(3, 4)
+    with pytest.raises(InvalidValueError, match=r"`positions` to be of shape \(batch, time\)"):
+        encoder(torch.randn(2, 3), torch.tensor([5]), torch.zeros(5, dtype=torch.int64))
