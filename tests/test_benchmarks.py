@@ -8,7 +8,7 @@ import torch
 from examples.benchmarks import notebook
 from examples.benchmarks.corpus import Corpus, Split
 from examples.benchmarks.measuring import Measurement, figure, in_turns, ratio
-from examples.benchmarks.report import describe, table, write_plot
+from examples.benchmarks.report import describe, report, table, write_plot
 from examples.benchmarks.training import BareLoop, bucketed, classifier, one_epoch
 from textrnn import Vocabulary, WordDataset, WordTokenizer
 
@@ -128,3 +128,22 @@ def test_figures_say_where_they_come_from():
         "torch 2.13.0; commit 012345678."
     )
     assert describe(where | {"commit": None}).endswith("commit unknown.")
+
+
+def test_each_environment_has_a_table_of_its_own():
+    """Rows of one machine, day and commit stand together, and apart from those of others."""
+    here = {"date": "2026-11-23", "threads": 2, "processor": "AVX2", "versions": {}, "commit": "a"}
+    there = here | {"processor": "AVX512"}
+    row = Measurement(name="one", value=1.0, low=1.0, high=1.0).to_dict()
+    parts = {
+        "first": {"environment": here, "rows": [row]},
+        "second": {"environment": there, "rows": [row | {"name": "two"}]},
+        "third": {"environment": here, "rows": [row | {"name": "three"}]},
+    }
+    text = report(json.loads(json.dumps(parts)))
+    first, second = text.split(describe(here))
+    assert text.count("| what |") == 2
+    assert "| one |" in first
+    assert "| three |" in first
+    assert "| two |" in second
+    assert second.endswith(f"{describe(there)}\n")

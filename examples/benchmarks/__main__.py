@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from examples.benchmarks import peers, prediction, scaling, texts, training
 from examples.benchmarks.corpus import Corpus
 from examples.benchmarks.measuring import Measurement
-from examples.benchmarks.report import describe, table, write_plot
+from examples.benchmarks.report import report, table, write_plot
 
 BENCHMARKS: dict[str, Callable[[Corpus, int], Iterator[Measurement]]] = {
     "importing": texts.importing,
@@ -52,7 +53,7 @@ def environment() -> dict[str, object]:
     )
     return {
         "versions": {"python": platform.python_version(), **versions},
-        "processor": torch.backends.cpu.get_cpu_capability(),
+        "processor": torch.backends.cpu.get_cpu_capability() + " and bf16" * training.has_bf16(),
         "threads": torch.get_num_threads(),
         "commit": git.stdout.strip() or None,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -76,9 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
     corpus = Corpus(options.data)
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "results.json"
-    results: dict[str, list[dict[str, object]]] = {}
+    results: dict[str, dict[str, Any]] = {}
     if path.is_file():
-        results = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+        results = json.loads(path.read_text(encoding="utf-8"))
     for name in options.only or BENCHMARKS:
         print(f"{name}:", file=sys.stderr, flush=True)
         torch.manual_seed(0)
@@ -86,17 +87,15 @@ def main(arguments: list[str] | None = None) -> int:
         for row in BENCHMARKS[name](corpus, options.repeats):
             print("  " + table([row.to_dict()], header=False).strip(), file=sys.stderr, flush=True)
             rows.append(row.to_dict())
-        results[name] = rows
+        # Each keeps its own environment: what was measured elsewhere or before stays true.
+        results[name] = {"environment": environment(), "rows": rows}
         # Written after each, so that an interruption loses one benchmark at most.
         ordered = {known: results[known] for known in BENCHMARKS if known in results}
-        where = environment()
-        text = json.dumps({"environment": where, "benchmarks": ordered}, indent=1)
-        path.write_text(text + "\n", encoding="utf-8")
-        rows = [row for part in ordered.values() for row in part]
-        report = f"{table(rows)}\n\n{describe(where)}\n"
-        (options.output / "results.md").write_text(report, encoding="utf-8")
-    print(table(rows))
-    write_plot(rows, options.output / "results.png")
+        path.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+        (options.output / "results.md").write_text(report(ordered), encoding="utf-8")
+        rows = [row for part in ordered.values() for row in part["rows"]]
+        write_plot(rows, options.output / "results.png")
+    print(report(results), end="")
     return 0
 
 

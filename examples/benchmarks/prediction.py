@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from functools import partial
 
+import torch
+
 from examples.benchmarks import notebook
 from examples.benchmarks.corpus import Corpus
 from examples.benchmarks.measuring import Measurement, figure, in_turns, ratio, timed
@@ -49,11 +51,18 @@ def many_strings(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
 
 
 def one_string(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Turn one string into probabilities."""
+    """Turn one string into probabilities, with the threads that there are and with one."""
     del repeats
     classifier = _fitted(corpus)
     texts = corpus.test.texts[:300]
-    for text in texts[:20]:
-        classifier.predict_proba([text])
-    millis = [1000 * timed(partial(classifier.predict_proba, [text])) for text in texts]
-    yield figure("one string to probabilities, GRU 256", millis, unit="ms", bar=2.0, aim=0.7)
+    threads = torch.get_num_threads()
+    for number in dict.fromkeys((threads, 1)):
+        torch.set_num_threads(number)
+        try:
+            for text in texts[:20]:
+                classifier.predict_proba([text])
+            millis = [1000 * timed(partial(classifier.predict_proba, [text])) for text in texts]
+        finally:
+            torch.set_num_threads(threads)
+        name = f"one string to probabilities, GRU 256, threads: {number}"
+        yield figure(name, millis, unit="ms", bar=2.0, aim=0.7)

@@ -11,6 +11,18 @@ def table(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
     return "\n".join((head if header else []) + [_line(row) for row in rows])
 
 
+def report(benchmarks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a table for each environment in which something was measured, as Markdown.
+
+    Args:
+        benchmarks: By name the ``environment`` and the ``rows`` of each.
+    """
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for part in benchmarks.values():
+        groups.setdefault(describe(part["environment"]), []).extend(part["rows"])
+    return "\n".join(f"{table(rows)}\n\n{where}\n" for where, rows in groups.items())
+
+
 def describe(environment: Mapping[str, Any]) -> str:
     """Return a sentence that says where figures were measured."""
     versions = ", ".join(f"{name} {value}" for name, value in environment["versions"].items())

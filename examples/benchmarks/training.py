@@ -150,7 +150,7 @@ def matrix_rate(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
     weights = sum(p.numel() for name, p in model.encoder.named_parameters() if "weight" in name)
     # A multiplication and an addition for each weight and token, forward and twice backward.
     operations = 6.0 * weights * int(dataset.lengths.sum())
-    run = one_epoch(model, bucketed(dataset))
+    run = one_epoch(model, bucketed(dataset), fused=True)
     run()
     one, two = torch.randn(2048, 2048), torch.randn(2048, 2048)
     shares, rates = [], []
