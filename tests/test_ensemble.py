@@ -86,7 +86,7 @@ def test_networks_must_be_recurrent_classifiers():
     """At least one, and nothing else."""
     with pytest.raises(InvalidTypeError, match="`networks` to be RecurrentClassifiers"):
         EnsembleClassifier(3)
-    with pytest.raises(InvalidValueError, match="`networks` to be at least one, but got"):
+    with pytest.raises(InvalidValueError, match="`networks` to be at least one Recurrent"):
         EnsembleClassifier([])
     with pytest.raises(InvalidTypeError, match=r"`networks\[1\]` to be a RecurrentClassifier"):
         EnsembleClassifier([*networks(1), torch.nn.Linear(2, 2)])

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from tests import strategies
 from textrnn import RecurrentClassifier, TextClassifier, WordTokenizer, _folder_reading
 from textrnn.errors import CorruptFileError, InvalidTypeError, InvalidValueError
+from textrnn.nn import EnsembleClassifier
 from textrnn.text import WordPunctTokenizer
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -193,6 +194,8 @@ def test_older_models_have_one_network_without_pretraining(version):
     classifier = TextClassifier.load(FIXTURES / f"model_v{version}", device="cpu")
     assert classifier.settings_["num_networks"] == 1
     assert classifier.settings_["pretrain_epochs"] == 0
+    assert classifier.settings_["adversarial_epsilon"] == 0.0
+    assert classifier.settings_["adversarial_kind"] == "virtual"
     assert classifier.data_["unlabelled_texts"] == 0
     assert {classifier.preset, classifier.num_networks, classifier.pretrain_epochs} == {None}
 
@@ -217,11 +220,26 @@ def test_several_networks_come_back(tmp_path, ngram_order):
 
 @pytest.mark.parametrize("number", [0, 1, 3, 100, 101, 10**9, -1, True, 2.0, "2", None, [2]])
 def test_every_lie_about_the_number_of_networks_is_found(tmp_path, number, monkeypatch):
-    """No network is made that the weights have no room for."""
+    """It has to be a number, and fit the weights; many that don't are not even made."""
     folder = Path(shutil.copytree(FIXTURES / "model_v3", tmp_path / "model"))
     change(folder, "config.json", {"num_networks": number})
-    monkeypatch.setattr(_folder_reading, "EnsembleClassifier", None)
+
+    def make(networks):
+        if number != 3:  # the n-grams' weights make room for one more network
+            raise AssertionError(networks)  # which no error of loading hides
+        return EnsembleClassifier(networks)
+
+    monkeypatch.setattr(_folder_reading, "EnsembleClassifier", make)
     with pytest.raises(CorruptFileError, match=DAMAGE):
+        TextClassifier.load(folder)
+
+
+def test_many_networks_of_many_layers_are_refused(tmp_path):
+    """Each number alone might be right, but to make them all would take minutes."""
+    folder = Path(shutil.copytree(FIXTURES / "model_v3", tmp_path / "model"))
+    change(folder, "config.json", {"num_networks": 100})
+    change(folder, "config.json", {"num_layers": 11}, ("network",))
+    with pytest.raises(CorruptFileError, match="100 networks of 11 layers are too many"):
         TextClassifier.load(folder)
 
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from textrnn import TextClassifier
+from textrnn import TextClassifier, _networks
 from textrnn.errors import InvalidTypeError, InvalidValueError
 from textrnn.nn import BlendedClassifier, EnsembleClassifier, RecurrentClassifier
+from textrnn.training.contexts import CTRL_C
 from textrnn.training.distributed import Processes
 
 TEXTS = ["oil prices soar", "stocks and oil fall", "the striker scores", "a keeper saves goals"] * 8
@@ -344,3 +346,19 @@ def test_networks_are_pretrained_and_trained_on_a_gpu(tmp_path):
     np.testing.assert_allclose(
         loaded.predict_proba(TEXTS), classifier.predict_proba(TEXTS), atol=1e-4
     )
+
+
+def test_ctrl_c_keeps_networks_that_had_learned_before(monkeypatch):
+    """Going on with several networks never leaves fewer of them."""
+    classifier = small(num_networks=3).fit(TEXTS, LABELS)
+    before = [w.embedding.weight.clone() for w in classifier.network_.recurrent]
+    fit_network = _networks.fit_network
+
+    def interrupted(network, train_set, eval_set, own, **named):
+        outcome = fit_network(network, train_set, eval_set, own, **named)
+        return replace(outcome, stopped=CTRL_C)
+
+    monkeypatch.setattr(_networks, "fit_network", interrupted)
+    classifier.set_params(warm_start=True).fit(TEXTS, LABELS)
+    after = [w.embedding.weight for w in classifier.network_.recurrent]
+    assert [torch.equal(*pair) for pair in zip(before, after, strict=True)] == [False, True, True]

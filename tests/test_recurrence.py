@@ -4,6 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import prune
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from textrnn.errors import InvalidValueError
 from textrnn.nn import RecurrentClassifier, RecurrentEncoder
@@ -34,16 +37,21 @@ def test_positions_give_the_states_of_the_inputs_at_them(cell, bidirectional, nu
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_positions_have_the_gradients_of_the_inputs_at_them(cell):
-    """Where gradients are wanted, each input gets the sum of those of its places."""
-    encoder = RecurrentEncoder(3, 4, cell=cell, bidirectional=True)
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_positions_have_the_gradients_of_the_inputs_at_them(cell, num_layers):
+    """Each input gets the sum of the gradients that torch's packed sequences give at its places."""
+    encoder = RecurrentEncoder(3, 4, cell=cell, num_layers=num_layers, bidirectional=True)
     inputs = torch.randn(5, 3, requires_grad=True)
     positions, lengths = torch.randint(5, (3, 6)), torch.tensor([6, 2, 4])
-    plain = encoder(inputs[positions], lengths)
+    packed = pack_padded_sequence(
+        inputs[positions], lengths, batch_first=True, enforce_sorted=False
+    )
+    plain = pad_packed_sequence(encoder.rnn(packed)[0], batch_first=True)[0]
     states = encoder(inputs, lengths, positions)
     torch.testing.assert_close(states, plain)
     weights = torch.randn_like(states)
-    both = [torch.autograd.grad((out * weights).sum(), inputs)[0] for out in (states, plain)]
+    wanted = [inputs, *encoder.parameters()]
+    both = [torch.autograd.grad((out * weights).sum(), wanted) for out in (states, plain)]
     torch.testing.assert_close(*both)
 
 
@@ -63,13 +71,14 @@ def test_gradients_are_those_of_finite_differences(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients_of_gradients_are_refused(cell):
+@pytest.mark.parametrize("power", [1, 2])
+def test_gradients_of_gradients_are_refused(cell, power):
     """The backward pass tells that it can't be differentiated, rather than give wrong numbers."""
     inputs = torch.randn(2, 3, 4, requires_grad=True)
     states = RecurrentEncoder(4, 5, cell=cell)(inputs, torch.tensor([3, 2]))
-    gradient = torch.autograd.grad(states.square().sum(), inputs, create_graph=True)[0]
+    gradient = torch.autograd.grad(states.pow(power).sum(), inputs, create_graph=True)[0]
     with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+        gradient.square().sum().backward()
 
 
 def test_functional_transforms_go_by_torch():
@@ -186,14 +195,72 @@ def test_embedding_dropout_is_never_left_out(embedded):
     assert embedded == [600]
 
 
-@pytest.mark.parametrize("name", ["embedding", "embedding_dropout"])
-def test_hooks_see_the_embeddings_of_a_whole_batch(name):
-    """Whoever watches embeddings gets those of every token, as for an attribution."""
+HOOKS = [
+    "register_forward_hook",
+    "register_forward_pre_hook",
+    "register_full_backward_hook",
+    "register_full_backward_pre_hook",
+]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("name", ["embedding", "embedding_dropout", "encoder"])
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # ids have no gradients
+def test_hooks_have_the_embeddings_of_a_whole_batch(embedded, name, hook):
+    """Whoever watches or changes embeddings gets those of every token, as for an attribution."""
     model = RecurrentClassifier(50, num_classes=2, hidden_size=4)
-    seen = []
-    getattr(model, name).register_forward_hook(lambda *call: seen.append(call[2].numel()))
-    model(torch.randint(1, 5, (20, 30)), torch.full((20,), 30))
-    assert seen == [20 * 30 * 4]
+    called = []
+    getattr(getattr(model, name), hook)(lambda *call: called.append(call[0]))
+    model(torch.randint(1, 5, (20, 30)), torch.full((20,), 30)).sum().backward()
+    assert embedded == [600]
+    assert called
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_hooks_on_torchs_module_are_called_in_training(hook):
+    """What someone hangs on the module that holds the weights is not passed by."""
+    encoder = RecurrentEncoder(3, 4)
+    called = []
+    getattr(encoder.rnn, hook)(lambda *call: called.append(call[0]))
+    inputs = torch.randn(2, 5, 3, requires_grad=True)
+    encoder(inputs, torch.tensor([5, 5])).sum().backward()
+    assert called
+
+
+def test_pruned_layers_learn():
+    """Pruning computes its weights anew in a hook, before each step."""
+    encoder = RecurrentEncoder(3, 4)
+    prune.l1_unstructured(encoder.rnn, "weight_hh_l0", 0.5)
+    for _ in range(2):
+        encoder(torch.randn(2, 5, 3), torch.tensor([5, 4])).sum().backward()
+    assert encoder.rnn.weight_hh_l0_orig.grad.any()
+
+
+def test_other_modules_in_place_of_ours_are_called():
+    """What stands in the way of the embeddings now has each token, in whatever batch."""
+    torch.manual_seed(0)
+    model = RecurrentClassifier(50, num_classes=2, hidden_size=4)
+    model.embedding_dropout = nn.LayerNorm(4)
+    model.eval()
+    ids = torch.randint(1, 5, (20, 30))
+    many = model(ids, torch.full((20,), 30))
+    torch.testing.assert_close(many[:2], model(ids[:2], torch.tensor([30, 30])))
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids, torch.full((20,), 30)), many)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_types_are_mixed_as_torch_mixes_them(cell):
+    """Under autocast, inputs in bf16 are welcome, and doubles stay exact."""
+    encoder = RecurrentEncoder(3, 5, cell=cell)
+    inputs, positions = torch.randn(4, 3), torch.randint(4, (3, 6))
+    lengths = torch.tensor([6, 2, 4])
+    exact = encoder.double()(inputs.double(), lengths, positions)
+    with torch.autocast("cpu", torch.bfloat16):
+        if cell != "lstm":  # which torch can't run in double precision under autocast
+            torch.testing.assert_close(encoder(inputs.double(), lengths, positions), exact)
+        near = encoder.float()(inputs.bfloat16(), lengths, positions)
+    torch.testing.assert_close(near.double(), exact, atol=0.05, rtol=0)
 
 
 def test_different_inputs_have_two_dimensions():

@@ -54,6 +54,13 @@ _DATA: dict[str, tuple[type, ...]] = {
     "train_texts": (int,),
     "unlabelled_texts": (int,),
 }
+# What was done before there were these settings.
+_OLDER_SETTINGS: dict[str, Any] = {
+    "num_networks": 1,
+    "pretrain_epochs": 0,
+    "adversarial_epsilon": 0.0,
+    "adversarial_kind": "virtual",
+}
 # The arguments of a recurrent network in every format. One that is newer has a default with the
 # old meaning.
 _NETWORK = {
@@ -248,6 +255,10 @@ def _check_described(path: Path, described: Mapping[str, Any], num_bytes: int) -
         raise corrupt(path, what, f"`ngrams` is {show(ngrams)}")
     if type(number) is not int or not 1 <= number <= MAX_NETWORKS:
         raise corrupt(path, what, f"`num_networks` is {show(number)}")
+    layers = config["num_layers"]
+    if isinstance(layers, int) and number * layers > _MOST_LAYERS:
+        reason = f"{number} networks of {show(layers)} layers are too many"
+        raise corrupt(path, what, reason)
     for name, value in [*config.items(), *(ngrams or {}).items()]:
         limit = _MOST_LAYERS if name in {"num_layers", "max_order"} else num_bytes // 4
         if isinstance(value, int) and value > limit:
@@ -318,8 +329,8 @@ def _read_training(
         max_length = training["settings"].get("max_length")
         if type(max_length) is not int or not 3 <= max_length <= MAX_LENGTH:
             raise ValueError(f"`max_length` is {show(max_length)}")
+        training["settings"] = _OLDER_SETTINGS | training["settings"]
         if version < 3:
-            training["settings"] = {"num_networks": 1, "pretrain_epochs": 0} | training["settings"]
             training["data"].setdefault("unlabelled_texts", 0)
         _check_data(training["data"], num_labels)
     return training

@@ -40,7 +40,7 @@ def fit_networks(
 
     The first has the seed of the settings, and is the one that a classifier of one network has;
     each further one has a seed that follows from it. What was pretrained is the same in all of
-    them; their heads, the order of the texts and dropout are not. Ctrl-C leaves out the networks
+    them; their heads, the order of the texts and dropout are not. Ctrl-C leaves out new networks
     that come after the one under way.
 
     Args:
@@ -56,7 +56,8 @@ def fit_networks(
 
     Returns:
         The network, or several as one, and what became of its training: the measures are those of
-        all together, everything else is told of the last.
+        all together (of the last alone, if n-grams will change them), everything else is told of
+        the last.
 
     Raises:
         KeyboardInterrupt: After Ctrl-C while pretraining, when nothing is there yet that predicts.
@@ -94,11 +95,13 @@ def fit_networks(
             )
         networks.append(network)
         if outcome.stopped == CTRL_C:
+            # Those that were there before have learned already, and stay as they were.
+            networks += map(deepcopy, before[number + 1 :])
             break
     if len(networks) == 1:
         return networks[0], outcome
     ensemble = EnsembleClassifier(networks).eval()
-    if eval_set is not None:
+    if eval_set is not None and not settings.ngram_order:  # else n-grams change the measures
         metrics = evaluate(
             ensemble,
             prediction_loader(eval_set, shared=True),
@@ -125,7 +128,7 @@ def _pretrain(
         network,
         corpus,
         epochs=settings.pretrain_epochs,
-        # Several processes share each batch out, so that their number changes nothing.
+        # Several processes share each batch out, so that their number hardly changes anything.
         batch_size=math.ceil(usual_batch_size(corpus) / join().count),
         precision=settings.precision,
         device=device,

@@ -59,7 +59,7 @@ class TextClassifier(Predictor, Parameters):
         pretrain_epochs: How often to go through all texts, labels left aside, before the labels
             are learned; 0 pretrains nothing (default: 0).
         adversarial_epsilon: How far `AdversarialTraining` moves embeddings; 0: none (default: 0).
-        adversarial_kind: How it does so: ``"virtual"`` or ``"adversarial"``.
+        adversarial_kind: How it does so: ``"virtual"`` (default) or ``"adversarial"``.
         ngram_order: The most words of an n-gram in the linear model; 0 leaves that model out.
         max_ngrams: The most n-grams in the linear model; the most frequent are kept.
         tokenizer: What cuts a text into words (default: ``WordPunctTokenizer()``).

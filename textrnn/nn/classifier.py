@@ -18,6 +18,7 @@ from textrnn.errors import (
 )
 from textrnn.nn.dropout import LockedDropout
 from textrnn.nn.encoder import RecurrentEncoder
+from textrnn.nn.inspection import is_untouched
 from textrnn.nn.masking import check_lengths, resolve_lengths
 from textrnn.nn.pooling import Pooling
 
@@ -248,14 +249,13 @@ class RecurrentClassifier(nn.Module):
     def _looks_for_repeats(self, input_ids: Tensor) -> bool:
         """Tell whether words that come again may be computed once, and are worth a look."""
         dropout = self.embedding_dropout
-        # Who watches or changes embeddings wants those of a whole batch.
-        hooks = any(
-            module._forward_hooks or module._forward_pre_hooks or module._backward_hooks  # noqa: SLF001 # torch has no public name
-            for module in (self.embedding, dropout)
-        )
         return (
             len(input_ids) >= _FEWEST_TEXTS
-            and not hooks
+            # Who watches or changes embeddings wants those of a whole batch.
+            and is_untouched(self.embedding, nn.Embedding)
+            and is_untouched(dropout, LockedDropout)
+            and is_untouched(self.encoder, RecurrentEncoder)
+            and type(self).forward_embeddings is RecurrentClassifier.forward_embeddings
             and not (dropout.training and dropout.p)  # which differs from text to text
             and self.encoder.gains_by_positions(input_ids.device)
         )

@@ -21,12 +21,13 @@ from textrnn.errors import (
     check_int,
     expected,
 )
+from textrnn.nn.inspection import is_untouched
 from textrnn.nn.masking import check_lengths, token_mask
 from textrnn.nn.recurrence import run_layer
 
 __all__ = ["RecurrentEncoder"]
 
-_CELLS: dict[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+_CELLS: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class RecurrentEncoder(nn.Module):
@@ -34,8 +35,9 @@ class RecurrentEncoder(nn.Module):
 
     The results are those of a `torch.nn.RNN` (tanh), `torch.nn.GRU` or `torch.nn.LSTM` over packed
     sequences. That module holds the parameters; it is the attribute `rnn`, time first. What stands
-    at padding must be finite, but never reaches a real token. On a CPU in full precision it learns
-    by a backward pass of its own, which gives no gradients of gradients.
+    at padding must be finite, but never reaches a real token. On a CPU it learns by a backward
+    pass of its own, in half precision only with `positions`, which gives no gradients of gradients
+    and no forward-mode ones.
 
     Args:
         input_size: Features of each input.
@@ -86,7 +88,8 @@ class RecurrentEncoder(nn.Module):
                     "dropout", "0 in an encoder of one layer (it acts between layers)", dropout
                 )
             )
-        self.rnn = _CELLS[cell](
+        make: Callable[..., nn.RNNBase] = _CELLS[cell]
+        self.rnn = make(
             self.input_size,
             self.hidden_size,
             self.num_layers,
@@ -168,6 +171,8 @@ class RecurrentEncoder(nn.Module):
         return (
             device.type == "cpu"
             and not fast
+            and is_untouched(self.rnn, _CELLS[self.cell])
+            and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call] # no types
             and not torch.compiler.is_compiling()
             and not torch._C._are_functorch_transforms_active()  # noqa: SLF001 # no public name
         )
@@ -179,10 +184,13 @@ class RecurrentEncoder(nn.Module):
             inputs: The inputs.
             positions: Which of them stands where, or None.
         """
-        if positions is not None or torch.is_autocast_enabled("cpu"):
-            return positions is not None and self.gains_by_positions(inputs.device)
-        learns = inputs.requires_grad or any(p.requires_grad for p in self.rnn.parameters())
-        return learns and torch.is_grad_enabled() and self.gains_by_positions(inputs.device)
+        if not self.gains_by_positions(inputs.device):
+            return False
+        if positions is not None:
+            return True
+        if torch.is_autocast_enabled("cpu") or not torch.is_grad_enabled():
+            return False
+        return inputs.requires_grad or any(p.requires_grad for p in self.rnn.parameters())
 
     def _run_in_place(
         self, inputs: Tensor, positions: Tensor | None, mask: Tensor | None
@@ -191,22 +199,23 @@ class RecurrentEncoder(nn.Module):
         real = None if mask is None else mask.t()  # (time, batch)
         at = None if positions is None else positions.t()  # (time, batch)
         steps = inputs.transpose(0, 1) if at is None else inputs
-        for layer in range(self.num_layers):
+        for layer, layer_weights in enumerate(self._weights()):
             if layer:
                 at, steps = None, functional.dropout(steps, self.dropout, self.training)
             directions = [
                 run_layer(
                     self.cell, steps, weights, positions=at, mask=real, backward=bool(direction)
                 )
-                for direction, weights in enumerate(self._weights(layer))
+                for direction, weights in enumerate(layer_weights)
             ]
             steps = torch.cat(directions, 2) if self.bidirectional else directions[0]
         return steps  # (time, batch, output)
 
-    def _weights(self, layer: int) -> list[tuple[Tensor, ...]]:
-        """Return the weights of each direction of a layer."""
+    def _weights(self) -> list[list[tuple[Tensor, ...]]]:
+        """Return the weights of each direction of each layer."""
+        weights: list[tuple[Tensor, ...]] = [tuple(those) for those in self.rnn.all_weights]
         count = 1 + self.bidirectional
-        return [tuple(those) for those in self.rnn.all_weights[layer * count : (layer + 1) * count]]
+        return [weights[first : first + count] for first in range(0, len(weights), count)]
 
     def _run_packed(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """Run all layers at once, which cuDNN does in one call."""
@@ -218,10 +227,9 @@ class RecurrentEncoder(nn.Module):
     def _run_directions(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """Run each direction of each layer by itself over the padded batch."""
         order = _reversed_order(lengths, *steps.shape[:2]).to(steps.device)  # (time, batch)
-        for layer in range(self.num_layers):
+        for layer, weights in enumerate(self._weights()):
             if layer:
                 steps = functional.dropout(steps, self.dropout, self.training)
-            weights = self._weights(layer)
             forward = self._run(steps, weights[0])  # (time, batch, hidden)
             backward = self._run(_take_steps(steps, order), weights[1])
             steps = torch.cat((forward, _take_steps(backward, order)), 2)  # (time, batch, output)

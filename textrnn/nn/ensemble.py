@@ -46,7 +46,9 @@ class EnsembleClassifier(nn.Module):
             raise InvalidTypeError(expected("networks", "RecurrentClassifiers", networks))
         networks = list(networks)
         if not networks:
-            raise InvalidValueError(expected("networks", "at least one", networks))
+            raise InvalidValueError(
+                expected("networks", "at least one RecurrentClassifier", networks)
+            )
         for position, network in enumerate(networks):
             name = f"networks[{position}]"
             if not isinstance(network, RecurrentClassifier):

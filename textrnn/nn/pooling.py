@@ -259,10 +259,10 @@ class Pooling(nn.Module):
                 pooled.append(_max(states, mask))
             elif name == "mean":
                 pooled.append(_mean(states, lengths, mask))
-            elif self.attention is not None and name == "attention":
-                pooled.append(self.attention(states, lengths))
-            else:
+            elif name == "last":
                 pooled.append(_last(states, lengths, bidirectional=self.bidirectional))
+            elif self.attention is not None:
+                pooled.append(self.attention(states, lengths))
         return pooled[0] if len(pooled) == 1 else torch.cat(pooled, 1)  # (batch, output)
 
     def extra_repr(self) -> str:

@@ -34,7 +34,7 @@ def run_layer(
     """Run one direction of one layer.
 
     Under autocast, matrices are multiplied in its type, while states and gates stay in that of the
-    inputs. Gradients can be taken, but not gradients of gradients.
+    weights. Gradients can be taken, but not gradients of gradients.
 
     Args:
         cell: `"rnn"`, `"gru"` or `"lstm"`.
@@ -63,13 +63,14 @@ def run_layer(
     shared, inner = b_state, b_state[:0]
     if cell == "gru":
         shared, inner = functional.pad(b_state[: 2 * hidden], (0, hidden)), b_state[2 * hidden :]
-    shares = functional.linear(inputs, w_input, b_input + shared).to(inputs.dtype)
+    shares = functional.linear(inputs, w_input, b_input + shared).to(w_state.dtype)
     real = None
     if backward and mask is not None:
         # The first token that is read, a text's last one, must find nothing before it.
-        real = mask.to(inputs.dtype).unsqueeze(2)  # (time, batch, 1)
-    autocast = torch.is_autocast_enabled("cpu")
-    dtype = torch.get_autocast_dtype("cpu") if autocast else inputs.dtype
+        real = mask.to(w_state.dtype).unsqueeze(2)  # (time, batch, 1)
+    dtype = w_state.dtype
+    if torch.is_autocast_enabled("cpu") and dtype != torch.double:  # which autocast leaves alone
+        dtype = torch.get_autocast_dtype("cpu")
     plan = _Plan(cell, real, backward, dtype)
     with torch.autocast("cpu", enabled=False):
         if torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, *weights)):
@@ -207,10 +208,19 @@ class _Steps(torch.autograd.Function):
         return run.states
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = gradients[0]
+        if torch.is_grad_enabled() and not gradient.requires_grad:
+            # Else a graph made here would be refused only where this gradient has one of its own.
+            gradient = gradient.detach().requires_grad_()
+        return _Steps._once(ctx, gradient)
+
+    @staticmethod
+    @once_differentiable
+    def _once(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast("cpu", enabled=False):
-            return None, *_Backward(ctx.plan, *ctx.saved_tensors)(gradients[0])
+            learns = ctx.needs_input_grad[2]
+            return None, *_Backward(ctx.plan, *ctx.saved_tensors)(gradient, learns=learns)
 
 
 class _Backward:
@@ -239,8 +249,13 @@ class _Backward:
         self.grad, self.cells = torch.zeros_like(states[0]), torch.zeros_like(states[0])
         self.one, self.two = torch.empty_like(states[0]), torch.empty_like(states[0])
 
-    def __call__(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the gradients of the inputs' shares, the states' weights and the inner bias."""
+    def __call__(self, outputs: Tensor, *, learns: bool) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the inputs' shares, the states' weights and the inner bias.
+
+        Args:
+            outputs: The gradient of the states, `(time, batch, hidden)`.
+            learns: Whether that of the weights is wanted.
+        """
         time, size = len(outputs), outputs.shape[2]
         old, new = self.plan.places
         retreat = {"rnn": self._rnn, "gru": self._gru, "lstm": self._lstm}[self.plan.cell]
@@ -253,11 +268,10 @@ class _Backward:
             retreat(step, step + old, step + new)
         before = self.all[old : old + time].flatten(0, 1)  # (time * batch, hidden)
         shares = self.grad_gates.flatten(0, 1)  # (time * batch, gates * hidden)
-        if self.plan.cell != "gru":
-            return self.grad_gates, self._weights(shares, before), outputs.new_zeros(0)
-        inner = self.scaled.flatten(0, 1)  # (time * batch, hidden)
-        parts = [self._weights(part, before) for part in (shares[:, : 2 * size], inner)]
-        return self.grad_gates, torch.cat(parts), inner.sum(0)
+        inner = self.scaled.flatten(0, 1)  # (time * batch, hidden) of a GRU, else empty
+        parts = (shares[:, : 2 * size], inner) if self.plan.cell == "gru" else (shares,)
+        weights = torch.cat([self._weights(part, before) for part in parts]) if learns else None
+        return self.grad_gates, weights, inner.sum(0) if self.plan.cell == "gru" else None
 
     def _weights(self, gates: Tensor, before: Tensor) -> Tensor:
         dtype = self.w_state.dtype

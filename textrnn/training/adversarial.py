@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ class AdversarialTraining:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def of(cls, value: "str | AdversarialTraining") -> Self | "AdversarialTraining":
+    def of(cls, value: "str | AdversarialTraining") -> "AdversarialTraining":
         """Return `value`, or the adversarial training of that kind with its defaults.
 
         Args:
