@@ -158,12 +158,13 @@ class _Forward:
         self.all[start].zero_()
         if cell == "lstm":
             self.kept[start].zero_()
+        product = self.across.new_empty(self.all.shape[1], self.across.shape[1])
         states, kept, real_at = self.all.unbind(), self.kept.unbind(), self.plan.real_at(time)
         for step in self.plan.steps(time):
             share = shares[step]
             gates = share if isinstance(share, Tensor) else share()
             before, now = states[step + old], states[step + new]  # (batch, hidden)
-            product = before.to(self.across.dtype) @ self.across  # (batch, gates * hidden)
+            torch.mm(before.to(self.across.dtype), self.across, out=product)
             if cell == "rnn":
                 torch.add(gates, product, out=now).tanh_()
             elif cell == "gru":
