@@ -61,7 +61,8 @@ def subclasses(base: type[Callback]) -> set[type[Callback]]:
 def library_callbacks(*without: type[Callback]) -> list[type[Callback]]:
     """Return the library's public ones, sorted by name, without some."""
     own = [each for each in subclasses(Callback) if each.__module__.startswith("textrnn.")]
-    public = [each for each in own if not each.__name__.startswith("_") and each not in without]
+    private = {each for each in own if "._" in f"{each.__module__}.{each.__name__}"}
+    public = set(own) - private - set(without)
     return sorted(public, key=lambda each: each.__name__)
 
 
