@@ -181,7 +181,7 @@ def test_a_learnable_task_suggests_a_rate_that_trains():
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    # At so high a rate the loss goes up and down, and last digits decide where it stands at the end.
+    # At so high a rate the loss goes up and down, and last digits decide where it ends.
     assert min(losses) < 0.5 * math.log(3)
 
 
