@@ -137,11 +137,10 @@ class RecurrentEncoder(nn.Module):
             return inputs.new_zeros(batch, time, self.output_size)
         mask = token_mask(lengths, time, inputs.device)
         if self._steps_in_place(inputs, positions):
-            steps = self._run_in_place(inputs, positions, mask)
-        else:
-            if positions is not None:
-                inputs = functional.embedding(positions, inputs)  # (batch, time, input)
-            steps = self._run_all(inputs, lengths, mask)
+            return self._run_in_place(inputs, positions, mask).transpose(0, 1)
+        if positions is not None:
+            inputs = functional.embedding(positions, inputs)  # (batch, time, input)
+        steps = self._run_all(inputs, lengths, mask)
         states = steps.transpose(0, 1)  # (batch, time, output)
         return states if mask is None else states * mask.to(states.dtype).unsqueeze(2)
 
@@ -195,7 +194,7 @@ class RecurrentEncoder(nn.Module):
     def _run_in_place(
         self, inputs: Tensor, positions: Tensor | None, mask: Tensor | None
     ) -> Tensor:
-        """Run all layers as operations of this library."""
+        """Run all layers as operations of this library, which leave zeros at padding."""
         real = None if mask is None else mask.t()  # (time, batch)
         at = None if positions is None else positions.t()  # (time, batch)
         steps = inputs.transpose(0, 1) if at is None else inputs

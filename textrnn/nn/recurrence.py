@@ -6,10 +6,9 @@ again, as the words of texts do, are multiplied once: a batch of 256 texts has s
 but only 2,000 different ones.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -47,7 +46,7 @@ def run_layer(
         backward: Whether texts are read from their ends to their beginnings.
 
     Returns:
-        The states, `(time, batch, hidden)`. What stands at padding means nothing.
+        The states, `(time, batch, hidden)`; zeros at padding.
 
     Example:
         >>> import torch
@@ -64,14 +63,10 @@ def run_layer(
     if cell == "gru":
         shared, inner = functional.pad(b_state[: 2 * hidden], (0, hidden)), b_state[2 * hidden :]
     shares = functional.linear(inputs, w_input, b_input + shared).to(w_state.dtype)
-    real = None
-    if backward and mask is not None:
-        # The first token that is read, a text's last one, must find nothing before it.
-        real = mask.to(w_state.dtype).unsqueeze(2)  # (time, batch, 1)
     dtype = w_state.dtype
     if torch.is_autocast_enabled("cpu") and dtype != torch.double:  # which autocast leaves alone
         dtype = torch.get_autocast_dtype("cpu")
-    plan = _Plan(cell, real, backward, dtype)
+    plan = _Plan(cell, None if mask is None else _real_steps(mask, w_state), backward, dtype)
     with torch.autocast("cpu", enabled=False):
         if torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, *weights)):
             if positions is not None:
@@ -81,13 +76,7 @@ def run_layer(
             )
             return states
         run = _Forward(plan, w_state, inner, (shares if positions is None else positions).shape[:2])
-        if positions is None:
-            run(shares.unbind())
-        else:
-            # Looked up step by step into one place, which stays in the cache.
-            gates = shares.new_empty(positions.shape[1], shares.shape[1])
-            look_up = partial(torch.index_select, shares, 0, out=gates)
-            run([partial(look_up, index=at) for at in positions])
+        run(shares, positions)
         return run.states
 
 
@@ -97,13 +86,15 @@ class _Plan:
 
     Args:
         cell: The cell.
-        real: 1 at real tokens and 0 at padding, `(time, batch, 1)`, or None.
+        real: For each step 1 at real tokens and 0 at padding, `(batch, 1)`, or None where there is
+            no padding; None if there is none anywhere. Read backward, a text's last token must
+            find nothing before it.
         backward: Whether texts are read from their ends to their beginnings.
         dtype: The type that matrices are multiplied in.
     """
 
     cell: str
-    real: Tensor | None
+    real: Sequence[Tensor | None] | None
     backward: bool
     dtype: torch.dtype
 
@@ -117,8 +108,15 @@ class _Plan:
         return range(time - 1, -1, -1) if self.backward != back else range(time)
 
     def real_at(self, time: int) -> Sequence[Tensor | None]:
-        """Return `real` of each step, `(batch, 1)`."""
-        return [None] * time if self.real is None else self.real.unbind()
+        """Return `real` of each step."""
+        return [None] * time if self.real is None else self.real
+
+
+def _real_steps(mask: Tensor, like: Tensor) -> list[Tensor | None]:
+    """Return the columns of a mask `(time, batch)` as numbers, None for those without padding."""
+    real = mask.to(like.dtype).unsqueeze(2).unbind()  # (batch, 1) each
+    full = mask.all(1).tolist()
+    return [None if whole else each for whole, each in zip(full, real, strict=True)]
 
 
 class _Forward:
@@ -139,59 +137,83 @@ class _Forward:
 
     def __init__(self, plan: _Plan, w_state: Tensor, inner: Tensor, shape: Sequence[int]) -> None:
         self.plan, self.inner = plan, inner
-        self.across = w_state.to(plan.dtype).t()  # (hidden, gates * hidden)
+        # Copied once, since every step multiplies by it, and a small batch faster so.
+        self.across = w_state.to(plan.dtype).t().contiguous()  # (hidden, gates * hidden)
         time, batch = shape
         self.all = w_state.new_empty(time + 1, batch, w_state.shape[1])
         self.kept = torch.empty_like(self.all) if plan.cell != "rnn" else self.all[:0]
         self.states = self.all[plan.places[1] :][:time]
 
-    def __call__(self, shares: Sequence[Tensor | Callable[[], Tensor]]) -> None:
+    def __call__(self, shares: Tensor, positions: Tensor | None = None) -> None:
         """Run all steps.
 
         Args:
-            shares: The inputs' share in the gates of each step, `(batch, gates * hidden)`, or what
-                gives it. The gates take its place.
+            shares: The inputs' share in the gates, `(time, batch, gates * hidden)`; the gates take
+                its place. With `positions` that of the different inputs, `(distinct, gates *
+                hidden)`, which stays as it is.
+            positions: Which of the different inputs stands where, `(time, batch)`, or None.
         """
-        time, cell = len(shares), self.plan.cell
+        time, cell = len(self.states), self.plan.cell
         old, new = self.plan.places
         start = time if self.plan.backward else 0
         self.all[start].zero_()
         if cell == "lstm":
             self.kept[start].zero_()
         product = self.across.new_empty(self.all.shape[1], self.across.shape[1])
+        products = self._cut(product)
         states, kept, real_at = self.all.unbind(), self.kept.unbind(), self.plan.real_at(time)
+        # Cut beforehand: of a small batch, cutting at every step would take most of the time.
+        gates, lookups = shares, cast("Sequence[Tensor | None]", [None] * time)
+        if positions is not None:
+            # Looked up step by step into one place, which stays in the cache.
+            gates, lookups = shares.new_empty(1, *product.shape), positions.unbind()
+        parts = list(zip(*(part.unbind() for part in self._cut(gates)), strict=True))
         for step in self.plan.steps(time):
-            share = shares[step]
-            gates = share if isinstance(share, Tensor) else share()
+            if (at := lookups[step]) is not None:
+                torch.index_select(shares, 0, at, out=parts[0][0])
+            part = parts[step if positions is None else 0]
             before, now = states[step + old], states[step + new]  # (batch, hidden)
             torch.mm(before.to(self.across.dtype), self.across, out=product)
             if cell == "rnn":
-                torch.add(gates, product, out=now).tanh_()
+                torch.add(part[0], product, out=now).tanh_()
             elif cell == "gru":
-                self._gru(gates, product, before, now, kept[step])
+                self._gru(part, products, before, now, kept[step])
             else:
-                self._lstm(gates, product, kept[step + old], kept[step + new], now)
+                self._lstm(part, product, kept[step + old], kept[step + new], now)
             if (real := real_at[step]) is not None:
                 now.mul_(real)
                 if cell == "lstm":
                     kept[step + new].mul_(real)
 
+    def _cut(self, gates: Tensor) -> tuple[Tensor, ...]:
+        """Return all gates, those that a sigmoid comes first for, and each of them."""
+        size = self.all.shape[2]
+        count = gates.shape[-1] // size
+        first = gates.narrow(-1, 0, min(2, count) * size)
+        return gates, first, *gates.chunk(count, -1)
+
     def _gru(
-        self, gates: Tensor, product: Tensor, before: Tensor, now: Tensor, scaled: Tensor
+        self,
+        gates: Sequence[Tensor],
+        products: Sequence[Tensor],
+        before: Tensor,
+        now: Tensor,
+        scaled: Tensor,
     ) -> None:
         """Fill `now` with `(1 - z) n + z h`, where `n = tanh(input + r (product + bias))`."""
-        size = now.shape[1]
-        reset, update, candidate = gates.chunk(3, 1)  # (batch, hidden) each
-        gates[:, : 2 * size].add_(product[:, : 2 * size]).sigmoid_()
-        torch.add(product[:, 2 * size :], self.inner, out=scaled)
+        _, first, reset, update, candidate = gates  # (batch, hidden) each of the last three
+        first.add_(products[1]).sigmoid_()
+        torch.add(products[-1], self.inner, out=scaled)
         torch.lerp(candidate.addcmul_(reset, scaled).tanh_(), before, update, out=now)
 
     @staticmethod
-    def _lstm(gates: Tensor, product: Tensor, before: Tensor, cells: Tensor, now: Tensor) -> None:
+    def _lstm(
+        gates: Sequence[Tensor], product: Tensor, before: Tensor, cells: Tensor, now: Tensor
+    ) -> None:
         """Fill `cells` with `f c + i g`, and `now` with `o tanh(cells)`."""
-        size = now.shape[1]
-        into, forget, new, out = gates.add_(product).chunk(4, 1)  # (batch, hidden) each
-        gates[:, : 2 * size].sigmoid_()
+        every, first, into, forget, new, out = gates  # (batch, hidden) each of the last four
+        every.add_(product)
+        first.sigmoid_()
         new.tanh_()
         torch.mul(forget, before, out=cells).addcmul_(into, new)
         torch.tanh(cells, out=now).mul_(out.sigmoid_())
@@ -203,7 +225,7 @@ class _Steps(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: _Plan, shares: Tensor, w_state: Tensor, inner: Tensor) -> Tensor:
         run = _Forward(plan, w_state, inner, shares.shape[:2])
-        run(shares.unbind())
+        run(shares)
         ctx.save_for_backward(shares, w_state, run.all, run.kept)
         ctx.plan = plan
         return run.states
