@@ -119,7 +119,10 @@ def pretrain(
         trainer = Trainer(
             network,
             optimizer=torch.optim.AdamW(
-                network.parameters(), lr=learning_rate, weight_decay=weight_decay
+                network.parameters(),
+                lr=learning_rate,
+                weight_decay=weight_decay,
+                fused=target.type in {"cpu", "cuda"},
             ),
             loss=_mean_loss,
             scheduler=linear_warmup(),
