@@ -93,7 +93,8 @@ class BucketBatchSampler(Sampler[list[int]]):
             self._shard = rank, world_size
         # Small keys where ascending means longest first: NumPy sorts 16-bit keys by radix.
         longest = int(lengths.max(initial=0))
-        self._keys = (longest - lengths).astype(np.min_scalar_type(longest))
+        small = np.min_scalar_type(longest)
+        self._keys = np.subtract(longest, lengths, dtype=small, casting="unsafe")
 
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch, the same on every rank."""
@@ -165,31 +166,30 @@ class BucketBatchSampler(Sampler[list[int]]):
                 bounds = np.delete(bounds, -2)
         return bounds
 
-    def _order(self, size: int) -> NDArray[np.int64]:
+    def _order(self, size: int) -> NDArray[Any]:
         """Return all positions, batch after batch of `size`, the short one last."""
         texts = len(self._keys)
         full = texts // size
         if not self.shuffle:
             return np.argsort(self._keys, kind="stable")
         generator = np.random.default_rng([self.seed, self.epoch])
-        order = generator.permutation(texts)
+        # In place and in small numbers: of many millions of texts, each copy takes gigabytes.
+        order: NDArray[Any] = np.arange(texts, dtype=np.int32 if texts < 2**31 else np.int64)
+        generator.shuffle(order)
         if self.drop_last:
             order = order[: full * size]
-        # Whole pools are sorted at once as rows; the last one takes what is left over as well.
         pool = size * _POOL_BATCHES
         whole = max(len(order) // pool - 1, 0) * pool
-        rows = order[:whole].reshape(-1, pool)
-        rows = np.take_along_axis(rows, np.argsort(self._keys[rows], axis=1, kind="stable"), axis=1)
+        # The last pool takes what is left over as well.
+        for start in range(0, whole + 1, pool):
+            part = order[start : start + pool if start < whole else None]
+            part[:] = part[np.argsort(self._keys[part], kind="stable")]
         rest = order[whole:]
-        rest = rest[np.argsort(self._keys[rest], kind="stable")]
         # The short batch is of any length, not always of the longest or the shortest texts.
         short = len(order) - full * size
         if short:
             start = int(generator.integers(len(rest) - short + 1))
-            rest = np.concatenate(
-                [rest[:start], rest[start + short :], rest[start : start + short]]
-            )
-        order = np.concatenate([rows.ravel(), rest])
+            rest[start:] = np.roll(rest[start:], -short)
         order[: full * size] = generator.permutation(
             order[: full * size].reshape(full, size)
         ).ravel()
@@ -197,7 +197,7 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     @staticmethod
     def _cut(
-        order: NDArray[np.int64], bounds: NDArray[np.int64], rank: int, world_size: int
+        order: NDArray[Any], bounds: NDArray[np.int64], rank: int, world_size: int
     ) -> Iterator[list[int]]:
         """Cut the order into batches, and of each the part that belongs to `rank`."""
         for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
@@ -221,4 +221,4 @@ def _lengths_of(source: Any) -> NDArray[np.int64]:
         raise InvalidTypeError(expected("dataset_or_lengths", rule, source))
     if len(lengths) and lengths.min() < 0:
         raise InvalidValueError(expected("lengths", "non-negative", int(lengths.min())))
-    return lengths.astype(np.int64)
+    return lengths.astype(np.int64, copy=False)
