@@ -559,6 +559,13 @@ def test_continued_training_keeps_the_ngrams():
     assert isinstance(classifier.network_, RecurrentClassifier)
 
 
+def test_ngrams_that_nobody_asked_for_are_as_long_as_their_keys_allow(monkeypatch):
+    """Of more than two million words, three in a row have too many sequences to number."""
+    monkeypatch.setattr("textrnn._learning.longest_order", lambda _size: 1)
+    assert small(epochs=1).fit(TEXTS, LABELS).settings_["ngram_order"] == 1
+    assert small(epochs=1, ngram_order=2).fit(TEXTS, LABELS).settings_["ngram_order"] == 2
+
+
 def test_no_more_ngrams_than_allowed(fitted):
     """The number and the order are what the user says."""
     classifier = small(epochs=1, ngram_order=1, max_ngrams=4).fit(TEXTS, LABELS)

@@ -15,7 +15,7 @@ from tests import strategies
 from textrnn.data import Batch
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
 from textrnn.nn import NgramClassifier
-from textrnn.nn.ngrams import distinct, ngram_keys
+from textrnn.nn.ngrams import distinct, longest_order, ngram_keys
 from textrnn.training import fit_ngrams, ngram_path
 
 TEXTS = [[2, 5, 6, 3], [2, 5, 7, 3], [2, 8, 6, 9, 3], [2, 8, 7, 3]] * 5
@@ -212,6 +212,15 @@ def test_a_configuration_makes_the_same_classifier():
         NgramClassifier.from_config({"vocab_size": 3})
     with pytest.raises(InvalidTypeError, match="`config` to be a mapping of arguments"):
         NgramClassifier.from_config([])
+
+
+@pytest.mark.parametrize("vocab_size", [1, 2, 100, 99_999, 2**21 - 1, 2**21, 2**31, 2**32])
+def test_the_longest_ngrams_are_those_that_just_fit(vocab_size):
+    """One token more would need more than 64 bits."""
+    order = longest_order(vocab_size)
+    assert NgramClassifier(vocab_size, num_classes=2, num_ngrams=1, max_order=order)
+    with pytest.raises(InvalidValueError, match="`max_order` to be so small"):
+        NgramClassifier(vocab_size, num_classes=2, num_ngrams=1, max_order=order + 1)
 
 
 @pytest.mark.parametrize("max_order", [8, 63, 64, 10**9])

@@ -41,6 +41,14 @@ def test_what_is_given_wins_over_a_preset(preset):
         assert chosen(preset=preset, **{name: value})[name] == value
 
 
+def test_many_texts_have_longer_ngrams_and_more_of_them():
+    """Few texts hardly ever have the same three words in a row."""
+    assert chosen(num_texts=19_999)["ngram_order"] == 2
+    assert chosen(num_texts=20_000)["ngram_order"] == 3
+    assert chosen(num_texts=19_999)["max_ngrams"] < chosen(num_texts=20_000)["max_ngrams"]
+    assert chosen(num_texts=20_000, ngram_order=0)["ngram_order"] == 0
+
+
 def test_rare_words_are_left_out_of_many_texts():
     """Those without labels count as well."""
     assert chosen(num_texts=1999)["min_freq"] == 1

@@ -22,7 +22,7 @@ from textrnn.training.step import Precision
 
 __all__ = ["blend"]
 
-_PRIOR_VARIANCES = (1.0, 3.0, 10.0, 30.0)
+_PRIOR_VARIANCES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 _UNTRIED = 10.0  # where there is no validation part to choose by
 _MOST_WEIGHTS = 2**23  # of the linear model, whose solver holds some 25 copies: 800 MB
 

@@ -18,6 +18,7 @@ from textrnn._settings import Settings
 from textrnn.data import WordDataset
 from textrnn.data.splitting import draw_stratified
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
+from textrnn.nn.ngrams import longest_order
 from textrnn.text import Vocabulary, WordPunctTokenizer
 from textrnn.training.distributed import join
 
@@ -135,6 +136,9 @@ def learn(
         )
     else:
         vocabulary = before.vocabulary
+    if params["ngram_order"] is None:  # of millions of words there are too many sequences to number
+        longest = longest_order(len(vocabulary))
+        settings = replace(settings, ngram_order=min(settings.ngram_order, longest))
 
     def encoded(column: Iterable[Any], column_targets: NDArray[Any] | None) -> WordDataset:
         return WordDataset(

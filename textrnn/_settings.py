@@ -29,6 +29,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """What a preset sets, of the parameters that its user left None."""
 
+_MANY_TEXTS = 20_000  # from here on, three words in a row come often enough to learn from
+
 _WHOLE = {
     "hidden_size": 1,
     "embedding_size": 1,
@@ -179,6 +181,8 @@ def _by_size(num_texts: int, num_unlabelled: int) -> dict[str, Any]:
         "num_networks": 1,
         "pretrain_epochs": 0,
         "adversarial_epsilon": 0.0,
+        "ngram_order": 2 if num_texts < _MANY_TEXTS else 3,
+        "max_ngrams": 2**18 if num_texts < _MANY_TEXTS else 2**19,
         "hidden_size": 128,
         "embedding_size": 128,
         "dropout": 0.3,

@@ -60,8 +60,10 @@ class TextClassifier(Predictor, Parameters):
             are learned; 0 pretrains nothing (default: 0).
         adversarial_epsilon: How far `AdversarialTraining` moves embeddings; 0: none (default: 0).
         adversarial_kind: How it does so: ``"virtual"`` (default) or ``"adversarial"``.
-        ngram_order: The most words of an n-gram in the linear model; 0 leaves that model out.
-        max_ngrams: The most n-grams in the linear model; the most frequent are kept.
+        ngram_order: The most words of an n-gram in the linear model; 0 leaves that model out
+            (default: 2, or 3 from 20,000 texts on).
+        max_ngrams: The most n-grams in the linear model; the most frequent are kept (default:
+            262,144, or 524,288 from 20,000 texts on).
         tokenizer: What cuts a text into words (default: ``WordPunctTokenizer()``).
         min_freq: How often a word must occur to be known, in texts with and without labels.
         max_vocab_size: The most words known, special tokens included (default: no limit).
@@ -131,8 +133,8 @@ class TextClassifier(Predictor, Parameters):
         pretrain_epochs: int | None = None,
         adversarial_epsilon: float | None = None,
         adversarial_kind: str = "virtual",
-        ngram_order: int = 2,
-        max_ngrams: int = 2**18,
+        ngram_order: int | None = None,
+        max_ngrams: int | None = None,
         tokenizer: Tokenizer | None = None,
         min_freq: int | None = None,
         max_vocab_size: int | None = None,

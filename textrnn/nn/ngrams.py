@@ -17,7 +17,7 @@ from textrnn.errors import (
 )
 from textrnn.nn.masking import check_lengths, resolve_lengths
 
-__all__ = ["NgramClassifier", "distinct", "ngram_keys"]
+__all__ = ["NgramClassifier", "distinct", "longest_order", "ngram_keys"]
 
 _LARGEST_KEY = 2**63 - 1
 
@@ -53,6 +53,22 @@ def ngram_keys(input_ids: Tensor, lengths: Tensor, *, vocab_size: int, max_order
             keys = keys[:, :-1] * vocab_size + input_ids[:, order - 1 :]
         parts.append(keys.masked_fill(steps[order - 1 :] >= ends, -1))  # (batch, time - order + 1)
     return torch.cat(parts, dim=1)  # (batch, ngrams)
+
+
+def longest_order(vocab_size: int) -> int:
+    """Return the most tokens of an n-gram that `ngram_keys` has enough numbers for.
+
+    Args:
+        vocab_size: Number of token ids.
+
+    Example:
+        >>> longest_order(100_000), longest_order(3_000_000)
+        (3, 2)
+    """
+    order = 1
+    while order < 63 and vocab_size ** (order + 1) <= _LARGEST_KEY:
+        order += 1
+    return order
 
 
 def distinct(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,8 +149,7 @@ class NgramClassifier(nn.Module):
         self.num_ngrams = check_int("num_ngrams", num_ngrams)
         self.max_order = check_int("max_order", max_order)
         self.padding_id = check_int("padding_id", padding_id, minimum=0)
-        # Compared by order first: a huge power would take forever to compute.
-        if self.max_order > 63 or self.vocab_size**self.max_order > _LARGEST_KEY:
+        if self.max_order > longest_order(self.vocab_size):
             rule = f"so small that {vocab_size} ** max_order is below 2 ** 63"
             raise InvalidValueError(expected("max_order", rule, max_order))
         self.register_buffer("keys", torch.arange(self.num_ngrams))

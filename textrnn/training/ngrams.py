@@ -94,7 +94,7 @@ def ngram_path(
     *,
     vocab_size: int,
     num_classes: int,
-    prior_variances: Sequence[float] = (1.0, 3.0, 10.0, 30.0),
+    prior_variances: Sequence[float] = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0),
     max_order: int = 2,
     max_ngrams: int = 2**18,
     class_weights: ClassWeights = None,
