@@ -177,14 +177,17 @@ def test_the_only_text_of_a_class_is_never_held_out():
 
 
 def test_an_eval_set_tells_the_best_epoch():
-    """None of the texts is held out then, and the best weights by its loss are kept."""
+    """None of the texts is held out then, and the weights of the best probabilities are kept."""
     classifier = small(epochs=6, ngram_order=0)
     classifier.fit(TEXTS * 4, LABELS * 4, eval_set=(TEXTS[:4], LABELS[:4]))
     assert classifier.data_["train_texts"] == 128
-    losses = classifier.history_["eval_loss"]
-    assert classifier.metrics_["loss"] == pytest.approx(min(losses))
+    losses = classifier.history_["eval_log_loss"]
+    assert classifier.metrics_["log_loss"] == pytest.approx(min(losses))
+    wanted = [classifier.classes_.tolist().index(label) for label in LABELS[:4]]
+    found = classifier.predict_proba(TEXTS[:4])[range(4), wanted]
+    assert -np.log(found).mean() == pytest.approx(min(losses), rel=1e-4)
     both = small(epochs=6).fit(TEXTS * 4, LABELS * 4, eval_set=(TEXTS[:4], LABELS[:4]))
-    assert both.history_["eval_loss"] == losses
+    assert both.history_["eval_log_loss"] == losses
     assert both.metrics_["loss"] < classifier.metrics_["loss"]
 
 
@@ -194,14 +197,14 @@ def test_training_stops_when_it_no_longer_helps():
     classifier = small(epochs=30, patience=2, weight_averaging=None)
     classifier.fit(TEXTS, LABELS, eval_set=(TEXTS, wrong))
     assert classifier.history_[-1]["epoch"] < 30
-    assert "no better loss" in classifier.stopped_
+    assert "no better log_loss" in classifier.stopped_
 
 
 def test_progress_is_logged(caplog):
     """Each epoch is one line, for those who do not see a bar."""
     with caplog.at_level(logging.INFO, logger="textrnn"):
         small(epochs=2).fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
-    line = r"Epoch 2 of 2: loss \d\.\d{4}, eval_loss \d\.\d{4}, eval_accuracy \d\.\d{4}\."
+    line = r"Epoch 2 of 2: loss \d\.\d{4}, eval_log_loss \d\.\d{4}, eval_accuracy \d\.\d{4}\."
     assert re.fullmatch(line, caplog.messages[-1])
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from textrnn._labels import LabelSet
 from textrnn._loading import learning_loader, prediction_loader
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 _LOGGER = logging.getLogger("textrnn")
+_MONITOR = "log_loss"  # the figure that tells which weights are best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,7 @@ class Witness(Callback):
 
     def on_epoch_end(self, state: TrainingState) -> None:
         """Log what the epoch brought."""
-        names = ("loss", "eval_loss", "eval_accuracy")
+        names = ("loss", f"eval_{_MONITOR}", "eval_accuracy")
         record = state.history[-1]
         figures = ", ".join(f"{name} {record[name]:.4f}" for name in names if name in record)
         stage = f"{self.stage.capitalize()}, epoch" if self.stage else "Epoch"
@@ -197,12 +199,20 @@ def fit_network(
         weight_averaging=_averaging(settings, len(loader) * settings.epochs),
         adversarial=_adversarial(settings),
         precision=settings.precision,
+        # By smoothed labels, weights that are right more often may seem worse.
+        metrics={_MONITOR: lambda logits, labels: _plain(trainer.loss, logits)(logits, labels)},
+        monitor=_MONITOR,
         callbacks=callbacks,
     )
     history = trainer.fit(loader, eval_loader, epochs=settings.epochs)
     network.eval()
     metrics = {} if eval_loader is None else trainer.evaluate(eval_loader)
     return Outcome(history=history, metrics=metrics, loss=trainer.loss, stopped=witness.stopped)
+
+
+def _plain(loss: Loss, logits: Tensor) -> Loss:
+    """Return a loss without smoothed labels, where the logits are."""
+    return Loss(class_weights=loss.class_weights).to(logits.device)
 
 
 def _adversarial(settings: Settings) -> AdversarialTraining | None:
