@@ -54,6 +54,8 @@ def test_rare_words_are_left_out_of_many_texts():
     assert chosen(num_texts=1999)["min_freq"] == 1
     assert chosen(num_texts=2000)["min_freq"] == 2
     assert chosen(num_texts=1000, num_unlabelled=1000)["min_freq"] == 2
+    assert chosen(num_texts=100_000)["min_freq"] == 2
+    assert chosen(num_texts=1000, num_unlabelled=20_000)["min_freq"] == 5
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ MAX_NETWORKS = 100
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
-    "best": {"pretrain_epochs": 5, "num_networks": 2, "hidden_size": 256},
+    "best": {"pretrain_epochs": 1},
 }
 """What a preset sets, of the parameters that its user left None."""
 
@@ -177,6 +177,7 @@ class Settings:
 
 def _by_size(num_texts: int, num_unlabelled: int) -> dict[str, Any]:
     """Return the settings that depend on the number of texts."""
+    few_unlabelled = num_unlabelled < _MANY_TEXTS  # else they hold ever so many rare words
     return {
         "num_networks": 1,
         "pretrain_epochs": 0,
@@ -188,7 +189,7 @@ def _by_size(num_texts: int, num_unlabelled: int) -> dict[str, Any]:
         "dropout": 0.3,
         "embedding_dropout": 0.3,
         "word_dropout": 0.1,
-        "min_freq": 1 if num_texts + num_unlabelled < 2000 else 2,
+        "min_freq": 1 if num_texts + num_unlabelled < 2000 else 2 if few_unlabelled else 5,
         "max_length": 1000,
         "epochs": round(min(max(4 + 500 / math.sqrt(num_texts), 5), 40)),
         "batch_size": 2 ** round(math.log2(min(max(num_texts / 80, 8), 128))),

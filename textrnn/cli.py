@@ -146,7 +146,7 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
             f"--{name}", type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text
         )
     for name, choices, text in (
-        ("preset", ("default", "best"), "best takes longer, and may be more accurate"),
+        ("preset", ("default", "best"), "best takes longer, and pretrains"),
         ("cell", ("rnn", "gru", "lstm"), "recurrent cell"),
         ("class-weight", ("balanced",), "give each label the same say, however rare"),
         ("precision", ("fp32", "bf16", "fp16"), "in which numbers to compute"),

@@ -41,7 +41,7 @@ class TextClassifier(Predictor, Parameters):
     arguments, `fit` checks them.
 
     Args:
-        preset: ``"best"`` takes several times as long, and may be more accurate; see `settings_`.
+        preset: ``"best"`` pretrains, best on many texts without labels; see `settings_`.
             None and ``"default"`` are the same.
         cell: Recurrent cell: ``"rnn"``, ``"gru"`` or ``"lstm"``.
         hidden_size: Features of a state in one direction.
