@@ -290,10 +290,15 @@ def _max(states: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _mean(states: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is not None:
-        states = states * mask.to(states.dtype).unsqueeze(2)  # (batch, time, features)
     counts = lengths.to(states.device, non_blocking=True).unsqueeze(1)  # (batch, 1)
-    return states.sum(1) / counts  # (batch, features)
+    if mask is None or not len(states):
+        return states.sum(1) / counts  # (batch, features)
+    # Texts of like length have little padding, and what is before it needs no mask.
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call] # no types
+    # Whoever traces would give all later batches the same number.
+    start = 0 if tracing or torch.compiler.is_compiling() else int(lengths.min())
+    padded = states[:, start:] * mask[:, start:].to(states.dtype).unsqueeze(2)
+    return (states[:, :start].sum(1) + padded.sum(1)) / counts  # (batch, features)
 
 
 def _last(states: Tensor, lengths: Tensor, *, bidirectional: bool) -> Tensor:
