@@ -182,7 +182,7 @@ def test_an_eval_set_tells_the_best_epoch():
     classifier.fit(TEXTS * 4, LABELS * 4, eval_set=(TEXTS[:4], LABELS[:4]))
     assert classifier.data_["train_texts"] == 128
     losses = classifier.history_["eval_log_loss"]
-    assert classifier.metrics_["log_loss"] == pytest.approx(min(losses))
+    assert classifier.metrics_["loss"] == pytest.approx(min(losses))
     wanted = [classifier.classes_.tolist().index(label) for label in LABELS[:4]]
     found = classifier.predict_proba(TEXTS[:4])[range(4), wanted]
     assert -np.log(found).mean() == pytest.approx(min(losses), rel=1e-4)

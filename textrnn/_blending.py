@@ -60,7 +60,7 @@ def blend(
         settings: How to train.
         previous: A linear model to go on from, or None.
         class_weights: As the `Trainer` takes them.
-        loss: What measured the loss of the network.
+        loss: What measures the loss.
         held_out: Whether the validation part was taken from the texts to learn from. The linear
             model, whose fit is chosen by then, learns from it as well in the end.
 
@@ -94,9 +94,7 @@ def blend(
     network = BlendedClassifier(recurrent, path[best])
     network.scales.copy_(trials[best][0])
     network.to(device).eval()
-    # Smoothed labels help to learn; a loss by them tells nobody how good the probabilities are.
-    plain = Loss(class_weights=loss.class_weights)
-    metrics = evaluate(network, eval_loader, plain, precision=precision)
+    metrics = evaluate(network, eval_loader, loss, precision=precision)
     if held_out:
         variances = _PRIOR_VARIANCES[best : best + 1]
         both = _Chain(train_loader, eval_loader)

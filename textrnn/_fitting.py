@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from textrnn._labels import LabelSet
 from textrnn._loading import learning_loader, prediction_loader
@@ -34,7 +33,9 @@ from textrnn.training import (
     schedulers,
 )
 from textrnn.training.distributed import join
+from textrnn.training.evaluation import evaluate
 from textrnn.training.losses import Loss
+from textrnn.training.step import Precision
 
 __all__ = [
     "Outcome",
@@ -58,7 +59,8 @@ class Outcome:
         history: The records.
         metrics: The measures of the validation part by the weights that were kept; empty without
             one.
-        loss: What measured the loss.
+        loss: What measured these, without smoothed labels, which help to learn, but tell nobody how
+            good the probabilities are.
         stopped: Why training ended before its last epoch, or None.
     """
 
@@ -184,6 +186,10 @@ def fit_network(
     if eval_loader is not None:
         callbacks.append(EarlyStopping(settings.patience))
     network.to(device)
+
+    def plain() -> Loss:  # only when it trains does the trainer know balanced weights
+        return Loss(class_weights=trainer.loss.class_weights)
+
     trainer = Trainer(
         network,
         optimizer=torch.optim.AdamW(
@@ -200,19 +206,17 @@ def fit_network(
         adversarial=_adversarial(settings),
         precision=settings.precision,
         # By smoothed labels, weights that are right more often may seem worse.
-        metrics={_MONITOR: lambda logits, labels: _plain(trainer.loss, logits)(logits, labels)},
+        metrics={_MONITOR: lambda logits, labels: plain().to(logits.device)(logits, labels)},
         monitor=_MONITOR,
         callbacks=callbacks,
     )
     history = trainer.fit(loader, eval_loader, epochs=settings.epochs)
     network.eval()
-    metrics = {} if eval_loader is None else trainer.evaluate(eval_loader)
-    return Outcome(history=history, metrics=metrics, loss=trainer.loss, stopped=witness.stopped)
-
-
-def _plain(loss: Loss, logits: Tensor) -> Loss:
-    """Return a loss without smoothed labels, where the logits are."""
-    return Loss(class_weights=loss.class_weights).to(logits.device)
+    loss, metrics = plain(), {}
+    if eval_loader is not None:
+        precision = Precision(settings.precision, device)
+        metrics = evaluate(network, eval_loader, loss, precision=precision, processes=join())
+    return Outcome(history=history, metrics=metrics, loss=loss, stopped=witness.stopped)
 
 
 def _adversarial(settings: Settings) -> AdversarialTraining | None:

@@ -29,7 +29,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """What a preset sets, of the parameters that its user left None."""
 
-_MANY_TEXTS = 20_000  # from here on, three words in a row come often enough to learn from
+_MANY_TEXTS = 20_000  # so many that three words in a row, or rare ones, come again
 
 _WHOLE = {
     "hidden_size": 1,

@@ -41,7 +41,7 @@ class TextClassifier(Predictor, Parameters):
     arguments, `fit` checks them.
 
     Args:
-        preset: ``"best"`` pretrains, best on many texts without labels; see `settings_`.
+        preset: ``"best"`` pretrains, which pays with many texts without labels.
             None and ``"default"`` are the same.
         cell: Recurrent cell: ``"rnn"``, ``"gru"`` or ``"lstm"``.
         hidden_size: Features of a state in one direction.

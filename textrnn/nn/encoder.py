@@ -21,7 +21,7 @@ from textrnn.errors import (
     check_int,
     expected,
 )
-from textrnn.nn.inspection import is_untouched
+from textrnn.nn.inspection import is_traced, is_untouched
 from textrnn.nn.masking import check_lengths, token_mask
 from textrnn.nn.recurrence import run_layer
 
@@ -171,8 +171,7 @@ class RecurrentEncoder(nn.Module):
             device.type == "cpu"
             and not fast
             and is_untouched(self.rnn, _CELLS[self.cell])
-            and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call] # no types
-            and not torch.compiler.is_compiling()
+            and not is_traced()
             and not torch._C._are_functorch_transforms_active()  # noqa: SLF001 # no public name
         )
 

@@ -1,8 +1,9 @@
-"""Whether a module is as this library made it, so that its work may be done in another way."""
+"""Whether a module's work may be done in another way: it is as this library made it, untraced."""
 
+import torch
 from torch import nn
 
-__all__ = ["is_untouched"]
+__all__ = ["is_traced", "is_untouched"]
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
@@ -23,3 +24,16 @@ def is_untouched(module: nn.Module, kind: type[nn.Module]) -> bool:
     """
     # Torch has no public way to ask for hooks.
     return type(module) is kind and not any(getattr(module, name) for name in _HOOKS)
+
+
+def is_traced() -> bool:
+    """Tell whether operations are recorded now, to be run again with other texts.
+
+    What follows from the values of this batch, such as its lengths, would be the same for them.
+
+    Example:
+        >>> is_traced()
+        False
+    """
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call] # no types
+    return tracing or torch.compiler.is_compiling()

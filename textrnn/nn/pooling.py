@@ -15,6 +15,7 @@ from textrnn.errors import (
     check_int,
     expected,
 )
+from textrnn.nn.inspection import is_traced
 from textrnn.nn.masking import check_lengths, token_mask
 
 __all__ = ["AttentionPooling", "Pooling", "last_pool", "max_pool", "mean_pool"]
@@ -294,9 +295,7 @@ def _mean(states: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None or not len(states):
         return states.sum(1) / counts  # (batch, features)
     # Texts of like length have little padding, and what is before it needs no mask.
-    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call] # no types
-    # Whoever traces would give all later batches the same number.
-    start = 0 if tracing or torch.compiler.is_compiling() else int(lengths.min())
+    start = 0 if is_traced() else int(lengths.min())
     padded = states[:, start:] * mask[:, start:].to(states.dtype).unsqueeze(2)
     return (states[:, :start].sum(1) + padded.sum(1)) / counts  # (batch, features)
 

@@ -8,7 +8,7 @@ but only 2,000 different ones.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +66,9 @@ def run_layer(
     dtype = w_state.dtype
     if torch.is_autocast_enabled("cpu") and dtype != torch.double:  # which autocast leaves alone
         dtype = torch.get_autocast_dtype("cpu")
-    plan = _Plan(cell, None if mask is None else _real_steps(mask, w_state), backward, dtype)
+    shape = (inputs if positions is None else positions).shape[:2]  # (time, batch)
+    real = [None] * shape[0] if mask is None else _real_steps(mask, w_state)
+    plan = _Plan(cell, real, backward, dtype)
     with torch.autocast("cpu", enabled=False):
         if torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, *weights)):
             if positions is not None:
@@ -75,7 +77,7 @@ def run_layer(
                 plan, shares, w_state, inner
             )
             return states
-        run = _Forward(plan, w_state, inner, (shares if positions is None else positions).shape[:2])
+        run = _Forward(plan, w_state, inner, shape)
         run(shares, positions)
         return run.states
 
@@ -87,14 +89,13 @@ class _Plan:
     Args:
         cell: The cell.
         real: For each step 1 at real tokens and 0 at padding, `(batch, 1)`, or None where there is
-            no padding; None if there is none anywhere. Read backward, a text's last token must
-            find nothing before it.
+            no padding. Read backward, a text's last token must find nothing before it.
         backward: Whether texts are read from their ends to their beginnings.
         dtype: The type that matrices are multiplied in.
     """
 
     cell: str
-    real: Sequence[Tensor | None] | None
+    real: Sequence[Tensor | None]
     backward: bool
     dtype: torch.dtype
 
@@ -106,10 +107,6 @@ class _Plan:
     def steps(self, time: int, *, back: bool = False) -> range:
         """Return the steps in the order of reading, or in the opposite one."""
         return range(time - 1, -1, -1) if self.backward != back else range(time)
-
-    def real_at(self, time: int) -> Sequence[Tensor | None]:
-        """Return `real` of each step."""
-        return [None] * time if self.real is None else self.real
 
 
 def _real_steps(mask: Tensor, like: Tensor) -> list[Tensor | None]:
@@ -161,17 +158,18 @@ class _Forward:
             self.kept[start].zero_()
         product = self.across.new_empty(self.all.shape[1], self.across.shape[1])
         products = self._cut(product)
-        states, kept, real_at = self.all.unbind(), self.kept.unbind(), self.plan.real_at(time)
+        states, kept = self.all.unbind(), self.kept.unbind()
         # Cut beforehand: of a small batch, cutting at every step would take most of the time.
-        gates, lookups = shares, cast("Sequence[Tensor | None]", [None] * time)
-        if positions is not None:
+        if positions is None:
+            gates = self._cut(shares)
+        else:
             # Looked up step by step into one place, which stays in the cache.
-            gates, lookups = shares.new_empty(1, *product.shape), positions.unbind()
-        parts = list(zip(*(part.unbind() for part in self._cut(gates)), strict=True))
+            gates = self._cut(shares.new_empty(1, *product.shape).expand(time, -1, -1))
+        parts = list(zip(*(gate.unbind() for gate in gates), strict=True))
         for step in self.plan.steps(time):
-            if (at := lookups[step]) is not None:
-                torch.index_select(shares, 0, at, out=parts[0][0])
-            part = parts[step if positions is None else 0]
+            part = parts[step]
+            if positions is not None:
+                torch.index_select(shares, 0, positions[step], out=part[0])
             before, now = states[step + old], states[step + new]  # (batch, hidden)
             torch.mm(before.to(self.across.dtype), self.across, out=product)
             if cell == "rnn":
@@ -180,7 +178,7 @@ class _Forward:
                 self._gru(part, products, before, now, kept[step])
             else:
                 self._lstm(part, product, kept[step + old], kept[step + new], now)
-            if (real := real_at[step]) is not None:
+            if (real := self.plan.real[step]) is not None:
                 now.mul_(real)
                 if cell == "lstm":
                     kept[step + new].mul_(real)
@@ -282,10 +280,9 @@ class _Backward:
         time, size = len(outputs), outputs.shape[2]
         old, new = self.plan.places
         retreat = {"rnn": self._rnn, "gru": self._gru, "lstm": self._lstm}[self.plan.cell]
-        real_at = self.plan.real_at(time)
         for step in self.plan.steps(time, back=True):
             self.grad.add_(outputs[step])
-            if (real := real_at[step]) is not None:
+            if (real := self.plan.real[step]) is not None:
                 self.grad.mul_(real)
                 self.cells.mul_(real)
             retreat(step, step + old, step + new)
