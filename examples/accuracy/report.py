@@ -14,7 +14,10 @@ from textrnn.errors import InvalidValueError, import_extra
 __all__ = ["Row", "report", "rows_of", "write_report"]
 
 _PARTS = ("test", "validation")
-_COLORS = ("#1d5fa8", "#d9741a", "#2c8a50", "#a0519a", "#c23b30", "#5b6776")
+_COLORS = (
+    *("#1d5fa8", "#d9741a", "#2c8a50", "#a0519a", "#c23b30", "#5b6776"),
+    *("#17a2b8", "#b8960c", "#7a4a21", "#e377c2", "#1b1b1b"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
