@@ -29,7 +29,7 @@ from examples.accuracy.methods import (
     plain_line,
     read_recipe,
 )
-from examples.accuracy.report import Row, report, rows_of, write_report
+from examples.accuracy.report import report, write_report
 from examples.accuracy.results import (
     Result,
     finished,
@@ -38,6 +38,7 @@ from examples.accuracy.results import (
     result_path,
     save_result,
 )
+from examples.accuracy.rows import Row, rows_of
 from examples.ag_news import data as ag_news
 from examples.ag_news.data import Texts, write_parquet
 from textrnn.errors import (
@@ -45,6 +46,7 @@ from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
     MissingDependencyError,
+    MissingKeyError,
 )
 
 SAMPLE = Path(ag_news.__file__).with_name("sample")
@@ -585,3 +587,60 @@ def test_a_row_without_a_rival_has_no_difference():
     """Where no baseline was run there is nothing to compare with."""
     row = Row(task="imdb", method="wide", runs=row_of(method="wide"))
     assert row.differences == []
+
+
+def test_any_method_can_be_what_others_are_compared_with():
+    """A line for each method, the best first, and a column for each task; baselines as well."""
+    rows = rows_of(
+        [
+            *row_of(method="tf-idf", accuracies=(0.80, 0.90)),
+            *row_of(method="plain", accuracies=(0.82, 0.84)),
+            *row_of(method="wide", accuracies=(0.83, 0.87)),
+            *row_of("ag-news-2500", "plain", (0.9,)),
+            *row_of("ag-news-2500", "wide", (0.89,)),
+        ],
+        "plain",
+    )
+    rivals = [row.rival and row.rival.method for row in rows]
+    assert rivals == ["plain", None, "plain", None, "plain"]
+    lines = report(rows, "validation", "plain").splitlines()
+    assert "## Difference to `plain`" in lines
+    head = lines.index("| method | AG-33k, 1,000: 83.00 ± 1.41 | AG-33k, 1,000: 90.00 |")
+    assert lines[head + 2 : head + 4] == [
+        "| TF-IDF | +2.00 ± 5.66 |  |",
+        "| WIDE | +2.00 ± 1.41 | -1.00 |",
+    ]
+
+
+def test_a_picture_of_differences_has_a_panel_for_each_task(tmp_path):
+    """It names the methods that differ; its bytes depend on the figures alone."""
+    pytest.importorskip("matplotlib")
+    for name in ("one", "two"):
+        for result in (*row_of(method="plain"), *row_of(method="wide", accuracies=(0.5, 0.6))):
+            path = tmp_path / name / "test" / f"{result.task}-{result.method}-{result.seed}.json"
+            save_result(path, result)
+        assert write_report(tmp_path / name, "plain") == [tmp_path / name / "test.md"]
+    pictures = [(tmp_path / name / "test.svg").read_bytes() for name in ("one", "two")]
+    assert pictures[0] == pictures[1]
+    assert b"difference, points" in pictures[0]
+
+
+def test_a_picture_of_the_reference_alone_is_empty(tmp_path):
+    """Nothing differs yet, and the report can still be written."""
+    pytest.importorskip("matplotlib")
+    save_result(tmp_path / "test" / "a.json", row_of(method="plain")[0])
+    write_report(tmp_path, "plain")
+    assert "Difference to" not in (tmp_path / "test.md").read_text("utf-8")
+
+
+def test_a_reference_without_runs_is_told_before_any_run(folder, tmp_path, capsys):
+    """The message lists the methods there are, those of finished runs included."""
+    pytest.importorskip("sklearn")
+    with pytest.raises(MissingKeyError, match="'wide' to compare with; there are: tf-idf"):
+        rows_of(row_of(), "wide")
+    save_result(tmp_path / "runs" / "validation" / "a.json", row_of(method="narrow")[0])
+    words = ["--data", str(folder), "--only", "ag-news-1000", "--output", str(tmp_path / "runs")]
+    words += ["--validation", "--model", "tf-idf", "--reference", "wide"]
+    assert main(words) == 1
+    assert "there are: tf-idf, narrow." in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "runs" / "validation").iterdir()] == ["a.json"]

@@ -11,7 +11,15 @@ from pathlib import Path
 from examples.accuracy.data import TASKS, Reader, Task
 from examples.accuracy.methods import BASELINES, RECIPES, Method, Recipe, read_recipe
 from examples.accuracy.report import write_report
-from examples.accuracy.results import Result, finished, measure, result_path, save_result
+from examples.accuracy.results import (
+    Result,
+    finished,
+    load_results,
+    measure,
+    result_path,
+    save_result,
+)
+from examples.accuracy.rows import check_reference
 from examples.ag_news.environment import choose_device
 from textrnn.errors import TextrnnError
 
@@ -34,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             if not options.report_only:
                 _run(options)
-            for path in write_report(options.output):
+            for path in write_report(options.output, options.reference):
                 print(f"report: {path}")
     except TextrnnError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -90,6 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--device", default="auto", help="where recipes train; default: CUDA where there is one")
     add("--output", type=Path, default=Path("runs/accuracy"), help="default: runs/accuracy")
+    add(
+        "--reference",
+        metavar="NAME",
+        help="compare all methods with this one; default: with the best baseline",
+    )
     add("--report-only", action="store_true", help="write the report on the results there are")
     return parser
 
@@ -135,6 +148,10 @@ def _run(options: argparse.Namespace) -> None:
     reader.check(tasks, unlabelled=any(method.unlabelled for method in methods))
     for method in methods:
         method.prepare()
+    if options.reference is not None:  # which a report would miss after hours
+        names = [method.name for method in methods]
+        names += [result.method for result in load_results(options.output, reader.part)]
+        check_reference(options.reference, dict.fromkeys(names))
     plan = [
         _Run(task, method, seed)
         for seed in range(options.seeds)

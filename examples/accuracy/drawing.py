@@ -1,0 +1,96 @@
+"""The pictures of a report."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from examples.accuracy.rows import Row, by_data, by_difference, methods_of
+from textrnn.errors import import_extra
+
+__all__ = ["draw_accuracies", "draw_differences"]
+
+_COLORS = (
+    *("#1d5fa8", "#d9741a", "#2c8a50", "#a0519a", "#c23b30", "#5b6776"),
+    *("#17a2b8", "#b8960c", "#7a4a21", "#e377c2", "#1b1b1b"),
+)
+
+
+def draw_accuracies(rows: Sequence[Row], path: Path) -> None:
+    """Draw accuracy by the number of training texts, a panel for each data set.
+
+    Args:
+        rows: what was measured.
+        path: where the picture goes.
+    """
+    matplotlib = import_extra("matplotlib", extra="benchmarks")
+    figures = import_extra("matplotlib.figure", extra="benchmarks")
+    groups = by_data(rows)
+    colors = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(methods_of(rows))}
+    with matplotlib.rc_context({"svg.hashsalt": "textrnn", "font.size": 9}):
+        figure = figures.Figure(figsize=(1 + 3.6 * len(groups), 3.6), layout="constrained")
+        panels = figure.subplots(1, len(groups), squeeze=False)[0]
+        for axes, (title, group) in zip(panels, groups.items(), strict=True):
+            for name in methods_of(group):
+                found = [row for row in group if row.method == name]
+                axes.errorbar(
+                    [row.runs[0].data["train_texts"] for row in found],
+                    [row.mean for row in found],
+                    [row.spread for row in found],
+                    color=colors[name],
+                    linestyle="--" if found[0].runs[0].baseline else "-",
+                    marker="o",
+                    markersize=4,
+                    capsize=2,
+                    label=found[0].runs[0].title,
+                )
+            sizes = sorted({row.runs[0].data["train_texts"] for row in group})
+            axes.set_xscale("log")
+            axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
+            axes.set_xticks([], minor=True)
+            axes.set_title(title, loc="left", fontsize=10)
+            axes.set_xlabel("training texts")
+            axes.grid(color="#e6eaef")
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+        panels[0].set_ylabel("accuracy, %")
+        handles: dict[str, Any] = {}
+        for axes in panels:
+            handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+        figure.savefig(path, metadata={"Date": None})
+
+
+def draw_differences(rows: Sequence[Row], path: Path) -> None:
+    """Draw how far each method is from the reference, a panel for each task.
+
+    A small dot is a seed, a large one the mean.
+
+    Args:
+        rows: what was measured.
+        path: where the picture goes.
+    """
+    matplotlib = import_extra("matplotlib", extra="benchmarks")
+    figures = import_extra("matplotlib.figure", extra="benchmarks")
+    names = by_difference(rows)
+    tasks = list(dict.fromkeys(row.task for row in rows if row.differences))
+    with matplotlib.rc_context({"svg.hashsalt": "textrnn", "font.size": 9}):
+        size = (2 + 3.2 * max(len(tasks), 1), 1.2 + 0.22 * len(names))
+        figure = figures.Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
+        for axes, task in zip(panels, tasks, strict=False):
+            found = [row for row in rows if row.task == task and row.differences]
+            for row in found:
+                place = names.index(row.method)
+                axes.plot(row.differences, [place] * len(row.differences), ".", color="#9fb4cc")
+                axes.plot(statistics.fmean(row.differences), place, "o", color=_COLORS[0])
+            data = found[0].runs[0].data
+            axes.set_title(f"{data['title']}, {data['train_texts']:,}", loc="left", fontsize=10)
+            axes.axvline(0, color="#5b6776", linewidth=0.8)
+            axes.set_yticks(range(len(names)), names)
+            axes.set_xlabel("difference, points")
+            axes.grid(color="#e6eaef")
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+        panels[0].invert_yaxis()
+        figure.savefig(path, metadata={"Date": None})
