@@ -140,6 +140,16 @@ def test_texts_without_labels_are_pretrained_on(run, table, tmp_path, form):
     assert json.loads(run("info", model, "--json")[1])["num_networks"] == 2
 
 
+@pytest.mark.parametrize("option", [[], ["--no-spelling"]])
+def test_spelling_may_be_left_out(run, table, tmp_path, option):
+    """The model's description says whether it counts."""
+    model = tmp_path / "model"
+    assert run("train", "--train", table, "--output", model, *QUICK, *option)[0] == 0
+    assert TextClassifier.load(model).spelling is (False if option else None)
+    (line,) = [x for x in run("info", model)[1].splitlines() if x.startswith("n-grams")]
+    assert line.endswith(", and the spelling of words") != bool(option)
+
+
 def test_a_preset_is_named_and_changed(run, table, tmp_path):
     """Options that are given win over it."""
     options = ["--preset", "best", "--pretrain-epochs", 0, "--num-networks", 1, *QUICK]

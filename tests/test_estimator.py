@@ -562,6 +562,19 @@ def test_continued_training_keeps_the_ngrams():
     assert isinstance(classifier.network_, RecurrentClassifier)
 
 
+def test_spelling_decides_as_well(fitted):
+    """Special tokens have none; without it the n-grams alone remain."""
+    ngrams, specials = fitted.network_.ngrams, len(fitted.vocabulary_.specials)
+    counts = ngrams.idf[ngrams.num_ngrams :]
+    assert len(counts) == len(fitted.vocabulary_)
+    assert not counts[:specials].any()
+    assert counts[specials:].any()
+    without = small(spelling=False).fit(TEXTS, LABELS)
+    assert len(without.network_.ngrams.weight) == without.network_.ngrams.num_ngrams
+    assert torch.equal(without.network_.ngrams.keys, ngrams.keys)
+    assert fitted.settings_["spelling"]
+
+
 def test_ngrams_that_nobody_asked_for_are_as_long_as_their_keys_allow(monkeypatch):
     """Of more than two million words, three in a row have too many sequences to number."""
     monkeypatch.setattr("textrnn._learning.longest_order", lambda _size: 1)

@@ -188,6 +188,31 @@ def test_the_folder_of_version_3_is_read():
     )
 
 
+def test_the_folder_of_version_4_is_read():
+    """It adds the spelling of words."""
+    classifier = TextClassifier.load(FIXTURES / "model_v4", device="cpu")
+    expected = read(FIXTURES / "model_v4_predictions.json")
+    found = classifier.predict_proba(expected["texts"])
+    np.testing.assert_allclose(found, expected["probabilities"], atol=1e-6)
+    assert classifier.network_.ngrams.spelling
+    assert classifier.settings_["spelling"] is True
+    card = (FIXTURES / "model_v4" / "README.md").read_text()
+    assert "31 n-grams of up to 2 words and the spelling of words, trained" in card
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_older_models_know_no_spelling(version, tmp_path):
+    """Nor do they learn of it when training goes on."""
+    classifier = TextClassifier.load(FIXTURES / f"model_v{version}", device="cpu")
+    assert not classifier.network_.ngrams.spelling
+    assert (classifier.spelling, classifier.settings_["spelling"]) == (None, False)
+    classifier.set_params(warm_start=True, epochs=1, progress=False)
+    classifier.fit(["oil prices", "striker"], classifier.classes_.tolist())
+    assert classifier.settings_["spelling"] is False
+    classifier.save(tmp_path / "model")
+    assert "spelling of words" not in (tmp_path / "model" / "README.md").read_text()
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_older_models_have_one_network_without_pretraining(version):
     """What they did not know yet has the old meaning."""
@@ -286,6 +311,8 @@ def test_a_model_of_version_1_goes_on_without_ngrams(classifier):
         (("ngrams",), {"num_classes": 3}),
         (("ngrams",), {"vocab_size": 10}),
         (("ngrams",), {"more": 1}),
+        (("ngrams",), {"spelling": True}),
+        (("ngrams",), {"spelling": 0}),
     ],
 )
 def test_every_lie_about_ngrams_is_found(tmp_path, path, update):
@@ -530,11 +557,11 @@ def test_further_files_and_an_edited_card_do_no_harm(folder):
     assert TextClassifier.load(folder).classes_.tolist() == ["business", "sports"]
 
 
-@pytest.mark.parametrize("version", [0, 4, 1.0, True, "1", None])
+@pytest.mark.parametrize("version", [0, 5, 1.0, True, "1", None])
 def test_an_unknown_version_is_refused(folder, version):
     """What a newer library wrote is not guessed at."""
     change(folder, "config.json", {"format_version": version})
-    with pytest.raises(CorruptFileError, match=r"its format version is .*, and 1 to 3 are"):
+    with pytest.raises(CorruptFileError, match=r"its format version is .*, and 1 to 4 are"):
         TextClassifier.load(folder)
 
 

@@ -203,9 +203,13 @@ def test_a_text_without_known_ngrams_has_the_bias_alone():
     assert torch.equal(model(torch.tensor([[15, 16]]))[0], model.bias)
 
 
-def test_a_configuration_makes_the_same_classifier():
+@pytest.mark.parametrize("spelling", [False, True])
+def test_a_configuration_makes_the_same_classifier(spelling):
     """All arguments come back, and nothing else does."""
-    model = NgramClassifier(100, num_classes=3, num_ngrams=7, max_order=3, padding_id=1)
+    model = NgramClassifier(
+        100, num_classes=3, num_ngrams=7, max_order=3, padding_id=1, spelling=spelling
+    )
+    assert len(model.weight) == len(model.idf) == model.num_features == 7 + 100 * spelling
     assert NgramClassifier.from_config(model.config).config == model.config
     assert "num_ngrams=7" in repr(model)
     with pytest.raises(MissingKeyError, match=r"`config` to have the keys 'max_order'.*got"):

@@ -49,6 +49,15 @@ def test_many_texts_have_longer_ngrams_and_more_of_them():
     assert chosen(num_texts=20_000, ngram_order=0)["ngram_order"] == 0
 
 
+def test_few_texts_are_also_read_by_their_spelling():
+    """Of many texts, common words are known well enough."""
+    assert chosen(num_texts=19_999)["spelling"] is True
+    assert chosen(num_texts=20_000)["spelling"] is False
+    assert chosen(num_texts=20_000, spelling=True)["spelling"] is True
+    with pytest.raises(InvalidTypeError, match="`spelling` to be a boolean, but got 1"):
+        chosen(num_texts=100, spelling=1)
+
+
 def test_rare_words_are_left_out_of_many_texts():
     """Those without labels count as well."""
     assert chosen(num_texts=1999)["min_freq"] == 1

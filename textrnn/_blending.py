@@ -15,6 +15,7 @@ from textrnn.nn import (
     NgramClassifier,
     RecurrentClassifier,
 )
+from textrnn.text import Vocabulary
 from textrnn.training import fit_scales, ngram_path
 from textrnn.training.evaluation import evaluate, predict
 from textrnn.training.losses import Loss
@@ -70,13 +71,15 @@ def blend(
     device = next(recurrent.parameters()).device
     precision = Precision("fp32", device)
     train_loader: Any = prediction_loader(train_set)
+    most = _MOST_WEIGHTS // (recurrent.num_classes * (1 + settings.spelling))
     arguments: dict[str, Any] = {
         "vocab_size": recurrent.vocab_size,
         "num_classes": recurrent.num_classes,
         "max_order": settings.ngram_order,
-        "max_ngrams": min(settings.max_ngrams, _MOST_WEIGHTS // recurrent.num_classes),
+        "max_ngrams": min(settings.max_ngrams, most),
         "padding_id": recurrent.padding_id,
         "class_weights": class_weights,
+        "words": _words(train_set.vocabulary) if settings.spelling else None,
         "previous": previous,
     }
     if eval_set is None:
@@ -100,3 +103,9 @@ def blend(
         both = _Chain(train_loader, eval_loader)
         network.ngrams = ngram_path(both, prior_variances=variances, **arguments)[0].to(device)
     return network, metrics
+
+
+def _words(vocabulary: Vocabulary) -> list[str]:
+    """Return the word of each id; special tokens are none."""
+    specials = len(vocabulary.specials)
+    return [""] * specials + list(vocabulary.tokens[specials:])

@@ -82,7 +82,8 @@ def _beside(model: Model) -> str:
     if model.ngrams is None:
         return ""
     number, order = model.ngrams.num_ngrams, model.ngrams.max_order
-    return f", beside a linear model over {number:,} n-grams of up to {order} words"
+    spelling = " and the spelling of words" if model.ngrams.spelling else ""
+    return f", beside a linear model over {number:,} n-grams of up to {order} words{spelling}"
 
 
 def _use(model: Model) -> str:

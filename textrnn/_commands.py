@@ -18,7 +18,7 @@ from textrnn._labels import label_to_json
 from textrnn._model import networks_of
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra
 from textrnn.estimator import TextClassifier
-from textrnn.nn import BlendedClassifier
+from textrnn.nn import BlendedClassifier, NgramClassifier
 from textrnn.plotting import plot_confusion
 from textrnn.training import ClassificationReport
 from textrnn.training.distributed import join
@@ -159,7 +159,7 @@ def info(options: Namespace) -> int:
         "labels": ", ".join(_printable(label) for label in labels),
         "labels of a text": "any number" if classifier.multi_label_ else "one",
         "network": f"{times}{layers} of {network['hidden_size']}, {weights:,} weights",
-        "n-grams": "none" if ngrams is None else f"{ngrams.num_ngrams:,}",
+        "n-grams": _counted(ngrams),
         "words": f"{words:,}",
         "training texts": f"{classifier.data_['train_texts']:,}",
     }
@@ -229,6 +229,12 @@ def _labels_found(classifier: TextClassifier, texts: list[str]) -> list[list[Any
         names = classifier.classes_.tolist()
         return [[names[i] for i in np.flatnonzero(row)] for row in found]
     return list(found)
+
+
+def _counted(ngrams: NgramClassifier | None) -> str:
+    if ngrams is None:
+        return "none"
+    return f"{ngrams.num_ngrams:,}{', and the spelling of words' * ngrams.spelling}"
 
 
 def _printable(label: object) -> str:

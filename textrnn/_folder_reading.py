@@ -60,6 +60,7 @@ _OLDER_SETTINGS: dict[str, Any] = {
     "pretrain_epochs": 0,
     "adversarial_epsilon": 0.0,
     "adversarial_kind": "virtual",
+    "spelling": False,
 }
 # The arguments of a recurrent network in every format. One that is newer has a default with the
 # old meaning.
@@ -238,6 +239,7 @@ def _describe(path: Path, described: Mapping[str, Any], num_bytes: int) -> Netwo
                     others = (type(first).from_config(first.config) for _ in range(1, number))
                     network = EnsembleClassifier([first, *others])
                 if ngrams is not None:
+                    ngrams = {"spelling": False} | ngrams
                     network = BlendedClassifier(network, NgramClassifier.from_config(ngrams))
                 needed = _bytes_of(network)
         if not needed < num_bytes <= needed + _MAX_BYTES:

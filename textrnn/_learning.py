@@ -114,6 +114,8 @@ def learn(
     )
     if before is not None:  # what was learned with labels would be lost by pretraining again
         settings = replace(settings, num_networks=len(before.networks), pretrain_epochs=0)
+        if before.ngrams is not None:
+            settings = replace(settings, spelling=before.ngrams.spelling)
     if unlabelled is not None and not settings.pretrain_epochs:
         _refuse_unlabelled(unlabelled, goes_on=before is not None)
     class_weights = class_weights_of(params["class_weight"], labels)

@@ -55,6 +55,7 @@ _SHARES = (
     "label_smoothing",
     "validation_fraction",
 )
+_FLAGS = ("bidirectional", "spelling")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,7 @@ class Settings:
     adversarial_kind: str
     ngram_order: int
     max_ngrams: int
+    spelling: bool
     precision: str
     seed: int
 
@@ -117,8 +119,9 @@ class Settings:
             self._set(name, value)
         if self.validation_fraction == 1:
             raise InvalidValueError(expected("validation_fraction", "a number below 1", 1))
-        if not isinstance(self.bidirectional, bool):
-            raise InvalidTypeError(expected("bidirectional", "a boolean", self.bidirectional))
+        wrong = [name for name in _FLAGS if not isinstance(getattr(self, name), bool)]
+        if wrong:
+            raise InvalidTypeError(expected(wrong[0], "a boolean", getattr(self, wrong[0])))
         check_choice("cell", self.cell, ("rnn", "gru", "lstm"))
         check_choice("adversarial_kind", self.adversarial_kind, ADVERSARIAL_KINDS)
         check_choice("precision", self.precision, ("fp32", "bf16", "fp16"))
@@ -184,6 +187,7 @@ def _by_size(num_texts: int, num_unlabelled: int) -> dict[str, Any]:
         "adversarial_epsilon": 0.0,
         "ngram_order": 2 if num_texts < _MANY_TEXTS else 3,
         "max_ngrams": 2**18 if num_texts < _MANY_TEXTS else 2**19,
+        "spelling": num_texts < _MANY_TEXTS,
         "hidden_size": 128,
         "embedding_size": 128,
         "dropout": 0.3,

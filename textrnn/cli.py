@@ -153,6 +153,12 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     ):
         group.add_argument(f"--{name}", choices=choices, default=argparse.SUPPRESS, help=text)
     group.add_argument(
+        "--spelling",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS,
+        help="whether the linear model goes by the spelling of words",
+    )
+    group.add_argument(
         "--device",
         default=argparse.SUPPRESS,
         help="where to compute: auto (a GPU if there is one), cpu, cuda:1",

@@ -64,6 +64,8 @@ class TextClassifier(Predictor, Parameters):
             (default: 2, or 3 from 20,000 texts on).
         max_ngrams: The most n-grams in the linear model; the most frequent are kept (default:
             262,144, or 524,288 from 20,000 texts on).
+        spelling: Whether the linear model also goes by how words are spelled (default: True, or
+            False from 20,000 texts on).
         tokenizer: What cuts a text into words (default: ``WordPunctTokenizer()``).
         min_freq: How often a word must occur to be known, in texts with and without labels.
         max_vocab_size: The most words known, special tokens included (default: no limit).
@@ -135,6 +137,7 @@ class TextClassifier(Predictor, Parameters):
         adversarial_kind: str = "virtual",
         ngram_order: int | None = None,
         max_ngrams: int | None = None,
+        spelling: bool | None = None,
         tokenizer: Tokenizer | None = None,
         min_freq: int | None = None,
         max_vocab_size: int | None = None,
@@ -173,6 +176,7 @@ class TextClassifier(Predictor, Parameters):
         self.adversarial_kind = adversarial_kind
         self.ngram_order = ngram_order
         self.max_ngrams = max_ngrams
+        self.spelling = spelling
         self.tokenizer = tokenizer
         self.min_freq = min_freq
         self.max_vocab_size = max_vocab_size

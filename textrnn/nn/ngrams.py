@@ -105,17 +105,24 @@ class NgramClassifier(nn.Module):
     is learned about one n-gram disturbs no other, so rare ones count where a recurrent network has
     not seen enough of them. `textrnn.training.fit_ngrams` chooses n-grams and weights.
 
+    With `spelling`, the tokens describe a text once more, by weights that follow from how each is
+    spelled: words that few texts hold share what is known of others with the same stem. The two
+    descriptions have the same length, and together the length 1.
+
     Args:
         vocab_size: Number of token ids.
         num_classes: Number of logits.
         num_ngrams: Number of n-grams that have weights.
         max_order: The most tokens of an n-gram.
         padding_id: The id that fills texts up.
+        spelling: Whether each token also has a weight for its spelling.
 
     Attributes:
         keys: The n-grams as `ngram_keys` numbers them, rising, int64 `(num_ngrams,)`.
-        idf: How much less each counts because many texts hold it, `(num_ngrams,)`.
-        weight: `(num_ngrams, num_classes)`, zero at first.
+        idf: How much less each counts because many texts hold it, `(num_ngrams,)`; with `spelling`
+            then how much that of each token counts, `(num_ngrams + vocab_size,)` in all.
+        weight: A row for each n-gram, with `spelling` then for that of each token, and a column for
+            each class; zero at first.
         bias: `(num_classes,)`, zero at first.
 
     Raises:
@@ -142,6 +149,7 @@ class NgramClassifier(nn.Module):
         num_ngrams: int,
         max_order: int = 2,
         padding_id: int = 0,
+        spelling: bool = False,
     ) -> None:
         super().__init__()
         self.vocab_size = check_int("vocab_size", vocab_size)
@@ -152,10 +160,18 @@ class NgramClassifier(nn.Module):
         if self.max_order > longest_order(self.vocab_size):
             rule = f"so small that {vocab_size} ** max_order is below 2 ** 63"
             raise InvalidValueError(expected("max_order", rule, max_order))
+        if not isinstance(spelling, bool):
+            raise InvalidTypeError(expected("spelling", "a boolean", spelling))
+        self.spelling = spelling
         self.register_buffer("keys", torch.arange(self.num_ngrams))
-        self.register_buffer("idf", torch.ones(self.num_ngrams))
-        self.weight = nn.Parameter(torch.zeros(self.num_ngrams, self.num_classes))
+        self.register_buffer("idf", torch.ones(self.num_features))
+        self.weight = nn.Parameter(torch.zeros(self.num_features, self.num_classes))
         self.bias = nn.Parameter(torch.zeros(self.num_classes))
+
+    @property
+    def num_features(self) -> int:
+        """The number of n-grams, and of tokens where their spelling counts as well."""
+        return self.num_ngrams + self.vocab_size * self.spelling
 
     @property
     def config(self) -> dict[str, Any]:
@@ -201,7 +217,8 @@ class NgramClassifier(nn.Module):
 
         Returns:
             Which n-grams a text holds, int64 `(batch, n)`, and their values, `(batch, n)`; a value
-            of 0 fills a row up. The values of a text have the norm 1, if there are any.
+            of 0 fills a row up. With `spelling`, `num_ngrams + id` stands for a token's. The values
+            of a text have the norm 1, if there are any.
 
         Raises:
             InvalidTypeError: If `lengths` is not an integer tensor.
@@ -216,12 +233,25 @@ class NgramClassifier(nn.Module):
         )  # (batch, ngrams)
         places = torch.searchsorted(self.keys, keys).clamp_(max=self.num_ngrams - 1)
         # What has no weights sorts to the end, behind everything that has.
-        places = places.masked_fill(self.keys[places] != keys, self.num_ngrams)
-        places, counts = distinct(places)  # (batch, ngrams)
-        known = (counts > 0) & (places < self.num_ngrams)
+        last = self.num_features
+        places = places.masked_fill(self.keys[places] != keys, last)
+        if self.spelling:  # the keys of single tokens are their ids
+            tokens = keys[:, : input_ids.shape[1]]  # (batch, time)
+            spelled = (tokens + self.num_ngrams).masked_fill(
+                (tokens < 0) | (tokens >= self.vocab_size), last
+            )
+            places = torch.cat([places, spelled], dim=1)  # (batch, ngrams + time)
+        places, counts = distinct(places)  # (batch, features)
+        known = (counts > 0) & (places < last)
         places = places.masked_fill(~known, 0)
-        values = (1 + counts.clamp(min=1).log()) * self.idf[places] * known  # (batch, ngrams)
-        return places, nn.functional.normalize(values, dim=1)
+        values = (1 + counts.clamp(min=1).log()) * self.idf[places] * known  # (batch, features)
+        if not self.spelling:
+            return places, nn.functional.normalize(values, dim=1)
+        by_spelling = places >= self.num_ngrams  # (batch, features)
+        halves = [
+            nn.functional.normalize(values * part, dim=1) for part in (~by_spelling, by_spelling)
+        ]
+        return places, nn.functional.normalize(halves[0] + halves[1], dim=1)
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the logits of a batch of texts.

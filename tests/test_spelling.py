@@ -1,0 +1,216 @@
+"""Words by their spelling: character n-grams, and the weights that follow from them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from tests import strategies
+from textrnn.data import Batch
+from textrnn.errors import InvalidTypeError, InvalidValueError
+from textrnn.nn import NgramClassifier
+from textrnn.training import fit_ngrams, ngram_path
+from textrnn.training.sparse import SparseMatrix
+from textrnn.training.spelling import Spelling, spelled
+
+# Ids 0 to 3 are special, and 11 to 14 never stand in a text.
+WORDS = ["", "", "", "", "keeper", "goal", "goals", "keeps", "stock", "market", "oil"]
+WORDS += ["keepers", "stocks", "oily", "zzz"]
+TEXTS = [[2, 4, 5, 3], [2, 7, 6, 6, 3], [2, 8, 10, 3], [2, 9, 8, 3], [2, 10, 10, 9, 3]] * 4
+LABELS = [0, 0, 1, 1, 1] * 4
+
+
+def padded(texts, labels=None):
+    """Return a batch of lists of ids, padded."""
+    lengths = torch.tensor([len(text) for text in texts])
+    ids = torch.zeros(len(texts), int(lengths.max()), dtype=torch.int64)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = torch.tensor(text)
+    labels = None if labels is None else torch.as_tensor(labels)
+    return Batch(input_ids=ids, lengths=lengths, labels=labels)
+
+
+def fitted(**others):
+    """Return a classifier that knows how words are spelled."""
+    arguments = {"vocab_size": len(WORDS), "num_classes": 2, "words": WORDS} | others
+    return fit_ngrams([padded(TEXTS, LABELS)], **arguments)
+
+
+def dense(model, texts):
+    """Return what describes texts as a matrix, (texts, features)."""
+    batch = padded(texts)
+    places, values = model.features(batch.input_ids, batch.lengths)
+    return torch.zeros(len(texts), model.num_features).scatter_add_(1, places, values).numpy()
+
+
+@given(word=st.text("abcäßд0_", min_size=3, max_size=12))
+def test_character_ngrams_are_those_of_scikit_learn(word):
+    """Three to five characters in a row, with a mark at each end; each once."""
+    analyze = CountVectorizer(analyzer="char_wb", ngram_range=(3, 5), lowercase=False)
+    expected = {each.replace(" ", "_") for each in analyze.build_analyzer()(word)}
+    found = spelled(word)
+    assert len(set(found)) == len(found)
+    assert {each.replace("<", "_").replace(">", "_") for each in found} == expected
+
+
+def test_short_words_have_few():
+    """With its marks a word of one character has three."""
+    assert spelled("a") == ["<a>"]
+    assert spelled("") == []
+
+
+@given(data=st.data(), rows=st.integers(1, 5), columns=st.integers(1, 5))
+def test_a_sparse_matrix_multiplies_as_a_dense_one(data, rows, columns):
+    """From both sides, with empty rows and columns, and with every entry as 1."""
+    cells = st.sampled_from([0.0, 0.0, 0.5, -2.0])
+    full = torch.tensor(
+        data.draw(st.lists(st.lists(cells, min_size=columns, max_size=columns), min_size=rows,
+                           max_size=rows))
+    )  # fmt: skip
+    held = full != 0
+    matrix = SparseMatrix.of(
+        held.nonzero()[:, 1].int(), full[held], held.sum(dim=1), num_columns=columns
+    )
+    right, left = torch.randn(columns, 3), torch.randn(rows, 2)
+    assert torch.allclose(matrix.times(right), full @ right, atol=1e-6)
+    assert torch.allclose(matrix.transposed_times(left), full.T @ left, atol=1e-6)
+    ones = matrix.transposed_times(left, binary=True)
+    assert torch.allclose(ones, held.float().T @ left, atol=1e-6)
+
+
+def test_words_are_weighed_by_their_character_ngrams():
+    """Each counts by how few texts hold it; the rows have the norm 1, and tell what it was."""
+    words, texts_with = ["oil", "oily", "", "zzz"], torch.tensor([3, 1, 5, 1])
+    spelling = Spelling.of(words, texts_with, texts=4, most=100)
+    rare, common = (np.log(5 / (1 + times)) + 1 for times in (3, 4))
+    # "zzz" shares nothing with another word, and one text alone holds it.
+    own = {"oil": ["il>", "oil>", "<oil>"], "oily": []}  # of "oily" there is one text as well
+    shared = ["<oi", "oil", "<oil"]
+    for row, (word, more) in enumerate(own.items()):
+        expected = np.sqrt(len(shared) * common**2 + len(more) * rare**2)
+        assert spelling.norms[row].item() == pytest.approx(expected, rel=1e-5), word
+    assert spelling.norms[2:].tolist() == [0, 0]
+    assert spelling.num_char_ngrams == 6
+    unit = spelling.matrix.times(torch.eye(6)).norm(dim=1)
+    assert unit.tolist() == pytest.approx([1, 1, 0, 0])
+
+
+def test_the_character_ngrams_of_most_texts_are_kept():
+    """As many as there may be."""
+    spelling = Spelling.of(["oil", "oily"], torch.tensor([3, 1]), texts=4, most=3)
+    assert spelling.num_char_ngrams == 3
+    assert spelling.matrix.row_starts.tolist() == [0, 3]
+    assert spelling.norms[0] == spelling.norms[1]
+
+
+def test_features_are_two_descriptions_of_the_same_length():
+    """Words and pairs of words, then the words again, by how much their spelling counts."""
+    model = fitted()
+    plain = dense(fitted(words=None), TEXTS)
+    found = dense(model, TEXTS)
+    np.testing.assert_allclose(found[:, : model.num_ngrams], plain / np.sqrt(2), atol=1e-6)
+    counts = np.array([[text.count(i) for i in range(len(WORDS))] for text in TEXTS])
+    expected = np.where(counts, 1 + np.log(np.maximum(counts, 1)), 0)
+    expected = expected * model.idf[model.num_ngrams :].numpy()
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True) * np.sqrt(2)
+    np.testing.assert_allclose(found[:, model.num_ngrams :], expected, atol=1e-6)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1)
+
+
+def test_weights_are_those_of_scikit_learn():
+    """Each character n-gram is a feature of its own, scaled by its log-count ratio."""
+    model = fitted(prior_variance=2.0)
+    features, labels = dense(model, TEXTS), np.array(LABELS)
+    counts = torch.tensor([sum(i in text for text in TEXTS) for i in range(len(WORDS))])
+    spelling = Spelling.of(WORDS, counts, texts=len(TEXTS), most=10**6)
+    letters = spelling.matrix.times(torch.eye(spelling.num_char_ngrams)).numpy()
+    ngrams, tokens = np.split(features, [model.num_ngrams], axis=1)
+
+    def ratio(held):
+        ours, theirs = held[labels == 1].sum(0), held[labels == 0].sum(0)
+        return np.log((ours + 1) / (sum(labels == 1) + 2) / (theirs + 1) * (sum(labels == 0) + 2))
+
+    scaled = np.hstack(
+        [
+            ngrams * ratio(ngrams > 0),
+            tokens @ letters * ratio((tokens > 0).astype(float) @ (letters > 0)),
+        ]
+    )
+    # A softmax over two classes, whose ratios are opposite, is a sigmoid with twice the variance.
+    reference = LogisticRegression(C=4.0, tol=1e-10, max_iter=10_000).fit(scaled, labels)
+    with torch.no_grad():
+        batch = padded(TEXTS)
+        found = model(batch.input_ids, batch.lengths).softmax(dim=1)
+    np.testing.assert_allclose(found, reference.predict_proba(scaled), atol=2e-3)
+
+
+def test_a_word_without_texts_has_the_weight_of_its_stem():
+    """The other words are known from their spelling alone; without it nothing is known of them."""
+    probe = padded([[11], [12], [13]])  # keepers, stocks, oily
+    assert fitted()(probe.input_ids).argmax(dim=1).tolist() == [0, 1, 1]
+    blind = fitted(words=None)
+    assert torch.equal(blind(probe.input_ids), blind.bias.expand(3, 2))
+
+
+@given(texts=strategies.ragged_ids(vocab_size=len(WORDS)))
+def test_a_prediction_never_depends_on_its_batch(texts):
+    """Neither other texts nor padding change logits, to the bit."""
+    model = fitted()
+    together = model(padded(texts).input_ids, padded(texts).lengths)
+    alone = torch.cat([model(padded([text]).input_ids) for text in texts])
+    assert torch.equal(together, alone)
+
+
+def test_what_is_not_known_has_the_bias_alone():
+    """Special tokens, words without known character n-grams, ids beyond the last word."""
+    model = fitted()
+    assert torch.equal(model(torch.tensor([[14, len(WORDS), 10**6]]))[0], model.bias)
+
+
+def test_words_that_share_nothing_change_nothing():
+    """Where no character n-gram comes again, the n-grams decide alone, with half the say."""
+    words = [""] * 4 + list("abcdefg") + [""] * 4
+    batch = padded([[2, 4, 3], [2, 5, 3]], [0, 1])
+    model = fit_ngrams([batch], vocab_size=len(words), num_classes=2, words=words)
+    assert model.spelling
+    assert not model.idf[model.num_ngrams :].any()
+    plain = fit_ngrams([batch], vocab_size=len(words), num_classes=2)
+    assert torch.allclose(model(batch.input_ids), plain(batch.input_ids), atol=1e-3)
+
+
+def test_going_on_learns_of_spelling_with_the_words_alone():
+    """Without them the weights of tokens stay as they are; a model without them gets none."""
+    before, batch = fitted(), padded([[2, 13, 3], [2, 11, 3]] * 4, [0, 1] * 4)
+    arguments = {"vocab_size": len(WORDS), "num_classes": 2, "previous": before}
+    with_words = fit_ngrams([batch], words=WORDS, **arguments)
+    without = fit_ngrams([batch], **arguments)
+    tokens = slice(before.num_ngrams, None)
+    assert torch.equal(with_words.idf, before.idf)
+    assert torch.equal(without.weight[tokens], before.weight[tokens])
+    assert not torch.equal(with_words.weight[tokens], before.weight[tokens])
+    blind = fit_ngrams([batch], words=WORDS, **arguments | {"previous": fitted(words=None)})
+    assert not blind.spelling
+
+
+def test_a_path_goes_on_where_it_was():
+    """Each prior alone gives the same."""
+    batch = padded(TEXTS, LABELS)
+    arguments = {"vocab_size": len(WORDS), "num_classes": 2, "words": WORDS}
+    path = ngram_path([batch], prior_variances=(1.0, 30.0), **arguments)
+    for model, variance in zip(path, (1.0, 30.0), strict=True):
+        alone = fit_ngrams([batch], prior_variance=variance, **arguments)
+        logits = [each(batch.input_ids, batch.lengths) for each in (model, alone)]
+        assert torch.allclose(*logits, atol=2e-2)
+
+
+def test_wrong_arguments_are_named():
+    """Before anything is counted."""
+    with pytest.raises(InvalidValueError, match="`words` to be one word for each of 15 token ids"):
+        fitted(words=WORDS[1:])
+    with pytest.raises(InvalidTypeError, match=r"`words\[3\]` to be a string, but got None"):
+        fitted(words=[*WORDS[:3], None, *WORDS[4:]])
+    with pytest.raises(InvalidTypeError, match="`spelling` to be a boolean, but got 1"):
+        NgramClassifier(10, num_classes=2, num_ngrams=3, spelling=1)

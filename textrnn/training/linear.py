@@ -1,0 +1,197 @@
+"""The weights of n-grams that fit texts with labels: logistic regression with a prior.
+
+A linear model has one best solution, which a second-order method finds in seconds, so nothing here
+has a learning rate, epochs or a seed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from textrnn.data import Batch
+from textrnn.nn.ngrams import NgramClassifier
+from textrnn.training.feed import iterate, required_labels
+from textrnn.training.labels import check_labels
+from textrnn.training.losses import ClassWeights, Loss, balanced_weights
+from textrnn.training.sparse import SparseMatrix
+
+__all__ = ["Examples", "solve"]
+
+_MAX_STEPS = 100
+_HISTORY = 10  # steps that are remembered, each with two copies of the weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Texts described by numbers, with their labels.
+
+    Attributes:
+        matrix: A row for each text and a column for each n-gram.
+        labels: Class ids ``(texts,)``, or ``(texts, classes)`` floats.
+    """
+
+    matrix: SparseMatrix
+    labels: Tensor
+
+    @classmethod
+    def of(cls, loader: Iterable[Batch], model: NgramClassifier) -> Self:
+        """Describe the texts of a loader by the n-grams of a model.
+
+        Raises:
+            InvalidValueError: If labels are missing or wrong.
+        """
+        columns, values, lengths, labels = [], [], [], []
+        for batch in iterate(loader):
+            targets = required_labels(batch).cpu()
+            check_labels(targets, model.num_classes)
+            labels.append(targets)
+            places, amounts = model.features(batch.input_ids.cpu(), batch.lengths)
+            held = amounts > 0  # (batch, ngrams)
+            columns.append(places[held].int())
+            values.append(amounts[held])
+            lengths.append(held.sum(dim=1))
+        matrix = SparseMatrix.of(
+            torch.cat(columns),
+            torch.cat(values),
+            torch.cat(lengths),
+            num_columns=model.num_features,
+        )
+        return cls(matrix=matrix, labels=torch.cat(labels))
+
+    def targets(self, num_classes: int) -> Tensor:
+        """Return the labels as floats, ``(texts, classes)``."""
+        if self.labels.is_floating_point():
+            return self.labels.contiguous()
+        return nn.functional.one_hot(self.labels.long(), num_classes).float()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Basis:
+    """What the weights are made of.
+
+    The weight of an n-gram is its log-count ratio times a scale. That of a token's spelling is the
+    sum over its character n-grams, which have ratios and scales of their own.
+
+    Attributes:
+        ratios: The log-count ratios of the n-grams, ``(ngrams, classes)``.
+        letters: The character n-grams of tokens, a row for each token; None if there are none.
+        letter_ratios: Their log-count ratios, ``(char_ngrams, classes)``.
+        tokens: How many tokens have a weight for their spelling.
+    """
+
+    ratios: Tensor
+    letters: SparseMatrix | None
+    letter_ratios: Tensor
+    tokens: int
+
+    @classmethod
+    def of(cls, examples: Examples, model: NgramClassifier, letters: SparseMatrix | None) -> Self:
+        """Compute the log-count ratios, by how many texts of each class hold what."""
+        targets = examples.targets(model.num_classes)  # (texts, classes)
+        counts = [
+            examples.matrix.transposed_times(part, binary=True)  # (features, classes)
+            for part in (targets, 1 - targets)
+        ]
+        texts = targets.sum(dim=0)  # (classes,)
+
+        def ratios(ours: Tensor, theirs: Tensor) -> Tensor:
+            others = len(targets) - texts
+            return ((ours + 1) / (texts + 2)).log() - ((theirs + 1) / (others + 2)).log()
+
+        letter_ratios = torch.empty(0, model.num_classes)
+        if letters is not None:
+            # A text with two words that share a character n-gram counts twice.
+            by_token = [each[model.num_ngrams :] for each in counts]  # (tokens, classes)
+            letter_ratios = ratios(*(letters.transposed_times(n, binary=True) for n in by_token))
+        return cls(
+            ratios=ratios(*(each[: model.num_ngrams] for each in counts)),
+            letters=letters,
+            letter_ratios=letter_ratios,
+            tokens=model.num_features - model.num_ngrams,
+        )
+
+    @property
+    def num_scales(self) -> int:
+        """The number of scales of each class."""
+        return len(self.ratios) + len(self.letter_ratios)
+
+    def weight(self, scales: Tensor) -> Tensor:
+        """Return the weights that scales ``(scales, classes)`` make: ``(features, classes)``."""
+        weight = scales[: len(self.ratios)] * self.ratios  # (ngrams, classes)
+        if not self.tokens:
+            return weight
+        if self.letters is None:
+            return nn.functional.pad(weight, (0, 0, 0, self.tokens))
+        spelled = self.letters.times(scales[len(self.ratios) :] * self.letter_ratios)
+        return torch.cat([weight, spelled])
+
+    def slope(self, gradient: Tensor) -> Tensor:
+        """Return the gradient by the scales, from that by the weights."""
+        slope = gradient[: len(self.ratios)] * self.ratios  # (ngrams, classes)
+        if self.letters is None:
+            return slope
+        spelled = self.letters.transposed_times(gradient[len(self.ratios) :].contiguous())
+        return torch.cat([slope, spelled * self.letter_ratios])
+
+
+def solve(
+    examples: Examples,
+    start: NgramClassifier,
+    variances: Sequence[float],
+    *,
+    letters: SparseMatrix | None = None,
+    class_weights: ClassWeights = None,
+) -> list[tuple[Tensor, Tensor]]:
+    """Find the weights and the bias for each of several priors, each from where the last one was.
+
+    Args:
+        examples: Texts with labels.
+        start: Whose weights are the centre of the prior.
+        variances: The prior variances of the scales.
+        letters: The character n-grams of tokens, if their spelling counts.
+        class_weights: As the `Trainer` takes them.
+
+    Returns:
+        For each prior the weights, ``(features, classes)``, and the bias, ``(classes,)``.
+    """
+    if isinstance(class_weights, str) and class_weights == "balanced":
+        class_weights = balanced_weights(examples.labels, start.num_classes)
+    loss_of = Loss(class_weights=class_weights)
+    basis = _Basis.of(examples, start, letters)
+    center = start.weight.detach()
+    # The last row is the bias, which has no prior.
+    scales = torch.zeros(basis.num_scales + 1, start.num_classes)  # (scales + 1, classes)
+    scales[-1] = start.bias.detach()
+    solutions = []
+    for variance in variances:
+        penalty = 1 / (len(examples.labels) * variance)
+        optimizer: Any = torch.optim.LBFGS(
+            [scales],
+            max_iter=_MAX_STEPS,
+            history_size=_HISTORY,
+            tolerance_grad=1e-7,
+            tolerance_change=1e-9,
+            line_search_fn="strong_wolfe",
+        )
+
+        def loss_and_gradient(penalty: float = penalty) -> Tensor:
+            free = scales[:-1]
+            logits = examples.matrix.times(center + basis.weight(free)) + scales[-1]
+            with torch.enable_grad():
+                logits.requires_grad_()  # (texts, classes)
+                loss = loss_of(logits, examples.labels)
+                (slope,) = torch.autograd.grad(loss, logits)  # (texts, classes)
+            gradient = torch.empty_like(scales)
+            gradient[:-1] = basis.slope(examples.matrix.transposed_times(slope)) + penalty * free
+            gradient[-1] = slope.sum(dim=0)
+            scales.grad = gradient
+            total: Tensor = loss.detach() + penalty / 2 * free.square().sum()
+            return total
+
+        with torch.no_grad():
+            optimizer.step(loss_and_gradient)
+        solutions.append((center + basis.weight(scales[:-1]), scales[-1].clone()))
+    return solutions
