@@ -62,6 +62,11 @@ def test_short_words_have_few():
     assert spelled("") == []
 
 
+def test_of_an_endless_word_the_beginning_counts():
+    """A text without any space is one word, and may be of any length."""
+    assert spelled("ab" * 10**6) == spelled("ab" * 50)
+
+
 @given(data=st.data(), rows=st.integers(1, 5), columns=st.integers(1, 5))
 def test_a_sparse_matrix_multiplies_as_a_dense_one(data, rows, columns):
     """From both sides, with empty rows and columns, and with every entry as 1."""

@@ -13,8 +13,8 @@ from textrnn.training.sparse import SparseMatrix
 
 __all__ = ["Spelling", "check_words", "spelled"]
 
-SHORTEST = 3
-LONGEST = 5
+_SHORTEST, _LONGEST = 3, 5
+_MOST_CHARACTERS = 100  # of a word: what is longer is no word, and may be a million letters
 _LEAST_TEXTS = 2  # what only one text holds tells nothing about others
 
 
@@ -25,16 +25,16 @@ def spelled(word: str) -> list[str]:
     (Bojanowski et al., "Enriching Word Vectors with Subword Information", 2017).
 
     Args:
-        word: The word; an empty one has none.
+        word: The word; an empty one has none, and of a long one the first 100 characters count.
 
     Example:
         >>> spelled("oil")
         ['<oi', 'oil', 'il>', '<oil', 'oil>', '<oil>']
     """
-    marked = f"<{word}>" if word else ""
+    marked = f"<{word[:_MOST_CHARACTERS]}>" if word else ""
     found = (
         marked[start : start + size]
-        for size in range(SHORTEST, LONGEST + 1)
+        for size in range(_SHORTEST, _LONGEST + 1)
         for start in range(len(marked) - size + 1)
     )
     return list(dict.fromkeys(found))
