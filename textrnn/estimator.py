@@ -77,7 +77,8 @@ class TextClassifier(Predictor, Parameters):
         label_smoothing: The share of a target that is spread over all labels.
         class_weight: ``"balanced"``, or a weight for each label; a label without one has 1.
         max_grad_norm: The norm that gradients are scaled down to where they exceed it.
-        weight_averaging: ``"ema"``, ``"swa"`` or None: which average of the weights is kept.
+        weight_averaging: ``"ema"``, ``"swa"`` or None: which average of the weights is kept. SWA
+            begins after three quarters of `epochs`, before which training may have stopped.
         validation_fraction: The share of the texts to hold out; 0 holds out none.
         patience: Epochs without a better validation loss after which training stops.
         threshold: For multi-label data: the probability above which a text has a label, the same
