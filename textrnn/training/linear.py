@@ -77,18 +77,18 @@ class _Basis:
 
     Attributes:
         ratios: The log-count ratios of the n-grams, ``(ngrams, classes)``.
-        letters: The character n-grams of tokens, a row for each token; None if there are none.
-        letter_ratios: Their log-count ratios, ``(char_ngrams, classes)``.
+        spelling: The character n-grams of tokens, a row for each token; None if there are none.
+        spelling_ratios: Their log-count ratios, ``(char_ngrams, classes)``.
         tokens: How many tokens have a weight for their spelling.
     """
 
     ratios: Tensor
-    letters: SparseMatrix | None
-    letter_ratios: Tensor
+    spelling: SparseMatrix | None
+    spelling_ratios: Tensor
     tokens: int
 
     @classmethod
-    def of(cls, examples: Examples, model: NgramClassifier, letters: SparseMatrix | None) -> Self:
+    def of(cls, examples: Examples, model: NgramClassifier, spelling: SparseMatrix | None) -> Self:
         """Compute the log-count ratios, by how many texts of each class hold what."""
         targets = examples.targets(model.num_classes)  # (texts, classes)
         counts = [
@@ -101,40 +101,40 @@ class _Basis:
             others = len(targets) - texts
             return ((ours + 1) / (texts + 2)).log() - ((theirs + 1) / (others + 2)).log()
 
-        letter_ratios = torch.empty(0, model.num_classes)
-        if letters is not None:
+        spelling_ratios = torch.empty(0, model.num_classes)
+        if spelling is not None:
             # A text with two words that share a character n-gram counts twice.
             by_token = [each[model.num_ngrams :] for each in counts]  # (tokens, classes)
-            letter_ratios = ratios(*(letters.transposed_times(n, binary=True) for n in by_token))
+            spelling_ratios = ratios(*(spelling.transposed_times(n, binary=True) for n in by_token))
         return cls(
             ratios=ratios(*(each[: model.num_ngrams] for each in counts)),
-            letters=letters,
-            letter_ratios=letter_ratios,
+            spelling=spelling,
+            spelling_ratios=spelling_ratios,
             tokens=model.num_features - model.num_ngrams,
         )
 
     @property
     def num_scales(self) -> int:
         """The number of scales of each class."""
-        return len(self.ratios) + len(self.letter_ratios)
+        return len(self.ratios) + len(self.spelling_ratios)
 
     def weight(self, scales: Tensor) -> Tensor:
         """Return the weights that scales ``(scales, classes)`` make: ``(features, classes)``."""
         weight = scales[: len(self.ratios)] * self.ratios  # (ngrams, classes)
         if not self.tokens:
             return weight
-        if self.letters is None:
+        if self.spelling is None:
             return nn.functional.pad(weight, (0, 0, 0, self.tokens))
-        spelled = self.letters.times(scales[len(self.ratios) :] * self.letter_ratios)
+        spelled = self.spelling.times(scales[len(self.ratios) :] * self.spelling_ratios)
         return torch.cat([weight, spelled])
 
     def slope(self, gradient: Tensor) -> Tensor:
         """Return the gradient by the scales, from that by the weights."""
         slope = gradient[: len(self.ratios)] * self.ratios  # (ngrams, classes)
-        if self.letters is None:
+        if self.spelling is None:
             return slope
-        spelled = self.letters.transposed_times(gradient[len(self.ratios) :].contiguous())
-        return torch.cat([slope, spelled * self.letter_ratios])
+        spelled = self.spelling.transposed_times(gradient[len(self.ratios) :].contiguous())
+        return torch.cat([slope, spelled * self.spelling_ratios])
 
 
 def solve(
@@ -142,7 +142,7 @@ def solve(
     start: NgramClassifier,
     variances: Sequence[float],
     *,
-    letters: SparseMatrix | None = None,
+    spelling: SparseMatrix | None = None,
     class_weights: ClassWeights = None,
 ) -> list[tuple[Tensor, Tensor]]:
     """Find the weights and the bias for each of several priors, each from where the last one was.
@@ -151,7 +151,7 @@ def solve(
         examples: Texts with labels.
         start: Whose weights are the centre of the prior.
         variances: The prior variances of the scales.
-        letters: The character n-grams of tokens, if their spelling counts.
+        spelling: The character n-grams of tokens, if their spelling counts.
         class_weights: As the `Trainer` takes them.
 
     Returns:
@@ -160,7 +160,7 @@ def solve(
     if isinstance(class_weights, str) and class_weights == "balanced":
         class_weights = balanced_weights(examples.labels, start.num_classes)
     loss_of = Loss(class_weights=class_weights)
-    basis = _Basis.of(examples, start, letters)
+    basis = _Basis.of(examples, start, spelling)
     center = start.weight.detach()
     # The last row is the bias, which has no prior.
     scales = torch.zeros(basis.num_scales + 1, start.num_classes)  # (scales + 1, classes)

@@ -142,21 +142,21 @@ def ngram_path(
         words = None
     elif words is not None:
         check_words(words, empty.vocab_size)
-    start, letters = _copy(empty), None
+    start, spelling = _copy(empty), None
     if previous is None or words is not None:
         counts = _Counts.of(loader, empty)
         if previous is None:
             start = counts.frequent(empty, max_ngrams)
         if words is not None:
-            spelling = Spelling.of(words, counts.of_tokens(), texts=counts.texts, most=max_ngrams)
+            found = Spelling.of(words, counts.of_tokens(), texts=counts.texts, most=max_ngrams)
             if previous is None:
-                start.idf[start.num_ngrams :] = spelling.norms
-            letters = spelling.matrix if spelling.num_char_ngrams else None
+                start.idf[start.num_ngrams :] = found.norms
+            spelling = found.matrix if found.num_char_ngrams else None
     solutions = solve(
         Examples.of(loader, start),
         start,
         variances,
-        letters=letters,
+        spelling=spelling,
         class_weights=class_weights,
     )
     return [_copy(start, *weights) for weights in solutions]
