@@ -64,8 +64,8 @@ class TextClassifier(Predictor, Parameters):
             (default: 2, or 3 from 20,000 texts on).
         max_ngrams: The most n-grams in the linear model; the most frequent are kept (default:
             262,144, or 524,288 from 20,000 texts on).
-        spelling: Whether the linear model also goes by how words are spelled (default: True, or
-            False from 20,000 texts on).
+        spelling: Whether the linear model also goes by how words are spelled, with as many
+            character n-grams as n-grams at most (default: True, or False from 20,000 texts on).
         tokenizer: What cuts a text into words (default: ``WordPunctTokenizer()``).
         min_freq: How often a word must occur to be known, in texts with and without labels.
         max_vocab_size: The most words known, special tokens included (default: no limit).

@@ -50,9 +50,7 @@ def draw_accuracies(rows: Sequence[Row], path: Path) -> None:
             axes.set_xticks([], minor=True)
             axes.set_title(title, loc="left", fontsize=10)
             axes.set_xlabel("training texts")
-            axes.grid(color="#e6eaef")
-            for side in ("top", "right"):
-                axes.spines[side].set_visible(False)
+            _tidy(axes)
         panels[0].set_ylabel("accuracy, %")
         handles: dict[str, Any] = {}
         for axes in panels:
@@ -89,8 +87,13 @@ def draw_differences(rows: Sequence[Row], path: Path) -> None:
             axes.axvline(0, color="#5b6776", linewidth=0.8)
             axes.set_yticks(range(len(names)), names)
             axes.set_xlabel("difference, points")
-            axes.grid(color="#e6eaef")
-            for side in ("top", "right"):
-                axes.spines[side].set_visible(False)
+            _tidy(axes)
         panels[0].invert_yaxis()
         figure.savefig(path, metadata={"Date": None})
+
+
+def _tidy(axes: Any) -> None:
+    """Give a panel a faint grid, and no frame where nothing is read off."""
+    axes.grid(color="#e6eaef")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
