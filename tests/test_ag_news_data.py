@@ -58,11 +58,15 @@ def test_the_sample_is_recognised():
     assert re.fullmatch("[0-9a-f]{16}", corpus.fingerprint)
 
 
-def test_ag_33k_is_recognised(data_dir):
-    """The part of the training texts goes by its own name."""
-    corpus = load(str(data_dir / "ag_news"))
-    assert corpus.name == "AG-33k"
-    assert len(corpus.train) + len(corpus.validation) == 33_450
+@pytest.mark.parametrize(
+    ("folder", "name", "texts"),
+    [("ag_news", "AG-33k", 33_450), ("ag_news_78k", "AG-78k", 78_218)],
+)
+def test_a_part_of_the_training_texts_is_recognised(data_dir, folder, name, texts):
+    """A part of the training texts goes by its own name."""
+    corpus = load(str(data_dir / folder))
+    assert corpus.name == name
+    assert len(corpus.train) + len(corpus.validation) == texts
     assert len(corpus.test) == 7_600
 
 

@@ -373,6 +373,7 @@ def test_grades_are_the_notebooks(accuracy, points):
     ("name", "expected"),
     [
         ("AG-33k", "AG-33k is a part of the 120,000 training texts"),
+        ("AG-78k", "AG-78k is 65 % of the 120,000 training texts"),
         ("AG News", "These are all the texts that the notebook had."),
         ("sample", "It is far too small for conclusions"),
         ("other data (8 + 8 texts)", "These are not the notebook's texts."),
