@@ -339,7 +339,7 @@ def test_a_place_where_nothing_can_be_written_is_told_before_the_work(run, table
     code, _, errors = run("train", "--train", table, "--output", table / "model")
     assert (code, errors) == (1, f"textrnn: {table}: File exists\n")
     full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device", "x7"))
-    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    monkeypatch.setattr("textrnn._commands.check_writable", full)
     code, _, errors = run("train", "--train", table, "--output", table.parent / "a" / "b")
     assert (code, errors) == (1, f"textrnn: {table.parent / 'a'}: No space left on device\n")
 

@@ -1,6 +1,7 @@
-"""Files are written whole or not at all, and read without trust."""
+"""Files and folders are written whole or not at all, and read without trust."""
 
 import errno
+import math
 import os
 import stat
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textrnn import _files
+from textrnn import _storage
 from textrnn.errors import CorruptFileError, InvalidValueError
 
 JSON = st.recursive(
@@ -32,7 +33,7 @@ def names(folder):
 @pytest.mark.parametrize("data", [b"", b"oil", bytearray(b"gas"), memoryview(b"soar")])
 def test_a_new_file_holds_the_data_alone_in_its_folder(tmp_path, data):
     """Nothing but the file appears."""
-    _files.write_atomically(tmp_path / "file", data)
+    _storage.write_atomically(tmp_path / "file", data)
     assert (tmp_path / "file").read_bytes() == bytes(data)
     assert names(tmp_path) == ["file"]
 
@@ -42,7 +43,7 @@ def test_an_old_file_is_replaced_and_keeps_its_permissions(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"a longer old content")
     path.chmod(0o640)
-    _files.write_atomically(str(path), b"new")
+    _storage.write_atomically(str(path), b"new")
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
@@ -50,7 +51,7 @@ def test_an_old_file_is_replaced_and_keeps_its_permissions(tmp_path):
 def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path):
     """The user's mask decides, as with `open`."""
     (tmp_path / "usual").touch()
-    _files.write_atomically(tmp_path / "file", b"new")
+    _storage.write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
@@ -60,7 +61,7 @@ def test_a_link_is_followed(tmp_path):
     target, link = tmp_path / "real" / "file", tmp_path / "link"
     target.write_bytes(b"old")
     link.symlink_to(target)
-    _files.write_atomically(link, b"new")
+    _storage.write_atomically(link, b"new")
     assert link.is_symlink()
     assert target.read_bytes() == b"new"
 
@@ -69,7 +70,7 @@ def test_a_write_that_takes_a_part_goes_on(tmp_path, monkeypatch):
     """The system may take fewer bytes than it was given."""
     whole = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[:3]))
-    _files.write_atomically(tmp_path / "file", b"oil prices soar")
+    _storage.write_atomically(tmp_path / "file", b"oil prices soar")
     assert (tmp_path / "file").read_bytes() == b"oil prices soar"
 
 
@@ -91,7 +92,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call, error):
     with monkeypatch.context() as patch:
         patch.setattr(os, call, fail)
         with pytest.raises(type(error)):
-            _files.write_atomically(path, b"new content")
+            _storage.write_atomically(path, b"new content")
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
 
@@ -99,7 +100,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call, error):
 def test_a_missing_folder_is_named(tmp_path):
     """The error speaks of the folder, not of a file that nobody asked for."""
     with pytest.raises(FileNotFoundError) as caught:
-        _files.write_atomically(tmp_path / "missing" / "file", b"new")
+        _storage.write_atomically(tmp_path / "missing" / "file", b"new")
     assert caught.value.filename == str(tmp_path / "missing")
 
 
@@ -107,7 +108,7 @@ def test_a_folder_is_not_overwritten(tmp_path):
     """A folder in the place of the file stays, and nothing is left beside it."""
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="folder"):
-        _files.write_atomically(tmp_path / "folder", b"new")
+        _storage.write_atomically(tmp_path / "folder", b"new")
     assert names(tmp_path) == ["folder"]
 
 
@@ -121,7 +122,7 @@ def test_a_folder_that_can_not_be_synced_is_no_failure(tmp_path, monkeypatch):
         return original(path, flags, mode)
 
     monkeypatch.setattr(os, "open", refuse)
-    _files.write_atomically(tmp_path / "file", b"new")
+    _storage.write_atomically(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
@@ -129,13 +130,13 @@ def test_a_folder_that_can_not_be_synced_is_no_failure(tmp_path, monkeypatch):
 def test_json_comes_back_as_it_was(tmp_path_factory, value, indent):
     """Any value survives, lone surrogates and pairs of them included."""
     path = tmp_path_factory.getbasetemp() / "value.json"
-    _files.write_json(path, value, indent=indent)
-    assert _files.read_json(path, what="test") == value
+    _storage.write_json(path, value, indent=indent)
+    assert _storage.read_json(path, what="test") == value
 
 
 def test_json_is_written_for_people(tmp_path):
     """Letters stand for themselves, one entry has one line, and the last line ends."""
-    _files.write_json(tmp_path / "file", {"\u00fcber": 1})
+    _storage.write_json(tmp_path / "file", {"\u00fcber": 1})
     assert (tmp_path / "file").read_text("utf-8") == '{\n  "\u00fcber": 1\n}\n'
 
 
@@ -145,16 +146,16 @@ def test_json_is_written_for_people(tmp_path):
 def test_what_is_no_json_is_not_written(tmp_path, value, error):
     """A value that could not be read again leaves no file."""
     with pytest.raises(error):
-        _files.write_json(tmp_path / "file", value)
+        _storage.write_json(tmp_path / "file", value)
     assert not names(tmp_path)
 
 
 def test_json_too_long_to_be_read_is_not_written(tmp_path, monkeypatch):
     """The limit of reading holds for writing, so that no model is lost."""
-    monkeypatch.setattr(_files, "MAX_JSON_BYTES", 7)
-    _files.write_json(tmp_path / "short", "oil")
+    monkeypatch.setattr(_storage, "MAX_JSON_BYTES", 7)
+    _storage.write_json(tmp_path / "short", "oil")
     with pytest.raises(InvalidValueError, match="to need at most 7 bytes, but got 10"):
-        _files.write_json(tmp_path / "long", "oil gas")
+        _storage.write_json(tmp_path / "long", "oil gas")
     assert names(tmp_path) == ["short"]
 
 
@@ -181,7 +182,7 @@ def test_damaged_json_is_named(tmp_path, data, reason):
     path.write_bytes(data)
     limit = 20_000 if len(data) < 100_000 else 2**20
     with pytest.raises(CorruptFileError, match=reason) as caught:
-        _files.read_json(path, what="vocabulary", max_bytes=limit)
+        _storage.read_json(path, what="vocabulary", max_bytes=limit)
     assert str(caught.value).startswith("The vocabulary file ")
     assert "words.json" in str(caught.value)
 
@@ -192,7 +193,7 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "bytes.json"
     path.write_bytes(data)
     try:
-        _files.read_json(path, what="test")
+        _storage.read_json(path, what="test")
     except CorruptFileError as error:
         assert "bytes.json" in str(error)  # noqa: PT017 - most bytes are refused, but some are not
 
@@ -200,4 +201,63 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory, data):
 def test_a_missing_file_is_the_usual_error(tmp_path):
     """A file that is not there is not called damaged."""
     with pytest.raises(FileNotFoundError):
-        _files.read_json(tmp_path / "missing", what="vocabulary")
+        _storage.read_json(tmp_path / "missing", what="vocabulary")
+
+
+def test_numbers_that_are_not_finite_are_parsed_where_they_may_be():
+    """A value that was monitored may be infinite, a name given twice is damage all the same."""
+    values = _storage.parse_json(b"[NaN, -Infinity, 1e999, 0.5]", finite=False)
+    assert math.isnan(values[0])
+    assert values[1:] == [-math.inf, math.inf, 0.5]
+    with pytest.raises(ValueError, match="names a key twice"):
+        _storage.parse_json(b'{"a": 1, "a": 2}', finite=False)
+
+
+def test_a_new_folder_knows_its_files(tmp_path):
+    """Files that grow, bytes and JSON are there together, each with its size and checksum."""
+    with _storage.new_folder(tmp_path / "folder") as folder:
+        with folder.open("grown") as file:
+            file.write(b"oil ")
+            file.write(memoryview(b"prices"))
+        folder.write("empty", b"")
+        folder.write_json("words.json", {"oil": 1})
+        assert not (tmp_path / "folder").exists()
+    assert names(tmp_path) == ["folder"]
+    target = tmp_path / "folder"
+    assert (target / "grown").read_bytes() == b"oil prices"
+    assert _storage.read_json(target / "words.json", what="word") == {"oil": 1}
+    assert folder.files == {path.name: _storage.fingerprint(path) for path in target.iterdir()}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "gone"), KeyboardInterrupt()])
+def test_a_folder_that_fails_leaves_the_old_one(tmp_path, error):
+    """Whatever is raised while it is filled, nothing lies beside the old folder."""
+    with _storage.new_folder(tmp_path / "folder") as folder:
+        folder.write("file", b"old")
+
+    def fail():
+        with _storage.new_folder(tmp_path / "folder") as new, new.open("file") as file:
+            file.write(b"new")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert names(tmp_path) == ["folder"]
+    assert (tmp_path / "folder" / "file").read_bytes() == b"old"
+
+
+def test_a_removed_folder_is_gone(tmp_path):
+    """Nothing of it lies beside, and a folder that is not there is no error."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"old")
+    for _ in range(2):
+        _storage.remove_folder(tmp_path / "folder")
+        assert not names(tmp_path)
+
+
+def test_a_place_is_tried_without_a_trace(tmp_path):
+    """Where a folder can be made, nothing is left; where not, it is the usual error."""
+    _storage.check_writable(tmp_path / "folder")
+    assert not names(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        _storage.check_writable(tmp_path / "missing" / "folder")

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from tests import strategies
 from textrnn import RecurrentClassifier, TextClassifier, WordTokenizer, _folder_reading
+from textrnn._storage import NewFolder
 from textrnn.errors import CorruptFileError, InvalidTypeError, InvalidValueError
 from textrnn.nn import EnsembleClassifier
 from textrnn.text import WordPunctTokenizer
@@ -477,7 +478,7 @@ def test_a_save_that_fails_leaves_the_old_model(folder, classifier, monkeypatch,
         return rename(self, target)
 
     if failing == 3:
-        monkeypatch.setattr("textrnn._folder.write_json", lambda *_: broken(folder, folder))
+        monkeypatch.setattr(NewFolder, "write_json", lambda *_: broken(folder, folder))
         calls += [None, None]
     else:
         monkeypatch.setattr(Path, "rename", broken)

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset
 
+from textrnn._storage import NewFolder
 from textrnn.data import BucketBatchSampler, PaddingCollator, WordDataset, mapping
 from textrnn.data import encoding as encoding_module
 from textrnn.data import flat as flat_module
@@ -305,7 +306,7 @@ def test_a_signal_ends_a_build_in_order(tmp_path, monkeypatch, number, here, err
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     """Neither does a disk on which the last file finds no room, nor a rename that fails."""
     full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
-    monkeypatch.setattr("textrnn.data.storage.write_json", full)
+    monkeypatch.setattr(NewFolder, "write_json", full)
     with pytest.raises(OSError, match="No space left"):
         make().save(tmp_path / "news")
     assert list(tmp_path.iterdir()) == []

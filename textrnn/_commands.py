@@ -3,7 +3,6 @@
 import json
 import logging
 import sys
-import tempfile
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from textrnn._folder import LAYOUT
+from textrnn._folder import FOLDER_FORMAT
 from textrnn._inputs import chunks, examples, unlabelled_texts
 from textrnn._labels import label_to_json
 from textrnn._model import networks_of
+from textrnn._storage import check_writable
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra
 from textrnn.estimator import TextClassifier
 from textrnn.nn import BlendedClassifier, NgramClassifier
@@ -171,13 +171,13 @@ def info(options: Namespace) -> int:
 
 
 def _check_output(path: str) -> None:
-    """Complain where no model can be written, by writing there what is gone at once."""
-    folder = LAYOUT.check_target(path).parent
-    folder.mkdir(parents=True, exist_ok=True)
+    """Raise an error now if the model can't be written there later."""
+    target = FOLDER_FORMAT.check_target(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        tempfile.TemporaryFile(dir=folder).close()
+        check_writable(target)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(folder)) from None
+        raise OSError(error.errno, error.strerror, str(target.parent)) from None
 
 
 def _check_picture(path: str, *, multi_label: bool) -> None:

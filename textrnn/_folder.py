@@ -16,12 +16,11 @@ from typing import Any
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from textrnn._files import write_atomically, write_json
-from textrnn._folders import Layout, fingerprint
 from textrnn._model import Model, Network
+from textrnn._storage import FolderFormat
 from textrnn.text._description import describe_tokenizer
 
-__all__ = ["FILES", "FORMAT_VERSION", "LAYOUT", "write_folder"]
+__all__ = ["FILES", "FOLDER_FORMAT", "FORMAT_VERSION", "write_folder"]
 
 FORMAT_VERSION = 4
 FILES = (
@@ -33,7 +32,7 @@ FILES = (
     "training.json",
     "vocabulary.json",
 )
-LAYOUT = Layout(
+FOLDER_FORMAT = FolderFormat(
     what="a saved model",
     argument="path",
     manifest="config.json",
@@ -64,27 +63,27 @@ def write_folder(
         InvalidValueError: If there is something at `path` that is not a model.
         OSError: If it can't be written; what was there before is intact.
     """
-    with LAYOUT.taking_the_place_of(path) as folder:
+    with FOLDER_FORMAT.replace(path) as folder:
         weights = {key: value.cpu().contiguous() for key, value in _weights(model.network).items()}
-        write_atomically(folder / "model.safetensors", save_tensors(weights))
-        model.vocabulary.save(folder / "vocabulary.json")
-        model.history.save(folder / "history.json")
-        write_json(folder / "labels.json", model.labels.to_dict())
+        folder.write("model.safetensors", save_tensors(weights))
+        folder.write_json("vocabulary.json", model.vocabulary.to_dict())
+        folder.write("history.json", (model.history.to_json() + "\n").encode())
+        folder.write_json("labels.json", model.labels.to_dict())
         metrics = {k: v if math.isfinite(v) else None for k, v in model.metrics.items()}
-        write_json(folder / "metrics.json", metrics)
-        write_json(folder / "tokenizer.json", describe_tokenizer(model.tokenizer))
+        folder.write_json("metrics.json", metrics)
+        folder.write_json("tokenizer.json", describe_tokenizer(model.tokenizer))
         training = {"parameters": parameters, "settings": model.settings, "data": model.data}
-        write_json(folder / "training.json", training)
-        write_atomically(folder / "README.md", card.encode("utf-8", "replace"))
+        folder.write_json("training.json", training)
+        folder.write("README.md", card.encode("utf-8", "replace"))
         config = {
             "format_version": FORMAT_VERSION,
             "textrnn_version": version,
             "network": model.networks[0].config,
             "num_networks": len(model.networks),
             "ngrams": None if model.ngrams is None else model.ngrams.config,
-            "files": {name: fingerprint(folder / name) for name in FILES},
+            "files": {name: folder.files[name] for name in FILES},
         }
-        write_json(folder / "config.json", config)
+        folder.write_json("config.json", config)
 
 
 def _weights(network: Network) -> dict[str, Tensor]:

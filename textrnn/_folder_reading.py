@@ -2,7 +2,6 @@
 
 import math
 import os
-import stat
 from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -14,13 +13,12 @@ import torch
 from safetensors.torch import load as load_tensors
 from torch.overrides import TorchFunctionMode
 
-from textrnn._files import corrupt, read_json
 from textrnn._folder import FILES, FORMAT_VERSION
-from textrnn._folders import fingerprint
 from textrnn._labels import LabelSet
 from textrnn._model import Model, Network
 from textrnn._parameters import params_from_json
 from textrnn._settings import MAX_LENGTH, MAX_NETWORKS
+from textrnn._storage import check_file, check_unchanged, corrupt, fingerprint, read_json
 from textrnn.errors import (
     CorruptFileError,
     InvalidValueError,
@@ -108,12 +106,11 @@ def read_folder(
     path = folder / "config.json"
     config = _read_config(path)
     for name, entry in config["files"].items():
-        _check_size(folder / name, entry["bytes"])
+        check_file(folder / name, Path(name).stem, entry["bytes"])
     weights = folder / "model.safetensors"
     network = _describe(path, config, weights.stat().st_size)
     for name, entry in config["files"].items():
-        if fingerprint(folder / name) != entry:
-            raise corrupt(folder / name, Path(name).stem, "it was changed since it was written")
+        check_unchanged(folder / name, Path(name).stem, fingerprint(folder / name), entry)
     labels = _read_labels(folder / "labels.json")
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     for name, number in (("vocab_size", len(vocabulary)), ("num_classes", len(labels))):
@@ -160,7 +157,7 @@ def _read_object(path: Path, what: str, keys: Collection[str]) -> dict[str, Any]
 
 def _read_config(path: Path) -> dict[str, Any]:
     what = "configuration"
-    _check_size(path)
+    check_file(path, path.stem)
     config = read_json(path, what=what, max_bytes=_MAX_BYTES)
     version = config.get("format_version") if isinstance(config, dict) else None
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
@@ -178,19 +175,6 @@ def _read_config(path: Path) -> dict[str, Any]:
         if not (sound and type(entry["bytes"]) is int and isinstance(entry["sha256"], str)):
             raise corrupt(path, what, f"the entry of {name} is {show(entry)}")
     return config
-
-
-def _check_size(path: Path, size: int | None = None) -> None:
-    """Refuse a file of another size, or anything but an ordinary file, which might never end."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise corrupt(path, path.stem, f"it can't be read ({error.strerror})") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise corrupt(path, path.stem, "it is not an ordinary file")
-    if size is not None and size != status.st_size:
-        reason = f"it has {status.st_size} bytes, and had {size} when it was written"
-        raise corrupt(path, path.stem, reason)
 
 
 def _read_labels(path: Path) -> LabelSet:

@@ -19,7 +19,7 @@ from textrnn.data.mapping import MappedFolder
 from textrnn.data.positions import Positions, read_position, read_positions
 from textrnn.data.rows import HubRows
 from textrnn.data.splitting import draw_stratified
-from textrnn.data.storage import write_folder
+from textrnn.data.storage import write_dataset
 from textrnn.errors import InvalidValueError, check_float, check_int, expected
 from textrnn.text import Tokenizer, Vocabulary, encode_texts
 
@@ -222,7 +222,7 @@ class WordDataset(Dataset[dict[str, Any]]):
             num_workers=num_workers,
         )
         with closing(blocks):
-            write_folder(
+            write_dataset(
                 folder, blocks, vocabulary=vocabulary, tokenizer=tokenizer, max_length=max_length
             )
         return cls._of(MappedFolder(folder), vocabulary, tokenizer)
@@ -290,7 +290,7 @@ class WordDataset(Dataset[dict[str, Any]]):
             InvalidValueError: If `folder` holds anything but a data set.
             OSError: If it can't be written.
         """
-        write_folder(
+        write_dataset(
             folder,
             self._texts.blocks(),
             vocabulary=self.vocabulary,

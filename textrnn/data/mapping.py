@@ -4,7 +4,6 @@ import hashlib
 import math
 import mmap
 import os
-import stat
 import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -15,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textrnn._files import corrupt, read_json
-from textrnn._folders import fingerprint
+from textrnn._storage import check_file, check_unchanged, corrupt, fingerprint, read_json
 from textrnn.data.storage import FORMAT_VERSION, file_names
 from textrnn.errors import InvalidValueError, TextrnnError, expected, listing, show
 from textrnn.text import Tokenizer, Vocabulary
@@ -65,7 +63,7 @@ class MappedFolder:
         if not self.path.is_dir():
             raise FileNotFoundError(f"There is no folder {show(os.fspath(path))}.")
         manifest_path = self.path / "dataset.json"
-        _check_file(manifest_path)
+        check_file(manifest_path, _WHAT)
         self.digest = fingerprint(manifest_path)["sha256"]
         if digest is not None and self.digest != digest:
             raise corrupt(manifest_path, _WHAT, "another data set was written in its place")
@@ -88,7 +86,7 @@ class MappedFolder:
             if files[f"{name}.bin"]["bytes"] != needed:
                 raise corrupt(manifest_path, _WHAT, f"{name}.bin should have {needed} bytes")
         for name, entry in files.items():
-            _check_file(self.path / name, entry["bytes"])
+            check_file(self.path / name, _WHAT, entry["bytes"])
         if digest is None:
             self._check_vocabulary()
             self._check_columns()
@@ -150,8 +148,7 @@ class MappedFolder:
 
     def _check_vocabulary(self) -> None:
         path = self.path / "vocabulary.json"
-        if fingerprint(path) != self.manifest["files"][path.name]:
-            raise corrupt(path, "vocabulary", "it was changed since it was written")
+        check_unchanged(path, "vocabulary", fingerprint(path), self.manifest["files"][path.name])
 
     def _check_columns(self) -> None:
         """Check offsets, lengths and labels, block by block."""
@@ -184,8 +181,7 @@ class MappedFolder:
                 digest.update(values.data)
                 yield values
                 count = _BLOCK
-        if digest.hexdigest() != self.manifest["files"][name]["sha256"]:
-            raise corrupt(path, _WHAT, "it was changed since it was written")
+        check_unchanged(path, _WHAT, digest.hexdigest(), self.manifest["files"][name]["sha256"])
 
     def _map(self, name: str, dtype: str, shape: tuple[int, ...]) -> Tensor:
         """Map a file of numbers, whose size is known to be right."""
@@ -203,19 +199,6 @@ class MappedFolder:
             # PyTorch has no read-only tensors, and says that nothing must be written to this one.
             warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
             return torch.from_numpy(values)
-
-
-def _check_file(path: Path, size: int | None = None) -> None:
-    """Refuse a file of another size, or anything but an ordinary file, which might never end."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise corrupt(path, _WHAT, f"it can't be read ({error.strerror})") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise corrupt(path, _WHAT, "it is not an ordinary file")
-    if size is not None and size != status.st_size:
-        reason = f"it has {status.st_size} bytes, and had {size} when it was written"
-        raise corrupt(path, _WHAT, reason)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

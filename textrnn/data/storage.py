@@ -7,23 +7,20 @@ little-endian and nothing but numbers; ``vocabulary.json``; and ``dataset.json``
 ids and classes there are, the tokenizer, and size and checksum of every other file).
 """
 
-import hashlib
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn._files import write_json
-from textrnn._folders import Layout, fingerprint
+from textrnn._storage import FolderFormat, NewFile
 from textrnn.errors import InvalidValueError
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.text._description import describe_tokenizer
 
-__all__ = ["FORMAT_VERSION", "Block", "file_names", "write_folder"]
+__all__ = ["FORMAT_VERSION", "Block", "file_names", "write_dataset"]
 
 FORMAT_VERSION = 1
 
@@ -39,7 +36,7 @@ def file_names(*, labelled: bool) -> tuple[str, ...]:
     return tuple(sorted([_IDS, _LENGTHS, _OFFSETS, _VOCABULARY] + [_LABELS] * labelled))
 
 
-_LAYOUT = Layout(
+_FOLDER_FORMAT = FolderFormat(
     what="a saved data set",
     argument="folder",
     manifest=_MANIFEST,
@@ -47,7 +44,7 @@ _LAYOUT = Layout(
 )
 
 
-def write_folder(
+def write_dataset(
     path: str | os.PathLike[str],
     blocks: Iterable[Block],
     *,
@@ -55,47 +52,29 @@ def write_folder(
     tokenizer: Tokenizer,
     max_length: int | None,
 ) -> None:
-    """Write encoded texts into a folder, which takes the place of a data set that is there.
+    """Write encoded texts into a folder, block by block, in the place of a data set that is there.
 
-    They are written into a new folder beside, which is renamed when all is on the disk. No more
-    than one block is held at a time.
-
-    Args:
-        path: The folder; folders above it are made.
-        blocks: The texts.
-        vocabulary: What gave the ids.
-        tokenizer: What cut the texts; only of one of the library's more than the name is kept.
-        max_length: What the texts were cut to, or None.
-
-    Raises:
-        InvalidValueError: If there is something at `path` that is not a data set, or only some of
-            the texts have labels, or these have different forms.
-        OSError: If it can't be written. Whatever is raised, also by `blocks`, what was there before
-            is intact and nothing else is left behind.
+    Only the type of a tokenizer of the user's own is written.
     """
-    with _LAYOUT.taking_the_place_of(path) as aside:
-        files = {}
+    with _FOLDER_FORMAT.replace(path) as folder:
         with ExitStack() as stack:
             ids, offsets, lengths = (
-                stack.enter_context(_Column(aside / name)) for name in (_IDS, _OFFSETS, _LENGTHS)
+                stack.enter_context(folder.open(name)) for name in (_IDS, _OFFSETS, _LENGTHS)
             )
             labels: _Labels | None = None
-            offsets.write(np.zeros(1, dtype="<i8"))
+            _append(offsets, np.zeros(1), "<i8")
             texts = total = 0
             for block_ids, block_lengths, block_labels in blocks:
                 if texts == 0 and labels is None and block_labels is not None:
-                    labels = _Labels(stack.enter_context(_Column(aside / _LABELS)), block_labels)
+                    labels = _Labels(stack.enter_context(folder.open(_LABELS)), block_labels)
                 _check_form(labels, block_labels, texts)
                 if labels is not None and block_labels is not None:
                     labels.write(block_labels)
-                ids.write(block_ids.astype("<i4", copy=False))
-                lengths.write(block_lengths.astype("<i8", copy=False))
-                offsets.write((total + block_lengths.cumsum()).astype("<i8", copy=False))
+                _append(ids, block_ids, "<i4")
+                _append(lengths, block_lengths, "<i8")
+                _append(offsets, total + block_lengths.cumsum(), "<i8")
                 texts, total = texts + len(block_lengths), total + len(block_ids)
-            columns = [ids, offsets, lengths] + ([] if labels is None else [labels.column])
-            files = {column.path.name: column.finish() for column in columns}
-        vocabulary.save(aside / _VOCABULARY)
-        files[_VOCABULARY] = fingerprint(aside / _VOCABULARY)
+        folder.write_json(_VOCABULARY, vocabulary.to_dict())
         manifest = {
             "format_version": FORMAT_VERSION,
             "texts": texts,
@@ -103,54 +82,21 @@ def write_folder(
             "labels": None if labels is None else labels.to_dict(),
             "max_length": None if max_length is None else int(max_length),
             "tokenizer": describe_tokenizer(tokenizer),
-            "files": files,
+            "files": folder.files,
         }
-        write_json(aside / _MANIFEST, manifest)
+        folder.write_json(_MANIFEST, manifest)
 
 
-class _Column:
-    """A file of numbers that grows, with its checksum.
-
-    Args:
-        path: The new file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = path.open("xb")
-        self._digest = hashlib.sha256()
-        self._bytes = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-    def write(self, values: NDArray[Any]) -> None:
-        """Append numbers."""
-        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
-        self._file.write(data)
-        self._digest.update(data)
-        self._bytes += len(data)
-
-    def finish(self) -> dict[str, Any]:
-        """Bring the file to the disk, and return its size and checksum."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
+def _append(file: NewFile, values: NDArray[Any], dtype: str) -> None:
+    """Append numbers to a file, row by row."""
+    file.write(np.ascontiguousarray(values, dtype=dtype).reshape(-1).view(np.uint8).data)
 
 
 class _Labels:
-    """The column of the labels, and what there is to say about them.
+    """The file of the labels, with their form and number of classes."""
 
-    Args:
-        column: Where they are written.
-        first: The labels of the first block.
-    """
-
-    def __init__(self, column: _Column, first: NDArray[Any]) -> None:
-        self.column = column
+    def __init__(self, file: NewFile, first: NDArray[Any]) -> None:
+        self._file = file
         self.form = _form(first)
         self._classes = first.shape[1] if first.ndim == 2 else 0
 
@@ -158,7 +104,7 @@ class _Labels:
         """Append labels."""
         if labels.ndim == 1 and len(labels):
             self._classes = max(self._classes, int(labels.max()) + 1)
-        self.column.write(labels.astype("<f4" if labels.ndim == 2 else "<i8", copy=False))
+        _append(self._file, labels, "<f4" if labels.ndim == 2 else "<i8")
 
     def to_dict(self) -> dict[str, Any]:
         """Return their kind and number of classes."""

@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn._files import corrupt
+from textrnn._storage import corrupt
 from textrnn.errors import CorruptFileError, InvalidTypeError, check_int, expected, show
 from textrnn.text.vocabulary import Vocabulary
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, ClassVar, Self, SupportsIndex
 
-from textrnn._files import corrupt, read_json, write_json
+from textrnn._storage import corrupt, read_json, write_json
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,

@@ -1,16 +1,13 @@
 """Checkpoints: everything that a run needs to go on, in one folder a step, whole or not there."""
 
 import hashlib
-import json
-import os
 import re
-import secrets
 import shutil
 import warnings
-from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
+from textrnn._storage import check_writable, new_folder, parse_json, remove_folder
 from textrnn.errors import (
     CorruptFileError,
     InvalidValueError,
@@ -100,12 +97,12 @@ class Checkpoint(Callback):
         try:
             for folder in set_aside:
                 _set_aside(folder)
-            self._aside("probe").mkdir()  # before the training, not after its first hour
+            check_writable(self.directory / "step-probe")  # before the training, not in its midst
         except OSError as error:
             raise TrainingError(
                 f"The folder {self.directory} can't be written to: {_reason(error)}."
             ) from error
-        for leftover in self.directory.glob(".step-*.tmp"):
+        for leftover in self.directory.glob(".step-*"):
             shutil.rmtree(leftover, ignore_errors=True)
 
     def on_fit_begin(self, state: TrainingState) -> None:
@@ -142,32 +139,21 @@ class Checkpoint(Callback):
             TrainingError: If it can't be written; those before it are as they were.
         """
         target = self.directory / _name(state.step)
-        aside = self._aside(target.name)
         try:
             files = snapshot.to_files()
-            checksums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-            files[_CHECKSUMS] = json.dumps(checksums, indent=1).encode()
-            aside.mkdir()
-            for name, data in files.items():
-                with (aside / name).open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-            _sync(aside)
-            if target.exists():  # the run was resumed from an earlier step and is here again
-                _remove(target)
-            aside.rename(target)
-            _sync(self.directory)
+            with new_folder(target) as folder:
+                for name, data in files.items():
+                    folder.write(name, data)
+                checksums = {name: entry["sha256"] for name, entry in folder.files.items()}
+                folder.write_json(_CHECKSUMS, checksums)
         except Exception as error:
             kept = state.last_checkpoint
             good = f"The last good one is {kept}." if kept else "There is none before it."
             raise TrainingError(
                 f"The checkpoint {target} can't be written: {_reason(error)}. {good}"
             ) from error
-        finally:  # nothing is there any more where it went well
-            shutil.rmtree(aside, ignore_errors=True)
-        for _, folder in _steps(self.directory)[: -self.keep]:
-            _remove(folder)
+        for _, old in _steps(self.directory)[: -self.keep]:
+            remove_folder(old)
         return target
 
     def _make_directory(self) -> None:
@@ -177,10 +163,6 @@ class Checkpoint(Callback):
             raise TrainingError(
                 f"The folder {self.directory} can't be made: {_reason(error)}."
             ) from error
-
-    def _aside(self, name: str) -> Path:
-        """Return a new name in the folder that is never taken for a checkpoint."""
-        return self.directory / f".step-{name}.{secrets.token_hex(8)}.tmp"
 
 
 def load_latest(directory: str | PathLike[str]) -> tuple[Path, Snapshot] | None:
@@ -215,7 +197,7 @@ def load_latest(directory: str | PathLike[str]) -> tuple[Path, Snapshot] | None:
 
 def _read(folder: Path) -> Snapshot:
     try:
-        checksums = json.loads(_bytes(folder / _CHECKSUMS))
+        checksums = parse_json(_bytes(folder / _CHECKSUMS))
         files = {name: _bytes(folder / Path(name).name) for name in checksums}
         damaged = [
             name
@@ -277,23 +259,5 @@ def _set_aside(folder: Path) -> None:
     """Rename a checkpoint, so that it is not taken for one of the run, but not lost either."""
     target = folder.with_name(f"set-aside-{folder.name}")
     if target.exists():
-        _remove(target)
+        remove_folder(target)
     folder.rename(target)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a checkpoint; renamed first, so that a half removed one is not taken for one."""
-    aside = folder.with_name(f".step-{folder.name}.{secrets.token_hex(8)}.tmp")
-    with suppress(OSError):
-        folder.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    """Bring a folder's list of names to the disk, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Self, TypeAlias, overload
 
-from textrnn._files import read_json, write_atomically
+from textrnn._storage import read_json, write_atomically
 from textrnn.errors import (
     CorruptFileError,
     InvalidTypeError,
@@ -183,7 +183,7 @@ class History(Sequence[Record]):
             CorruptFileError: If it holds no history.
             OSError: If it can't be read.
         """
-        return cls._from_rows(read_json(path, what="a history"))
+        return cls._from_rows(read_json(path, what="history"))
 
     @classmethod
     def _from_rows(cls, rows: Any) -> Self:

@@ -9,7 +9,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from textrnn._files import write_atomically
+from textrnn._storage import write_atomically
 from textrnn.errors import import_extra
 from textrnn.training.history import History, Record
 from textrnn.training.hooks import Callback

@@ -13,6 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from textrnn._storage import parse_json
 from textrnn.data import Batch
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, show
 from textrnn.training.state import checked, read_state
@@ -78,7 +79,7 @@ class Snapshot:
             InvalidValueError: If another version of the library wrote them.
             Exception: Of any kind, if they are damaged.
         """
-        values = json.loads(files[_VALUES])
+        values = parse_json(files[_VALUES], finite=False)
         version = checked(values, "format_version", int)
         if version != _VERSION:
             rule = f"of format {_VERSION}, which this version of textrnn reads"
@@ -126,7 +127,7 @@ class Snapshot:
             for rank in range(1 + len(others)):
                 self.ahead(rank)
         except (TypeError, ValueError) as error:
-            raise CorruptFileError(f"The batch that was read ahead is none: {error}") from error
+            raise CorruptFileError(f"The prefetched batch is invalid: {error}") from error
         optimizer = self.optimizer["optimizer"]
         for group in checked(optimizer, "param_groups", list):
             checked(group, "params", list)
