@@ -19,7 +19,7 @@ from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
 from textrnn.training.shares import check_overlap, check_share
 from textrnn.training.step import Precision
 
-__all__ = ["MetricFunction", "evaluate", "figure_names", "predict"]
+__all__ = ["MetricFunction", "evaluate", "figure_names", "predict", "undisturbed_modes"]
 
 MetricFunction: TypeAlias = Callable[[Tensor, Tensor], Any]
 """From all logits ``(texts, classes)`` and all labels ``(texts,)``, on the CPU, to one number."""
@@ -203,16 +203,22 @@ def _order(indices: Tensor, loader: Iterable[Batch]) -> Tensor:
 
 
 @contextmanager
-def _undisturbed(model: nn.Module, loader: Iterable[Any]) -> Iterator[None]:
-    """Compute in evaluation mode, without gradients; leave modes and generators as they were."""
+def undisturbed_modes(model: nn.Module) -> Iterator[None]:
+    """Restore at the end whether each module of a model is in training or evaluation mode."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
-        with undisturbed_generators(loader), torch.inference_mode():
-            yield
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextmanager
+def _undisturbed(model: nn.Module, loader: Iterable[Any]) -> Iterator[None]:
+    """Compute in evaluation mode, without gradients; leave modes and generators as they were."""
+    with undisturbed_modes(model), undisturbed_generators(loader), torch.inference_mode():
+        model.eval()
+        yield
 
 
 def _number(name: str, value: Any) -> float:

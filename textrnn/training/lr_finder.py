@@ -20,6 +20,7 @@ from textrnn.errors import (
     expected,
 )
 from textrnn.training.checks import check_loader, check_model, check_optimizer
+from textrnn.training.evaluation import undisturbed_modes
 from textrnn.training.feed import check_batch, required_labels
 from textrnn.training.generators import undisturbed_generators
 from textrnn.training.labels import check_labels
@@ -174,12 +175,11 @@ def _undone(model: nn.Module, loader: Iterable[Batch], optimizer: Optimizer) -> 
     tensors = [*model.parameters(), *model.buffers()]
     values = [tensor.detach().clone() for tensor in tensors]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    modes = [(module, module.training) for module in model.modules()]
     state = copy.deepcopy(optimizer.state_dict())
     for parameter, _ in gradients:
         parameter.grad = None  # a fresh one, for the kept one is not to be added to
     try:
-        with undisturbed_generators(loader):
+        with undisturbed_modes(model), undisturbed_generators(loader):
             yield
     finally:
         with torch.no_grad():
@@ -187,6 +187,4 @@ def _undone(model: nn.Module, loader: Iterable[Batch], optimizer: Optimizer) -> 
                 tensor.copy_(value)
         for parameter, gradient in gradients:
             parameter.grad = gradient
-        for module, mode in modes:
-            module.training = mode
         optimizer.load_state_dict(state)

@@ -14,6 +14,7 @@ from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
 from textrnn.nn import LanguageModel, RecurrentClassifier, perplexity
 from textrnn.training.checks import check_model
+from textrnn.training.evaluation import undisturbed_modes
 from textrnn.training.feed import Feed
 from textrnn.training.generators import undisturbed_generators
 from textrnn.training.history import History, Record
@@ -112,8 +113,7 @@ def pretrain(
     eval_loader = None
     if eval_dataset is not None:
         eval_loader = _loader("eval_dataset", eval_dataset, batch_size, target, None)
-    modes = [(module, module.training) for module in model.modules()]
-    with undisturbed_generators(()):
+    with undisturbed_modes(model), undisturbed_generators(()):
         torch.manual_seed(seed)
         network = LanguageModel(model, dropout=dropout)
         trainer = Trainer(
@@ -137,8 +137,6 @@ def pretrain(
         try:
             history = trainer.fit(loader, eval_loader, epochs=epochs, resume_from=resume_from)
         finally:
-            for module, mode in modes:
-                module.training = mode
             # A GPU wants all layers in one piece, which the first one may have been taken out of.
             model.encoder.rnn.flatten_parameters()
     return History(map(_in_words, history))
