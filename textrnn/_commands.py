@@ -21,6 +21,7 @@ from textrnn.estimator import TextClassifier
 from textrnn.nn import BlendedClassifier, NgramClassifier
 from textrnn.plotting import plot_confusion
 from textrnn.training import ClassificationReport
+from textrnn.training.contexts import CTRL_C
 from textrnn.training.distributed import join
 
 __all__ = ["evaluate", "info", "predict", "train"]
@@ -59,7 +60,7 @@ def train(options: Namespace) -> int:
     more = None if options.unlabelled is None else unlabelled_texts(options.unlabelled, options)
     with _logging(quiet=options.quiet or not processes.is_main):
         classifier.fit(texts, labels, eval_set, unlabelled=more)
-        code = 130 if classifier.stopped_ == "interrupted by Ctrl-C" else 0
+        code = 130 if classifier.stopped_ == CTRL_C else 0
         if not processes.is_main:
             return code
         classifier.save(options.output)
