@@ -233,6 +233,7 @@ def test_values_of_another_form_are_named(saved, present, message):
         lambda weights: torch.optim.Adam(weights, lr=0.1, amsgrad=True),
         lambda weights: torch.optim.SGD(weights, lr=0.1, momentum=0.9),
         lambda weights: torch.optim.SGD(weights, lr=0.1),
+        lambda weights: torch.optim.AdamW(weights, fused=True),
         torch.optim.Adafactor,
         torch.optim.ASGD,
         torch.optim.Rprop,
@@ -240,7 +241,7 @@ def test_values_of_another_form_are_named(saved, present, message):
         torch.optim.Adadelta,
     ],
 )
-def test_an_optimizers_state_is_tried_on_a_copy(make):
+def test_an_optimizers_state_is_checked(make):
     """A good state passes and stays as it is, a damaged one does not; the weights don't move."""
     model = toys.make_model()
     optimizer = make(model.parameters())
@@ -262,6 +263,81 @@ def test_an_optimizers_state_is_tried_on_a_copy(make):
         damaged["state"][1] = dict.fromkeys(damaged["state"][1], "text")
         with pytest.raises((TypeError, ValueError, AttributeError)):
             check_optimizer_state(fresh, damaged)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("state", 1, "exp_avg"), None, "optimizer.state.1 has no 'exp_avg'"),
+        (("state", 1, "exp_avg"), torch.zeros(2, 2), r"1.exp_avg can't have the shape \(2, 2\)"),
+        (("state", 1, "exp_avg"), torch.zeros(1), r"1.exp_avg can't have the shape \(1,\)"),
+        (("state", 1, "exp_avg"), torch.tensor(0.5), r"1.exp_avg can't have the shape \(\)"),
+        (("state", 1, "exp_avg"), 0.5, "1.exp_avg can't be 0.5"),
+        (("state", 1, "exp_avg_sq"), torch.full((1, 1), torch.nan), "exp_avg_sq can't have the sh"),
+        (("state", 1, "step"), torch.tensor(torch.inf), "1.step is not finite"),
+        (("state", 1, "step"), torch.tensor([3.0]), r"1.step can't have the shape \(1,\)"),
+        (("state", 1, "step"), torch.tensor(-1.0), "division by zero"),
+        (("state", 99), {"step": torch.tensor(1.0)}, "has no parameter 99"),
+        (("param_groups", 0, "betas"), None, "betas"),
+        (("param_groups", 0, "betas"), (0.9,), "values to unpack"),
+        (("param_groups", 0, "betas"), (1.0, 1.0), "division by zero"),
+        (("param_groups", 0, "foreach"), torch.zeros(2), "is ambiguous"),
+        (("param_groups", 0, "params"), [0] * 9, "not numbered as those saved"),
+        (("param_groups", 0), None, "not numbered as those saved"),
+    ],
+)
+def test_a_state_that_no_step_could_use_is_refused(path, value, message):
+    """A value is replaced, or left out for None; the optimizer stays as it is."""
+    model = toys.make_model()
+    optimizer = torch.optim.Adam(model.parameters())
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    state = copy.deepcopy(optimizer.state_dict())
+    check_optimizer_state(torch.optim.Adam(toys.make_model().parameters()), state)
+    place: Any = state
+    for key in path[:-1]:
+        place = place[key]
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    before = copy.deepcopy(optimizer.state_dict()), toys.weights_of(model)
+    with pytest.raises(Exception, match=message):
+        check_optimizer_state(optimizer, state)
+    after = optimizer.state_dict(), toys.weights_of(model)
+    assert toys.worst_difference(before, after) == 0.0
+
+
+def test_a_state_of_all_sizes_of_weights_is_checked():
+    """Single numbers and tensors of three dimensions count as weights, too."""
+    weights = [torch.ones(size, requires_grad=True) for size in [(), (1,), (4, 1), (2, 5, 3)]]
+    optimizer = torch.optim.Adafactor(weights)
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    state = optimizer.state_dict()
+    check_optimizer_state(torch.optim.Adafactor(weights), state)
+    state["state"][3]["row_var"] = torch.ones(2, 1, 3)
+    with pytest.raises(CorruptFileError, match=r"3.row_var can't have the shape \(2, 1, 3\)"):
+        check_optimizer_state(torch.optim.Adafactor(weights), state)
+
+
+def test_checking_a_state_copies_no_weights(monkeypatch):
+    """What is made for it has a few numbers for each weight."""
+    weight = torch.ones(300, 400, requires_grad=True)
+    optimizer = torch.optim.Adam([weight])
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    state, sizes = optimizer.state_dict(), []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(
+        torch.optim.Adam,
+        "step",
+        lambda self: (sizes.append(self.param_groups[0]["params"][0].shape), step(self)),
+    )
+    check_optimizer_state(optimizer, state)
+    assert set(sizes) == {(2, 3)}
 
 
 def test_an_optimizer_that_can_not_be_tried_is_trusted():

@@ -1,11 +1,13 @@
-"""What makes sure that a checkpoint fits the run that is to go on from it."""
+"""Check that a checkpoint matches the run that resumes from it."""
 
 import copy
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, show
 from textrnn.training.hooks import Callback
@@ -123,28 +125,79 @@ def check_scaler(scaler: torch.amp.GradScaler, state: Mapping[str, Any]) -> None
         checked(state, name, type(value))
 
 
-def check_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Make sure that an optimizer can make a step with a state, by letting a copy make one.
+def check_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Make sure that an optimizer can go on with a state.
+
+    Names, shapes and values are compared with those that small stand-ins of the parameters have.
+    Settings and scalars are tried on the stand-ins. The optimizer and its parameters are not
+    copied, and the state is left as it is.
 
     Args:
         optimizer: The optimizer; it is left as it is.
         state: What was saved.
 
     Raises:
-        Exception: Of any kind, if it can't.
+        CorruptFileError: If a name, a shape or a value differs or is not finite.
+        Exception: If the optimizer can't make a step with the saved settings or scalars.
     """
-    groups = optimizer.state_dict()["param_groups"]
-    check_form("optimizer.param_groups", state["param_groups"], groups)
-    twin = copy.deepcopy(optimizer)
-    weights = [weight for group in twin.param_groups for weight in group["params"]]
-    for weight in weights:
-        weight.grad = torch.zeros_like(weight)
+    groups, present = state["param_groups"], optimizer.state_dict()["param_groups"]
+    check_form("optimizer.param_groups", groups, present)
+    if [group["params"] for group in groups] != [group["params"] for group in present]:
+        raise CorruptFileError("The optimizer's parameters are not numbered as those saved.")
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     try:
+        twin, small = _stand_in(optimizer, weights)
         twin.step()
-    except Exception:  # noqa: BLE001 # one that can't be copied can't be tried
+    except Exception:  # noqa: BLE001 # one that needs more than gradients can't be tried
         return
-    twin.load_state_dict(copy.deepcopy(state))  # or the step would change what was saved
+    twin.load_state_dict({"state": {}, "param_groups": groups})
+    twin.step()  # torch makes the state in the first step, with the names that the settings ask for
+    for index, saved in state["state"].items():
+        if index not in range(len(weights)):
+            raise CorruptFileError(f"The optimizer has no parameter {show(index)}.")
+        if saved:
+            example = twin.state[small[index]]
+            sizes = dict(zip(small[index].shape, weights[index].shape, strict=True)) | {1: 1}
+            for key, value in example.items():
+                _check_entry(f"optimizer.state.{index}", key, saved, value, sizes)
+                if isinstance(value, Tensor) and value.dim() == 0:
+                    example[key] = saved[key].to(value.device, copy=True)
+                elif isinstance(value, int | float):
+                    example[key] = saved[key]
     twin.step()
+
+
+def _stand_in(optimizer: Optimizer, weights: Sequence[Tensor]) -> tuple[Optimizer, list[Tensor]]:
+    """Return an optimizer of the same settings over tensors of size 2 x 3 x ..., and these."""
+    small = [
+        torch.ones(tuple(range(2, 2 + weight.dim())), dtype=weight.dtype, device=weight.device)
+        for weight in weights
+    ]
+    for tensor in small:
+        tensor.requires_grad_().grad = torch.zeros_like(tensor)
+    # Copying takes these instead of the parameters and of what is kept about them.
+    replaced: dict[int, Any] = {id(optimizer.state): defaultdict(dict)}
+    replaced |= {id(weight): tensor for weight, tensor in zip(weights, small, strict=True)}
+    return copy.deepcopy(optimizer, replaced), small
+
+
+def _check_entry(
+    name: str, key: Any, saved: Mapping[Any, Any], example: Any, sizes: Mapping[int, int]
+) -> None:
+    """Compare a saved entry with that of a stand-in, whose sizes stand for those of the weight."""
+    if key not in saved:
+        raise CorruptFileError(f"{name} has no {show(key)}.")
+    value, name = saved[key], f"{name}.{key}"
+    check_form(name, value, example)
+    if isinstance(example, Tensor):
+        shape = [sizes.get(size) for size in example.shape]  # None where it is no size of a weight
+        fits = len(shape) == value.dim() and all(
+            wanted in {None, size} for wanted, size in zip(shape, value.shape, strict=True)
+        )
+        if not fits or value.layout != example.layout:
+            raise CorruptFileError(f"{name} can't have the shape {tuple(value.shape)}.")
+        if not bool(value.isfinite().all()):
+            raise CorruptFileError(f"{name} is not finite.")
 
 
 def match_callbacks(
