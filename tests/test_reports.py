@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
-from textrnn.training.reports import ClassificationReport
+from textrnn.training.reports import ClassificationReport, text_table
 
 
 def report_of(labels, **settings) -> ClassificationReport:
@@ -118,3 +118,11 @@ def test_equal_reports_compare_equal():
     """Reports are values."""
     assert report_of("ab") == report_of("ab")
     assert report_of("ab") != report_of("ac")
+
+
+def test_a_table_of_text_is_aligned_on_either_side():
+    """Texts stand at the left without spaces behind them; a table without rows is empty."""
+    rows = [["labels", "business, sports"], ["words", "12"]]
+    assert text_table(rows, right=False) == "labels  business, sports\nwords   12"
+    assert text_table(rows) == "labels  business, sports\nwords                 12"
+    assert text_table([]) == ""

@@ -23,6 +23,7 @@ from textrnn.plotting import plot_confusion
 from textrnn.training import ClassificationReport
 from textrnn.training.contexts import CTRL_C
 from textrnn.training.distributed import join
+from textrnn.training.reports import text_table
 
 __all__ = ["evaluate", "info", "predict", "train"]
 
@@ -70,7 +71,7 @@ def train(options: Namespace) -> int:
     elif eval_set is not None:
         _write(classifier.evaluate(*eval_set))
     else:
-        _write("\n".join(f"{name} {value:.4f}" for name, value in classifier.metrics_.items()))
+        _write(text_table([[n, f"{value:.4f}"] for n, value in classifier.metrics_.items()]))
     return code
 
 
@@ -166,8 +167,7 @@ def info(options: Namespace) -> int:
     }
     for name, value in classifier.metrics_.items():
         rows[f"validation {name.replace('_', ' ')}"] = f"{value:.4f}"
-    width = max(map(len, rows))
-    _write("\n".join(f"{name:{width}}  {value}" for name, value in rows.items()))
+    _write(text_table(list(rows.items()), right=False))
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ClassScores", "ClassificationReport", "MultilabelReport"]
+__all__ = ["ClassScores", "ClassificationReport", "MultilabelReport", "text_table"]
 
 _MOST_PRINTED = 20  # a wider confusion matrix does not fit on a screen
 
@@ -96,7 +96,7 @@ class ClassificationReport:
         if len(self.classes) <= _MOST_PRINTED:
             names = [_printable(scores.label) for scores in self.classes]
             rows = [[name, *map(str, row)] for name, row in zip(names, self.confusion, strict=True)]
-            parts.append(_table([["label / prediction", *names], *rows]))
+            parts.append(text_table([["label / prediction", *names], *rows]))
         return "\n\n".join(parts)
 
 
@@ -170,7 +170,7 @@ def _plain(value: Any) -> Any:
 
 def _figures_table(num_texts: int, figures: dict[str, float]) -> str:
     rows = [[name, f"{value:.4f}"] for name, value in figures.items()]
-    return _table([["texts", str(num_texts)], *rows])
+    return text_table([["texts", str(num_texts)], *rows])
 
 
 def _classes_table(classes: Sequence[ClassScores]) -> str:
@@ -182,20 +182,25 @@ def _classes_table(classes: Sequence[ClassScores]) -> str:
         ]
         for scores in classes
     ]
-    return _table([["class", "precision", "recall", "F1", "support"], *rows])
+    return text_table([["class", "precision", "recall", "F1", "support"], *rows])
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Align the first column to the left and the others to the right, two spaces apart."""
+def text_table(rows: Sequence[Sequence[str]], *, right: bool = True) -> str:
+    """Align columns two spaces apart: the first to the left, the others to the `right` or not.
+
+    Example:
+        >>> print(text_table([["loss", "0.25"], ["accuracy", "0.9375"]]))
+        loss        0.25
+        accuracy  0.9375
+    """
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for first, *rest in rows:
-        cells = [first + " " * (widths[0] - _width(first))]
-        cells += [
-            " " * (width - _width(cell)) + cell
-            for cell, width in zip(rest, widths[1:], strict=True)
-        ]
-        lines.append("  ".join(cells))
+    for row in rows:
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (width - _width(cell))
+            cells.append(space + cell if right and i else cell + space)
+        lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
 
