@@ -15,13 +15,10 @@ from textrnn.errors import (
 )
 from textrnn.training.adversarial import ADVERSARIAL_KINDS
 
-__all__ = ["MAX_LENGTH", "MAX_NETWORKS", "PRESETS", "Settings"]
+__all__ = ["MAX_LENGTH", "PRESETS", "Settings"]
 
 MAX_LENGTH = 2**31 - 1
 """The largest `max_length`, which limits nothing."""
-
-MAX_NETWORKS = 100
-"""The most networks of a classifier."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -41,7 +38,6 @@ _WHOLE = {
     "epochs": 1,
     "batch_size": 1,
     "patience": 1,
-    "num_networks": 1,
     "pretrain_epochs": 0,
     "ngram_order": 0,
     "max_ngrams": 1,
@@ -91,7 +87,6 @@ class Settings:
     weight_averaging: str | None
     validation_fraction: float
     patience: int
-    num_networks: int
     pretrain_epochs: int
     adversarial_epsilon: float
     adversarial_kind: str
@@ -107,9 +102,6 @@ class Settings:
             if value is not None or name != "max_vocab_size":
                 self._set(name, check_int(name, value, minimum=minimum))
         self._set("max_length", min(self.max_length, MAX_LENGTH))
-        if self.num_networks > MAX_NETWORKS:
-            rule = f"at most {MAX_NETWORKS}"
-            raise InvalidValueError(expected("num_networks", rule, self.num_networks))
         for name in _SHARES:
             self._set(name, check_float(name, getattr(self, name), minimum=0.0, maximum=1.0))
         for name in ("weight_decay", "adversarial_epsilon"):
@@ -182,7 +174,6 @@ def _by_size(num_texts: int, num_unlabelled: int) -> dict[str, Any]:
     """Return the settings that depend on the number of texts."""
     few_unlabelled = num_unlabelled < _MANY_TEXTS  # else they hold ever so many rare words
     return {
-        "num_networks": 1,
         "pretrain_epochs": 0,
         "adversarial_epsilon": 0.0,
         "ngram_order": 2 if num_texts < _MANY_TEXTS else 3,

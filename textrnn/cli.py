@@ -128,7 +128,6 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         ("dropout", float, "dropout between the last two layers"),
         ("embedding-dropout", float, "dropout on embeddings"),
         ("word-dropout", float, "the probability that a word is hidden in an epoch"),
-        ("num-networks", int, "networks with seeds of their own, which decide together"),
         ("pretrain-epochs", int, "how often to go through all texts before labels are learned"),
         ("adversarial-epsilon", float, "how far adversarial training moves embeddings; 0: none"),
         ("ngram-order", int, "the most words of an n-gram in the linear model; 0: no such model"),
