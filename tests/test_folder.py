@@ -189,8 +189,6 @@ def test_older_models_were_not_pretrained(version):
     """What they did not know yet has the old meaning."""
     classifier = TextClassifier.load(FIXTURES / f"model_v{version}", device="cpu")
     assert classifier.settings_["pretrain_epochs"] == 0
-    assert classifier.settings_["adversarial_epsilon"] == 0.0
-    assert classifier.settings_["adversarial_kind"] == "virtual"
     assert classifier.data_["unlabelled_texts"] == 0
     assert {classifier.preset, classifier.pretrain_epochs} == {None}
 

@@ -73,8 +73,6 @@ def test_rare_words_are_left_out_of_many_texts():
         ({"preset": 3}, "`preset` to be one of"),
         ({"pretrain_epochs": -1}, "`pretrain_epochs` to be a non-negative integer, but got -1"),
         ({"pretrain_epochs": 0.5}, "`pretrain_epochs` to be a non-negative integer"),
-        ({"adversarial_epsilon": -0.1}, "`adversarial_epsilon` to be a number of at least 0"),
-        ({"adversarial_kind": "real"}, "`adversarial_kind` to be one of 'adversarial', 'virtual'"),
     ],
 )
 def test_wrong_settings_are_refused(params, message):

@@ -23,7 +23,6 @@ from textrnn.errors import (
 )
 from textrnn.nn import RecurrentClassifier
 from textrnn.training import (
-    AdversarialTraining,
     Callback,
     EarlyStopping,
     History,
@@ -250,7 +249,6 @@ def _train(
         label_smoothing=settings.label_smoothing,
         max_grad_norm=settings.max_grad_norm,
         weight_averaging=_averaging(settings, len(loader) * settings.epochs),
-        adversarial=_adversarial(settings),
         precision=settings.precision,
         # By smoothed labels, weights that are right more often may seem worse.
         metrics={_MONITOR: lambda logits, labels: plain().to(logits.device)(logits, labels)},
@@ -264,13 +262,6 @@ def _train(
         precision = Precision(settings.precision, device)
         metrics = evaluate(network, eval_loader, loss, precision=precision, processes=join())
     return Outcome(history=history, metrics=metrics, loss=loss, stopped=witness.stopped)
-
-
-def _adversarial(settings: Settings) -> AdversarialTraining | None:
-    """Return how texts are perturbed, or None where they are not."""
-    if not settings.adversarial_epsilon:
-        return None
-    return AdversarialTraining(kind=settings.adversarial_kind, epsilon=settings.adversarial_epsilon)
 
 
 def _averaging(settings: Settings, steps: int) -> WeightAveraging | None:

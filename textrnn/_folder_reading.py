@@ -52,8 +52,6 @@ _DATA: dict[str, tuple[type, ...]] = {
 # What was done before there were these settings.
 _OLDER_SETTINGS: dict[str, Any] = {
     "pretrain_epochs": 0,
-    "adversarial_epsilon": 0.0,
-    "adversarial_kind": "virtual",
     "spelling": False,
 }
 # The arguments of a recurrent network in every format. One that is newer has a default with the

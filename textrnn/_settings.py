@@ -13,7 +13,6 @@ from textrnn.errors import (
     check_int,
     expected,
 )
-from textrnn.training.adversarial import ADVERSARIAL_KINDS
 
 __all__ = ["MAX_LENGTH", "PRESETS", "Settings"]
 
@@ -88,8 +87,6 @@ class Settings:
     validation_fraction: float
     patience: int
     pretrain_epochs: int
-    adversarial_epsilon: float
-    adversarial_kind: str
     ngram_order: int
     max_ngrams: int
     spelling: bool
@@ -104,8 +101,7 @@ class Settings:
         self._set("max_length", min(self.max_length, MAX_LENGTH))
         for name in _SHARES:
             self._set(name, check_float(name, getattr(self, name), minimum=0.0, maximum=1.0))
-        for name in ("weight_decay", "adversarial_epsilon"):
-            self._set(name, check_float(name, getattr(self, name), minimum=0.0))
+        self._set("weight_decay", check_float("weight_decay", self.weight_decay, minimum=0.0))
         for name in ("learning_rate", "max_grad_norm"):
             value = check_float(name, getattr(self, name), minimum=0.0, exclusive=True)
             self._set(name, value)
@@ -115,7 +111,6 @@ class Settings:
         if wrong:
             raise InvalidTypeError(expected(wrong[0], "a boolean", getattr(self, wrong[0])))
         check_choice("cell", self.cell, ("rnn", "gru", "lstm"))
-        check_choice("adversarial_kind", self.adversarial_kind, ADVERSARIAL_KINDS)
         check_choice("precision", self.precision, ("fp32", "bf16", "fp16"))
         if self.weight_averaging is not None:
             check_choice("weight_averaging", self.weight_averaging, ("ema", "swa"))
@@ -175,7 +170,6 @@ def _by_size(num_texts: int, num_unlabelled: int) -> dict[str, Any]:
     few_unlabelled = num_unlabelled < _MANY_TEXTS  # else they hold ever so many rare words
     return {
         "pretrain_epochs": 0,
-        "adversarial_epsilon": 0.0,
         "ngram_order": 2 if num_texts < _MANY_TEXTS else 3,
         "max_ngrams": 2**18 if num_texts < _MANY_TEXTS else 2**19,
         "spelling": num_texts < _MANY_TEXTS,

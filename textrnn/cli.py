@@ -129,7 +129,6 @@ def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         ("embedding-dropout", float, "dropout on embeddings"),
         ("word-dropout", float, "the probability that a word is hidden in an epoch"),
         ("pretrain-epochs", int, "how often to go through all texts before labels are learned"),
-        ("adversarial-epsilon", float, "how far adversarial training moves embeddings; 0: none"),
         ("ngram-order", int, "the most words of an n-gram in the linear model; 0: no such model"),
         ("min-freq", int, "how often a word must occur to be known"),
         ("max-length", int, "how many words of a text are read"),

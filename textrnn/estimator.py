@@ -56,8 +56,6 @@ class TextClassifier(Predictor, Parameters):
         word_dropout: The probability that a word is hidden from the network in an epoch.
         pretrain_epochs: How often to go through all texts, labels left aside, before the labels
             are learned; 0 pretrains nothing (default: 0).
-        adversarial_epsilon: How far `AdversarialTraining` moves embeddings; 0: none (default: 0).
-        adversarial_kind: How it does so: ``"virtual"`` (default) or ``"adversarial"``.
         ngram_order: The most words of an n-gram in the linear model; 0 leaves that model out
             (default: 2, or 3 from 20,000 texts on).
         max_ngrams: The most n-grams in the linear model; the most frequent are kept (default:
@@ -130,8 +128,6 @@ class TextClassifier(Predictor, Parameters):
         layer_dropout: float = 0.0,
         word_dropout: float | None = None,
         pretrain_epochs: int | None = None,
-        adversarial_epsilon: float | None = None,
-        adversarial_kind: str = "virtual",
         ngram_order: int | None = None,
         max_ngrams: int | None = None,
         spelling: bool | None = None,
@@ -168,8 +164,6 @@ class TextClassifier(Predictor, Parameters):
         self.layer_dropout = layer_dropout
         self.word_dropout = word_dropout
         self.pretrain_epochs = pretrain_epochs
-        self.adversarial_epsilon = adversarial_epsilon
-        self.adversarial_kind = adversarial_kind
         self.ngram_order = ngram_order
         self.max_ngrams = max_ngrams
         self.spelling = spelling
