@@ -128,16 +128,13 @@ def test_texts_without_labels_are_pretrained_on(run, table, tmp_path, form):
     else:
         more.write_text("text\n" * (form == "csv") + "".join(f"{text}\n" for text in texts))
     command = ["train", "--train", table, "--unlabelled", more, "--output", model, *QUICK]
-    code, _, errors = run(*command, "--pretrain-epochs", 2, "--num-networks", 2)
+    code, _, errors = run(*command, "--pretrain-epochs", 2)
     assert code == 0
     assert errors.startswith("Pretraining, epoch 1 of 2: loss ")
     classifier = TextClassifier.load(model)
     assert classifier.data_["unlabelled_texts"] == 16
     assert "referee" in classifier.vocabulary_
-    assert (classifier.pretrain_epochs, classifier.num_networks) == (2, 2)
-    code, output, _ = run("info", model)
-    assert "network           2 times 1 bidirectional GRU of 4, " in output
-    assert json.loads(run("info", model, "--json")[1])["num_networks"] == 2
+    assert classifier.pretrain_epochs == 2
 
 
 @pytest.mark.parametrize("option", [[], ["--no-spelling"]])
@@ -152,7 +149,7 @@ def test_spelling_may_be_left_out(run, table, tmp_path, option):
 
 def test_a_preset_is_named_and_changed(run, table, tmp_path):
     """Options that are given win over it."""
-    options = ["--preset", "best", "--pretrain-epochs", 0, "--num-networks", 1, *QUICK]
+    options = ["--preset", "best", "--pretrain-epochs", 0, *QUICK]
     assert run("train", "--train", table, "--output", tmp_path / "model", *options)[0] == 0
     classifier = TextClassifier.load(tmp_path / "model")
     assert classifier.preset == "best"

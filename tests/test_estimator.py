@@ -441,19 +441,6 @@ def test_an_eval_set_is_a_pair(eval_set):
         small().fit(TEXTS, LABELS, eval_set=eval_set)
 
 
-@pytest.mark.parametrize("kind", ["virtual", "adversarial"])
-def test_embeddings_are_perturbed_where_asked_for(kind, tmp_path):
-    """Adversarial training gives another network, which is saved with its settings."""
-    plain = small(epochs=3).fit(TEXTS, LABELS)
-    classifier = small(epochs=3, adversarial_epsilon=0.2, adversarial_kind=kind).fit(TEXTS, LABELS)
-    weights = [each.network_.recurrent.embedding.weight for each in (plain, classifier)]
-    assert not torch.equal(*weights)
-    classifier.save(tmp_path / "model")
-    loaded = TextClassifier.load(tmp_path / "model")
-    assert loaded.adversarial_epsilon == loaded.settings_["adversarial_epsilon"] == 0.2
-    assert loaded.adversarial_kind == kind
-
-
 @pytest.mark.parametrize(
     ("params", "message"),
     [

@@ -21,7 +21,6 @@ from tests import strategies
 from textrnn import RecurrentClassifier, TextClassifier, WordTokenizer, _folder_reading
 from textrnn._storage import NewFolder
 from textrnn.errors import CorruptFileError, InvalidTypeError, InvalidValueError
-from textrnn.nn import EnsembleClassifier
 from textrnn.text import WordPunctTokenizer
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -174,37 +173,9 @@ def test_the_folder_of_version_2_is_read():
     assert classifier.tokenizer_ == WordPunctTokenizer()
 
 
-def test_the_folder_of_version_3_is_read():
-    """It adds several networks, pretraining and a preset."""
-    classifier = TextClassifier.load(FIXTURES / "model_v3", device="cpu")
-    expected = read(FIXTURES / "model_v3_predictions.json")
-    found = classifier.predict_proba(expected["texts"])
-    np.testing.assert_allclose(found, expected["probabilities"], atol=1e-6)
-    assert len(classifier.network_.recurrent) == 2
-    assert classifier.data_["unlabelled_texts"] == 16
-    assert (classifier.preset, classifier.pretrain_epochs) == ("best", 3)
-    assert (
-        "| texts without labels, to pretrain on | 16 |"
-        in (FIXTURES / "model_v3" / "README.md").read_text()
-    )
-
-
-def test_the_folder_of_version_4_is_read():
-    """It adds the spelling of words."""
-    classifier = TextClassifier.load(FIXTURES / "model_v4", device="cpu")
-    expected = read(FIXTURES / "model_v4_predictions.json")
-    found = classifier.predict_proba(expected["texts"])
-    np.testing.assert_allclose(found, expected["probabilities"], atol=1e-6)
-    assert classifier.network_.ngrams.spelling
-    assert classifier.settings_["spelling"] is True
-    card = (FIXTURES / "model_v4" / "README.md").read_text()
-    assert "31 n-grams of up to 2 words and the spelling of words, trained" in card
-
-
-@pytest.mark.parametrize("version", [2, 3])
-def test_older_models_know_no_spelling(version, tmp_path):
+def test_older_models_know_no_spelling(tmp_path):
     """Nor do they learn of it when training goes on."""
-    classifier = TextClassifier.load(FIXTURES / f"model_v{version}", device="cpu")
+    classifier = TextClassifier.load(FIXTURES / "model_v2", device="cpu")
     assert not classifier.network_.ngrams.spelling
     assert (classifier.spelling, classifier.settings_["spelling"]) == (None, False)
     classifier.set_params(warm_start=True, epochs=1, progress=False)
@@ -215,68 +186,12 @@ def test_older_models_know_no_spelling(version, tmp_path):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_older_models_have_one_network_without_pretraining(version):
+def test_older_models_were_not_pretrained(version):
     """What they did not know yet has the old meaning."""
     classifier = TextClassifier.load(FIXTURES / f"model_v{version}", device="cpu")
-    assert classifier.settings_["num_networks"] == 1
     assert classifier.settings_["pretrain_epochs"] == 0
-    assert classifier.settings_["adversarial_epsilon"] == 0.0
-    assert classifier.settings_["adversarial_kind"] == "virtual"
     assert classifier.data_["unlabelled_texts"] == 0
-    assert {classifier.preset, classifier.num_networks, classifier.pretrain_epochs} == {None}
-
-
-@pytest.mark.parametrize("ngram_order", [0, 2])
-def test_several_networks_come_back(tmp_path, ngram_order):
-    """Each has its own weights again, the card tells of them, and training goes on with them."""
-    saved = fit(num_networks=3, pretrain_epochs=1, ngram_order=ngram_order)
-    saved.save(tmp_path / "model")
-    loaded = TextClassifier.load(tmp_path / "model", device="cpu")
-    assert (loaded.predict_proba(PROBE) == saved.predict_proba(PROBE)).all()
-    assert read(tmp_path / "model" / "config.json")["num_networks"] == 3
-    assert loaded.settings_ == saved.settings_
-    card = (tmp_path / "model" / "README.md").read_text()
-    assert "It is the mean of 3 recurrent networks (each of 1 bidirectional GRU layer)" in card
-    assert "epochs of the last network" in card
-    loaded.set_params(warm_start=True, epochs=1, progress=False)
-    loaded.fit(["oil prices", "striker"], ["a", "b"])
-    loaded.save(tmp_path / "model")
-    assert read(tmp_path / "model" / "config.json")["num_networks"] == 3
-
-
-@pytest.mark.parametrize("number", [0, 1, 3, 100, 101, 10**9, -1, True, 2.0, "2", None, [2]])
-def test_every_lie_about_the_number_of_networks_is_found(tmp_path, number, monkeypatch):
-    """It has to be a number, and fit the weights; many that don't are not even made."""
-    folder = Path(shutil.copytree(FIXTURES / "model_v3", tmp_path / "model"))
-    change(folder, "config.json", {"num_networks": number})
-
-    def make(networks):
-        if number != 3:  # the n-grams' weights make room for one more network
-            raise AssertionError(networks)  # which no error of loading hides
-        return EnsembleClassifier(networks)
-
-    monkeypatch.setattr(_folder_reading, "EnsembleClassifier", make)
-    with pytest.raises(CorruptFileError, match=DAMAGE):
-        TextClassifier.load(folder)
-
-
-def test_many_networks_of_many_layers_are_refused(tmp_path):
-    """Each number alone might be right, but to make them all would take minutes."""
-    folder = Path(shutil.copytree(FIXTURES / "model_v3", tmp_path / "model"))
-    change(folder, "config.json", {"num_networks": 100})
-    change(folder, "config.json", {"num_layers": 11}, ("network",))
-    with pytest.raises(CorruptFileError, match="100 networks of 11 layers are too many"):
-        TextClassifier.load(folder)
-
-
-def test_older_versions_say_nothing_of_networks(folder):
-    """A key that a version does not have is refused, as is one that it lacks."""
-    change(folder, "config.json", {"num_networks": 1})
-    with pytest.raises(CorruptFileError, match=DAMAGE):
-        TextClassifier.load(folder)
-    change(folder, "config.json", {"format_version": 3})
-    with pytest.raises(CorruptFileError, match=DAMAGE):
-        TextClassifier.load(folder)
+    assert {classifier.preset, classifier.pretrain_epochs} == {None}
 
 
 def test_loading_does_not_wait_for_the_compiler():

@@ -41,15 +41,6 @@ def test_multilabel_targets_have_binary_cross_entropy():
         assert loss.weight(targets) == 4
 
 
-@pytest.mark.parametrize("weights", [None, [0.5, 2.0, 3.0]])
-def test_any_number_is_averaged_as_the_loss_is(weights):
-    """Losses of single texts have the loss as their mean; multi-label texts count alike."""
-    loss = Loss(class_weights=weights)
-    each = nn.functional.cross_entropy(logits_of(), LABELS, reduction="none")
-    torch.testing.assert_close(loss.mean(each, LABELS), loss(logits_of(), LABELS))
-    assert loss.mean(each, torch.ones(4, 3)) == each.mean()
-
-
 def test_a_loss_of_ones_own_is_called_as_it_is():
     """It sees the logits and the labels, and counts by texts."""
     loss = Loss(lambda logits, labels: (logits.sum(dim=1) * labels).mean())

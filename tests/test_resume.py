@@ -25,7 +25,6 @@ from torch.utils.data import (
 from tests import toys
 from textrnn import Batch, PaddingCollator
 from textrnn.training import (
-    AdversarialTraining,
     Callback,
     Checkpoint,
     EarlyStopping,
@@ -226,13 +225,6 @@ SETTINGS: dict[str, Setting] = {
     ),
     "ema": Setting(weight_averaging=WeightAveraging(kind="ema", decay=0.8)),
     "swa": Setting(weight_averaging=WeightAveraging(kind="swa", start=0.5), fit={"eval_every": 2}),
-    "adversarial": Setting(adversarial=AdversarialTraining(epsilon=0.5), precision="bf16"),
-    "virtual": Setting(
-        lambda: toys.shuffled(TRAIN, 3),
-        adversarial=AdversarialTraining(kind="virtual", epsilon=0.5),
-        accumulation_steps=2,
-        weight_averaging="ema",
-    ),
     "bf16": Setting(precision="bf16"),
     "fp16": Setting(precision="fp16", scheduler=schedulers.linear_warmup()),
     "sgd with momentum": Setting(

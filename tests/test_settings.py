@@ -20,7 +20,6 @@ def chosen(*, num_texts=5000, num_unlabelled=0, multi_label=False, **params):
 def test_no_preset_is_the_default():
     """It has another name, and changes nothing."""
     assert chosen() == chosen(preset=None) == chosen(preset="default")
-    assert chosen()["num_networks"] == 1
     assert chosen()["pretrain_epochs"] == 0
 
 
@@ -74,11 +73,6 @@ def test_rare_words_are_left_out_of_many_texts():
         ({"preset": 3}, "`preset` to be one of"),
         ({"pretrain_epochs": -1}, "`pretrain_epochs` to be a non-negative integer, but got -1"),
         ({"pretrain_epochs": 0.5}, "`pretrain_epochs` to be a non-negative integer"),
-        ({"adversarial_epsilon": -0.1}, "`adversarial_epsilon` to be a number of at least 0"),
-        ({"adversarial_kind": "real"}, "`adversarial_kind` to be one of 'adversarial', 'virtual'"),
-        ({"num_networks": 0}, "`num_networks` to be a positive integer, but got 0"),
-        ({"num_networks": 101}, "`num_networks` to be at most 100, but got 101"),
-        ({"num_networks": True}, "`num_networks` to be a positive integer"),
     ],
 )
 def test_wrong_settings_are_refused(params, message):

@@ -120,15 +120,14 @@ def test_the_command_pretrains_in_two_processes(tmp_path):
     (tmp_path / "more.txt").write_text("w1 gas\nw2 referee\n" * 20)
     options = (
         f"train --train {tmp_path / 'train.csv'} --unlabelled {tmp_path / 'more.txt'} --epochs 1 "
-        "--hidden-size 8 --pretrain-epochs 1 --num-networks 2 --device cpu"
+        "--hidden-size 8 --pretrain-epochs 1 --device cpu"
     ).split()
     run, _ = torchrun("-m", "textrnn", *options, "--output", str(tmp_path / "model"))
     assert run.returncode == 0, run.stderr
     assert run.stderr.count("Pretraining, epoch 1 of 1") == 1
-    assert run.stderr.count("Network 2 of 2, epoch 1 of 1") == 1
+    assert run.stderr.count("\nEpoch 1 of 1") == 1
     assert run.stderr.count("Saved to") == 1
     classifier = TextClassifier.load(tmp_path / "model", device="cpu")
-    assert len(classifier.network_.recurrent) == 2
     assert "referee" in classifier.vocabulary_
 
 

@@ -9,12 +9,7 @@ from torch import Tensor
 from textrnn._loading import Loader, prediction_loader
 from textrnn._settings import Settings
 from textrnn.data import Batch, WordDataset
-from textrnn.nn import (
-    BlendedClassifier,
-    EnsembleClassifier,
-    NgramClassifier,
-    RecurrentClassifier,
-)
+from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
 from textrnn.text import Vocabulary
 from textrnn.training import fit_scales, ngram_path
 from textrnn.training.evaluation import evaluate, predict
@@ -39,7 +34,7 @@ class _Chain:
 
 
 def blend(
-    recurrent: RecurrentClassifier | EnsembleClassifier,
+    recurrent: RecurrentClassifier,
     train_set: WordDataset,
     eval_set: WordDataset | None,
     settings: Settings,
@@ -55,7 +50,7 @@ def blend(
     say.
 
     Args:
-        recurrent: The trained network, or several as one.
+        recurrent: The trained network.
         train_set: The texts to learn from.
         eval_set: The validation part, or None.
         settings: How to train.

@@ -27,15 +27,15 @@ def model_card(model: Model, *, version: str) -> str:
         labels, data, measures, settings and limits.
     """
     settings, data = model.settings, model.data
-    network = model.networks[0].config
+    network = model.recurrent.config
     kind = "any number of labels" if model.labels.multi_label else "one label"
     parts = [
         _header(network["cell"]),
         "# Text classifier",
         (
-            f"It gives a text {kind} out of {len(model.labels)}. It is {_networks(model)} over "
-            f"words{_beside(model)}, trained from scratch on {data['train_texts']:,} texts with "
-            f"textrnn {version}."
+            f"It gives a text {kind} out of {len(model.labels)}. It is a recurrent network "
+            f"({_layers(network)}) over words{_beside(model)}, trained from scratch on "
+            f"{data['train_texts']:,} texts with textrnn {version}."
         ),
         "## Use",
         _use(model),
@@ -69,13 +69,6 @@ def _layers(network: Mapping[str, Any]) -> str:
     number = network["num_layers"]
     direction = "bidirectional " if network["bidirectional"] else ""
     return f"{number} {direction}{network['cell'].upper()} layer{'s' if number > 1 else ''}"
-
-
-def _networks(model: Model) -> str:
-    number, layers = len(model.networks), _layers(model.networks[0].config)
-    if number == 1:
-        return f"a recurrent network ({layers})"
-    return f"the mean of {number} recurrent networks (each of {layers})"
 
 
 def _beside(model: Model) -> str:
@@ -133,8 +126,6 @@ def _evaluation(model: Model, data: Mapping[str, Any]) -> str:
 def _course(model: Model) -> str:
     last = model.history[-1] if len(model.history) else {}
     course = f"Training took {last.get('seconds', 0):.0f} s for {last.get('epoch', 0)} epochs"
-    if len(model.networks) > 1:
-        course += " of the last network"
     stopped = model.data["stopped"]
     return f"{course}; it was stopped: {_cell(stopped)}." if stopped else f"{course}."
 

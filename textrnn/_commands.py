@@ -14,7 +14,6 @@ import numpy as np
 from textrnn._folder import FOLDER_FORMAT
 from textrnn._inputs import chunks, examples, unlabelled_texts
 from textrnn._labels import label_to_json
-from textrnn._model import networks_of
 from textrnn._storage import check_writable
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra
 from textrnn.estimator import TextClassifier
@@ -134,8 +133,8 @@ def info(options: Namespace) -> int:
     classifier = TextClassifier.load(options.model, device="cpu")
     model = classifier.network_
     ngrams = model.ngrams if isinstance(model, BlendedClassifier) else None
-    networks = networks_of(model)
-    network = networks[0].config
+    recurrent = model.recurrent if isinstance(model, BlendedClassifier) else model
+    network = recurrent.config
     labels = [label_to_json(label) for label in classifier.classes_.tolist()]
     weights = sum(weight.numel() for weight in model.parameters())
     words = len(classifier.vocabulary_) - len(classifier.vocabulary_.specials)
@@ -146,7 +145,6 @@ def info(options: Namespace) -> int:
             "weights": weights,
             "words": words,
             "network": network,
-            "num_networks": len(networks),
             "ngrams": None if ngrams is None else ngrams.config,
             "metrics": classifier.metrics_,
             "settings": classifier.settings_,
@@ -156,11 +154,10 @@ def info(options: Namespace) -> int:
         return 0
     direction = "bidirectional " if network["bidirectional"] else ""
     layers = f"{network['num_layers']} {direction}{network['cell'].upper()}"
-    times = f"{len(networks)} times " if len(networks) > 1 else ""
     rows = {
         "labels": ", ".join(_printable(label) for label in labels),
         "labels of a text": "any number" if classifier.multi_label_ else "one",
-        "network": f"{times}{layers} of {network['hidden_size']}, {weights:,} weights",
+        "network": f"{layers} of {network['hidden_size']}, {weights:,} weights",
         "n-grams": _counted(ngrams),
         "words": f"{words:,}",
         "training texts": f"{classifier.data_['train_texts']:,}",

@@ -1,9 +1,10 @@
-"""From encoded texts to a trained network."""
+"""From encoded texts to a network: made, pretrained and trained."""
 
 import logging
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,6 @@ from textrnn.errors import (
 )
 from textrnn.nn import RecurrentClassifier
 from textrnn.training import (
-    AdversarialTraining,
     Callback,
     EarlyStopping,
     History,
@@ -30,19 +30,20 @@ from textrnn.training import (
     Trainer,
     TrainingState,
     WeightAveraging,
+    pretrain,
     schedulers,
 )
+from textrnn.training.contexts import CTRL_C
 from textrnn.training.distributed import join
 from textrnn.training.evaluation import evaluate
 from textrnn.training.losses import Loss
+from textrnn.training.pretraining import usual_batch_size
 from textrnn.training.step import Precision
 
 __all__ = [
     "Outcome",
-    "Witness",
     "class_weights_of",
     "fit_network",
-    "new_network",
     "resolve_device",
     "seeded",
 ]
@@ -70,7 +71,7 @@ class Outcome:
     stopped: str | None
 
 
-class Witness(Callback):
+class _Witness(Callback):
     """Log each record, and remember why training was stopped.
 
     Args:
@@ -80,7 +81,7 @@ class Witness(Callback):
         stopped: The reason, or None.
     """
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str = "") -> None:
         self.stage = stage
         self.stopped: str | None = None
 
@@ -127,7 +128,43 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def new_network(settings: Settings, *, vocab_size: int, num_classes: int) -> RecurrentClassifier:
+def fit_network(
+    train_set: WordDataset,
+    eval_set: WordDataset | None,
+    settings: Settings,
+    *,
+    before: RecurrentClassifier | None,
+    corpus: WordDataset | None,
+    num_classes: int,
+    class_weights: Any,
+    device: torch.device,
+    progress: bool,
+) -> tuple[RecurrentClassifier, Outcome]:
+    """Train a new network, pretrained on `corpus` if there is one, or a copy of `before` further.
+
+    Ctrl-C while pretraining raises a `KeyboardInterrupt`, since nothing predicts yet.
+    """
+    with seeded(settings.seed, device):
+        if before is None:
+            vocab_size = len(train_set.vocabulary)
+            network = _new_network(settings, vocab_size=vocab_size, num_classes=num_classes)
+        else:
+            network = deepcopy(before)
+        if corpus is not None:
+            _pretrain(network, corpus, settings, device=device, progress=progress)
+        outcome = _train(
+            network,
+            train_set,
+            eval_set,
+            settings,
+            class_weights=class_weights,
+            device=device,
+            progress=progress,
+        )
+    return network, outcome
+
+
+def _new_network(settings: Settings, *, vocab_size: int, num_classes: int) -> RecurrentClassifier:
     """Return an untrained network."""
     return RecurrentClassifier(
         vocab_size,
@@ -144,7 +181,33 @@ def new_network(settings: Settings, *, vocab_size: int, num_classes: int) -> Rec
     )
 
 
-def fit_network(
+def _pretrain(
+    network: RecurrentClassifier,
+    corpus: WordDataset,
+    settings: Settings,
+    *,
+    device: torch.device,
+    progress: bool,
+) -> None:
+    """Train the embedding and the encoder of a network on texts without labels."""
+    stage = "pretraining"
+    witness = _Witness(stage)
+    pretrain(
+        network,
+        corpus,
+        epochs=settings.pretrain_epochs,
+        # Several processes share each batch out, so that their number hardly changes anything.
+        batch_size=math.ceil(usual_batch_size(corpus) / join().count),
+        precision=settings.precision,
+        device=device,
+        seed=settings.seed,
+        callbacks=[ProgressBar(disable=None if progress else True, description=stage), witness],
+    )
+    if witness.stopped == CTRL_C:
+        raise KeyboardInterrupt
+
+
+def _train(
     network: RecurrentClassifier,
     train_set: WordDataset,
     eval_set: WordDataset | None,
@@ -153,25 +216,8 @@ def fit_network(
     class_weights: Any,
     device: torch.device,
     progress: bool,
-    stage: str = "",
 ) -> Outcome:
-    """Train a network in place, and keep its best weights where there is a validation part.
-
-    Several processes share each batch out, so their number changes nothing but the time.
-
-    Args:
-        network: The network; it is moved to `device`.
-        train_set: The texts to learn from.
-        eval_set: The texts that tell which weights are best and when to stop, or None.
-        settings: How to train.
-        class_weights: As the `Trainer` takes them.
-        device: Where to train.
-        progress: Whether to show a bar on a terminal.
-        stage: What this network is among several, for the log and the bar.
-
-    Returns:
-        What became of it.
-    """
+    """Train a network in place, and keep its best weights where there is a validation part."""
     loader = learning_loader(
         train_set,
         batch_size=math.ceil(settings.batch_size / join().count),
@@ -180,8 +226,8 @@ def fit_network(
         pin_memory=device.type == "cuda",
     )
     eval_loader = None if eval_set is None else prediction_loader(eval_set, shared=True)
-    witness = Witness(stage)
-    bar = ProgressBar(disable=None if progress else True, description=stage)
+    witness = _Witness()
+    bar = ProgressBar(disable=None if progress else True)
     callbacks: list[Callback] = [bar, witness]
     if eval_loader is not None:
         callbacks.append(EarlyStopping(settings.patience))
@@ -203,7 +249,6 @@ def fit_network(
         label_smoothing=settings.label_smoothing,
         max_grad_norm=settings.max_grad_norm,
         weight_averaging=_averaging(settings, len(loader) * settings.epochs),
-        adversarial=_adversarial(settings),
         precision=settings.precision,
         # By smoothed labels, weights that are right more often may seem worse.
         metrics={_MONITOR: lambda logits, labels: plain().to(logits.device)(logits, labels)},
@@ -217,13 +262,6 @@ def fit_network(
         precision = Precision(settings.precision, device)
         metrics = evaluate(network, eval_loader, loss, precision=precision, processes=join())
     return Outcome(history=history, metrics=metrics, loss=loss, stopped=witness.stopped)
-
-
-def _adversarial(settings: Settings) -> AdversarialTraining | None:
-    """Return how texts are perturbed, or None where they are not."""
-    if not settings.adversarial_epsilon:
-        return None
-    return AdversarialTraining(kind=settings.adversarial_kind, epsilon=settings.adversarial_epsilon)
 
 
 def _averaging(settings: Settings, steps: int) -> WeightAveraging | None:

@@ -1,7 +1,7 @@
 """The folder of a saved classifier, written whole or not at all.
 
-Format version 4 has these files: ``config.json`` (the shape of a network, how many there are of it,
-the shape of the n-gram part, and size and checksum of every other file), ``model.safetensors`` (the
+Format version 4 has these files: ``config.json`` (the shapes of the network and of the n-gram part,
+and size and checksum of every other file), ``model.safetensors`` (the
 weights), ``vocabulary.json``, ``tokenizer.json``, ``labels.json``, ``training.json`` (parameters,
 settings, numbers of texts), ``history.json``, ``metrics.json`` and, for people, ``README.md``.
 Version 3 knew nothing of how words are spelled, version 2 only one network and no unlabelled texts,
@@ -78,8 +78,7 @@ def write_folder(
         config = {
             "format_version": FORMAT_VERSION,
             "textrnn_version": version,
-            "network": model.networks[0].config,
-            "num_networks": len(model.networks),
+            "network": model.recurrent.config,
             "ngrams": None if model.ngrams is None else model.ngrams.config,
             "files": {name: folder.files[name] for name in FILES},
         }

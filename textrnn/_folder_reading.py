@@ -17,7 +17,7 @@ from textrnn._folder import FILES, FORMAT_VERSION
 from textrnn._labels import LabelSet
 from textrnn._model import Model, Network
 from textrnn._parameters import params_from_json
-from textrnn._settings import MAX_LENGTH, MAX_NETWORKS
+from textrnn._settings import MAX_LENGTH
 from textrnn._storage import check_file, check_unchanged, corrupt, fingerprint, read_json
 from textrnn.errors import (
     CorruptFileError,
@@ -27,12 +27,7 @@ from textrnn.errors import (
     listing,
     show,
 )
-from textrnn.nn import (
-    BlendedClassifier,
-    EnsembleClassifier,
-    NgramClassifier,
-    RecurrentClassifier,
-)
+from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.text._description import TOKENIZERS
 from textrnn.training import History
@@ -54,10 +49,7 @@ _DATA: dict[str, tuple[type, ...]] = {
 }
 # What was done before there were these settings.
 _OLDER_SETTINGS: dict[str, Any] = {
-    "num_networks": 1,
     "pretrain_epochs": 0,
-    "adversarial_epsilon": 0.0,
-    "adversarial_kind": "virtual",
     "spelling": False,
 }
 # The arguments of a recurrent network in every format. One that is newer has a default with the
@@ -164,9 +156,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         reason = f"its format version is {show(version)}, and 1 to {FORMAT_VERSION} are known here"
         raise corrupt(path, what, reason)
     keys = {"format_version", "textrnn_version", "network", "files"}
-    newer = {"ngrams": 2, "num_networks": 3}
-    keys |= {name for name, first in newer.items() if version >= first}
-    config = {"ngrams": None, "num_networks": 1} | _read_object(path, what, keys)
+    keys |= {"ngrams"} if version >= 2 else set()
+    config = {"ngrams": None} | _read_object(path, what, keys)
     files = config["files"]
     if not isinstance(files, dict) or files.keys() != set(FILES):
         raise corrupt(path, what, f"`files` should name {listing(FILES)}")
@@ -207,7 +198,7 @@ def _describe(path: Path, described: Mapping[str, Any], num_bytes: int) -> Netwo
     """
     what = "configuration"
     _check_described(path, described, num_bytes)
-    config, ngrams, number = (described[name] for name in ("network", "ngrams", "num_networks"))
+    config, ngrams = described["network"], described["ngrams"]
     parameters = signature(RecurrentClassifier).parameters
     newer = {name: p.default for name, p in parameters.items() if name not in _NETWORK}
     network: Network
@@ -216,16 +207,11 @@ def _describe(path: Path, described: Mapping[str, Any], num_bytes: int) -> Netwo
             raise TypeError(f"bidirectional is {show(config['bidirectional'])}")
         # On this device nothing has any content, so nothing is allocated or drawn.
         with _Undrawn(), torch.device("meta"):
-            network = first = RecurrentClassifier.from_config(newer | config)
-            needed = number * _bytes_of(first)
-            if needed < num_bytes:  # or else the others are not even made
-                if number > 1:
-                    others = (type(first).from_config(first.config) for _ in range(1, number))
-                    network = EnsembleClassifier([first, *others])
-                if ngrams is not None:
-                    ngrams = {"spelling": False} | ngrams
-                    network = BlendedClassifier(network, NgramClassifier.from_config(ngrams))
-                needed = _bytes_of(network)
+            network = RecurrentClassifier.from_config(newer | config)
+            if ngrams is not None:
+                ngrams = {"spelling": False} | ngrams
+                network = BlendedClassifier(network, NgramClassifier.from_config(ngrams))
+        needed = _bytes_of(network)
         if not needed < num_bytes <= needed + _MAX_BYTES:
             raise ValueError(f"its weights would be {needed} bytes, in a file of {num_bytes}")
     return network
@@ -234,17 +220,11 @@ def _describe(path: Path, described: Mapping[str, Any], num_bytes: int) -> Netwo
 def _check_described(path: Path, described: Mapping[str, Any], num_bytes: int) -> None:
     """Refuse what is no description, and numbers that no file of that many bytes has room for."""
     what = "configuration"
-    config, ngrams, number = (described[name] for name in ("network", "ngrams", "num_networks"))
+    config, ngrams = described["network"], described["ngrams"]
     if not isinstance(config, dict) or not config.keys() >= _NETWORK:
         raise corrupt(path, what, f"`network` should have the keys {listing(_NETWORK)}")
     if not isinstance(ngrams, dict | None):
         raise corrupt(path, what, f"`ngrams` is {show(ngrams)}")
-    if type(number) is not int or not 1 <= number <= MAX_NETWORKS:
-        raise corrupt(path, what, f"`num_networks` is {show(number)}")
-    layers = config["num_layers"]
-    if isinstance(layers, int) and number * layers > _MOST_LAYERS:
-        reason = f"{number} networks of {show(layers)} layers are too many"
-        raise corrupt(path, what, reason)
     for name, value in [*config.items(), *(ngrams or {}).items()]:
         limit = _MOST_LAYERS if name in {"num_layers", "max_order"} else num_bytes // 4
         if isinstance(value, int) and value > limit:

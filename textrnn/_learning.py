@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textrnn._blending import blend
-from textrnn._fitting import class_weights_of, resolve_device, seeded
+from textrnn._fitting import class_weights_of, fit_network, resolve_device, seeded
 from textrnn._labels import LabelSet, LabelValues, label_values
 from textrnn._loading import Column
-from textrnn._model import Model, networks_of
-from textrnn._networks import fit_networks
+from textrnn._model import Model
 from textrnn._settings import Settings
 from textrnn.data import WordDataset
 from textrnn.data.splitting import draw_stratified
@@ -113,7 +112,7 @@ def learn(
         num_unlabelled=0 if unlabelled is None else len(unlabelled),
     )
     if before is not None:  # what was learned with labels would be lost by pretraining again
-        settings = replace(settings, num_networks=len(before.networks), pretrain_epochs=0)
+        settings = replace(settings, pretrain_epochs=0)
         if before.ngrams is not None:
             settings = replace(settings, spelling=before.ngrams.spelling)
     if unlabelled is not None and not settings.pretrain_epochs:
@@ -150,11 +149,11 @@ def learn(
     train_set = encoded(texts, targets)
     eval_set = None if eval_texts is None else encoded(eval_texts, eval_targets)
     corpus = encoded(chain(texts, unlabelled or ()), None) if settings.pretrain_epochs else None
-    network, outcome = fit_networks(
+    network, outcome = fit_network(
         train_set,
         eval_set,
         settings,
-        before=() if before is None else before.networks,
+        before=None if before is None else before.recurrent,
         corpus=corpus,
         num_classes=len(labels),
         class_weights=class_weights,
@@ -180,7 +179,7 @@ def learn(
         tokenizer=tokenizer,
         labels=labels,
         max_length=settings.max_length,
-        settings=settings.to_dict() | {"num_networks": len(networks_of(network))},
+        settings=settings.to_dict(),
         data=_describe(train_set, targets, len(labels), settings.max_length)
         | {
             "eval_texts": 0 if eval_set is None else len(eval_set),

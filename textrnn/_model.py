@@ -9,27 +9,15 @@ from torch import Tensor
 from textrnn._labels import LabelSet
 from textrnn._loading import Column, only_batch, prediction_loader
 from textrnn.data import WordDataset
-from textrnn.nn import (
-    BlendedClassifier,
-    EnsembleClassifier,
-    NgramClassifier,
-    RecurrentClassifier,
-)
+from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.training import History
 from textrnn.training.evaluation import predict
 from textrnn.training.step import Precision
 
-__all__ = ["Model", "Network", "networks_of"]
+__all__ = ["Model", "Network"]
 
-Network: TypeAlias = RecurrentClassifier | EnsembleClassifier | BlendedClassifier
-
-
-def networks_of(network: Network) -> tuple[RecurrentClassifier, ...]:
-    """Return the recurrent networks that a classifier's network consists of, one at least."""
-    if isinstance(network, BlendedClassifier):
-        network = network.recurrent
-    return tuple(network) if isinstance(network, EnsembleClassifier) else (network,)
+Network: TypeAlias = RecurrentClassifier | BlendedClassifier
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,9 +47,10 @@ class Model:
     metrics: dict[str, float]
 
     @property
-    def networks(self) -> tuple[RecurrentClassifier, ...]:
-        """The recurrent networks, one at least; all have the same configuration."""
-        return networks_of(self.network)
+    def recurrent(self) -> RecurrentClassifier:
+        """The recurrent part of the network."""
+        network = self.network
+        return network.recurrent if isinstance(network, BlendedClassifier) else network
 
     @property
     def ngrams(self) -> NgramClassifier | None:

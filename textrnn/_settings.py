@@ -13,15 +13,11 @@ from textrnn.errors import (
     check_int,
     expected,
 )
-from textrnn.training.adversarial import ADVERSARIAL_KINDS
 
-__all__ = ["MAX_LENGTH", "MAX_NETWORKS", "PRESETS", "Settings"]
+__all__ = ["MAX_LENGTH", "PRESETS", "Settings"]
 
 MAX_LENGTH = 2**31 - 1
 """The largest `max_length`, which limits nothing."""
-
-MAX_NETWORKS = 100
-"""The most networks of a classifier."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
@@ -41,7 +37,6 @@ _WHOLE = {
     "epochs": 1,
     "batch_size": 1,
     "patience": 1,
-    "num_networks": 1,
     "pretrain_epochs": 0,
     "ngram_order": 0,
     "max_ngrams": 1,
@@ -91,10 +86,7 @@ class Settings:
     weight_averaging: str | None
     validation_fraction: float
     patience: int
-    num_networks: int
     pretrain_epochs: int
-    adversarial_epsilon: float
-    adversarial_kind: str
     ngram_order: int
     max_ngrams: int
     spelling: bool
@@ -107,13 +99,9 @@ class Settings:
             if value is not None or name != "max_vocab_size":
                 self._set(name, check_int(name, value, minimum=minimum))
         self._set("max_length", min(self.max_length, MAX_LENGTH))
-        if self.num_networks > MAX_NETWORKS:
-            rule = f"at most {MAX_NETWORKS}"
-            raise InvalidValueError(expected("num_networks", rule, self.num_networks))
         for name in _SHARES:
             self._set(name, check_float(name, getattr(self, name), minimum=0.0, maximum=1.0))
-        for name in ("weight_decay", "adversarial_epsilon"):
-            self._set(name, check_float(name, getattr(self, name), minimum=0.0))
+        self._set("weight_decay", check_float("weight_decay", self.weight_decay, minimum=0.0))
         for name in ("learning_rate", "max_grad_norm"):
             value = check_float(name, getattr(self, name), minimum=0.0, exclusive=True)
             self._set(name, value)
@@ -123,7 +111,6 @@ class Settings:
         if wrong:
             raise InvalidTypeError(expected(wrong[0], "a boolean", getattr(self, wrong[0])))
         check_choice("cell", self.cell, ("rnn", "gru", "lstm"))
-        check_choice("adversarial_kind", self.adversarial_kind, ADVERSARIAL_KINDS)
         check_choice("precision", self.precision, ("fp32", "bf16", "fp16"))
         if self.weight_averaging is not None:
             check_choice("weight_averaging", self.weight_averaging, ("ema", "swa"))
@@ -182,9 +169,7 @@ def _by_size(num_texts: int, num_unlabelled: int) -> dict[str, Any]:
     """Return the settings that depend on the number of texts."""
     few_unlabelled = num_unlabelled < _MANY_TEXTS  # else they hold ever so many rare words
     return {
-        "num_networks": 1,
         "pretrain_epochs": 0,
-        "adversarial_epsilon": 0.0,
         "ngram_order": 2 if num_texts < _MANY_TEXTS else 3,
         "max_ngrams": 2**18 if num_texts < _MANY_TEXTS else 2**19,
         "spelling": num_texts < _MANY_TEXTS,

@@ -54,12 +54,8 @@ class TextClassifier(Predictor, Parameters):
         embedding_dropout: Dropout on embeddings, one mask for all words of a text.
         layer_dropout: Dropout between recurrent layers.
         word_dropout: The probability that a word is hidden from the network in an epoch.
-        num_networks: How many networks are trained with seeds of their own, whose logits are
-            averaged (default: 1).
         pretrain_epochs: How often to go through all texts, labels left aside, before the labels
             are learned; 0 pretrains nothing (default: 0).
-        adversarial_epsilon: How far `AdversarialTraining` moves embeddings; 0: none (default: 0).
-        adversarial_kind: How it does so: ``"virtual"`` (default) or ``"adversarial"``.
         ngram_order: The most words of an n-gram in the linear model; 0 leaves that model out
             (default: 2, or 3 from 20,000 texts on).
         max_ngrams: The most n-grams in the linear model; the most frequent are kept (default:
@@ -83,7 +79,7 @@ class TextClassifier(Predictor, Parameters):
         patience: Epochs without a better validation loss after which training stops.
         threshold: For multi-label data: the probability above which a text has a label, the same
             for all or one for each.
-        warm_start: Whether `fit` goes on with the networks, the vocabulary and the labels that
+        warm_start: Whether `fit` goes on with the network, the vocabulary and the labels that
             there are already; nothing is pretrained then.
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
         device: ``"auto"`` (a CUDA GPU if there is one), or a device's name.
@@ -94,11 +90,10 @@ class TextClassifier(Predictor, Parameters):
     Attributes:
         classes_: The labels in the order of the probabilities.
         network_: The trained network: a `BlendedClassifier`, or its recurrent part alone if
-            `ngram_order` is 0; that is a `RecurrentClassifier`, or an `EnsembleClassifier` of
-            several.
+            `ngram_order` is 0, a `RecurrentClassifier`.
         vocabulary_: The words that it knows.
         tokenizer_: What cuts texts into words.
-        history_: What was measured while training; of several networks, of the last.
+        history_: What was measured while training.
         metrics_: What the validation part gave in the end; empty without one.
         settings_: All settings, those that were chosen included.
         data_: Numbers that describe the training texts: how many, their mean length, the share of
@@ -132,10 +127,7 @@ class TextClassifier(Predictor, Parameters):
         embedding_dropout: float | None = None,
         layer_dropout: float = 0.0,
         word_dropout: float | None = None,
-        num_networks: int | None = None,
         pretrain_epochs: int | None = None,
-        adversarial_epsilon: float | None = None,
-        adversarial_kind: str = "virtual",
         ngram_order: int | None = None,
         max_ngrams: int | None = None,
         spelling: bool | None = None,
@@ -171,10 +163,7 @@ class TextClassifier(Predictor, Parameters):
         self.embedding_dropout = embedding_dropout
         self.layer_dropout = layer_dropout
         self.word_dropout = word_dropout
-        self.num_networks = num_networks
         self.pretrain_epochs = pretrain_epochs
-        self.adversarial_epsilon = adversarial_epsilon
-        self.adversarial_kind = adversarial_kind
         self.ngram_order = ngram_order
         self.max_ngrams = max_ngrams
         self.spelling = spelling

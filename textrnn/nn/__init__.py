@@ -5,7 +5,6 @@ from textrnn.nn.classifier import RecurrentClassifier
 from textrnn.nn.dropout import LockedDropout
 from textrnn.nn.embedding import copy_vectors
 from textrnn.nn.encoder import RecurrentEncoder
-from textrnn.nn.ensemble import EnsembleClassifier
 from textrnn.nn.language_model import LanguageModel, perplexity
 from textrnn.nn.ngrams import NgramClassifier
 from textrnn.nn.pooling import AttentionPooling, Pooling, last_pool, max_pool, mean_pool
@@ -13,7 +12,6 @@ from textrnn.nn.pooling import AttentionPooling, Pooling, last_pool, max_pool, m
 __all__ = [
     "AttentionPooling",
     "BlendedClassifier",
-    "EnsembleClassifier",
     "LanguageModel",
     "LockedDropout",
     "NgramClassifier",

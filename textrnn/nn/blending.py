@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from textrnn.errors import InvalidValueError, expected
 from textrnn.nn.classifier import RecurrentClassifier
-from textrnn.nn.ensemble import EnsembleClassifier
 from textrnn.nn.ngrams import NgramClassifier
 
 __all__ = ["BlendedClassifier"]
@@ -22,11 +21,11 @@ class BlendedClassifier(nn.Module):
     for Sentiment Analysis of Movie Reviews", 2015, https://arxiv.org/abs/1412.5335.
 
     Args:
-        recurrent: The recurrent classifier, or an ensemble of several.
+        recurrent: The recurrent classifier.
         ngrams: The n-gram classifier, for the same token ids and classes.
 
     Attributes:
-        recurrent: The recurrent classifier, or the ensemble.
+        recurrent: The recurrent classifier.
         ngrams: The n-gram classifier.
         scales: What their logits are multiplied by, `(2,)`; one half each at first.
 
@@ -44,9 +43,7 @@ class BlendedClassifier(nn.Module):
 
     scales: Tensor
 
-    def __init__(
-        self, recurrent: RecurrentClassifier | EnsembleClassifier, ngrams: NgramClassifier
-    ) -> None:
+    def __init__(self, recurrent: RecurrentClassifier, ngrams: NgramClassifier) -> None:
         super().__init__()
         for name in ("vocab_size", "num_classes", "padding_id"):
             theirs, ours = getattr(ngrams, name), getattr(recurrent, name)

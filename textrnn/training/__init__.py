@@ -1,7 +1,6 @@
 """From logits to a trained model: the trainer, its callbacks, schedulers and metrics."""
 
 from textrnn.training import schedulers
-from textrnn.training.adversarial import AdversarialTraining
 from textrnn.training.averaging import WeightAveraging
 from textrnn.training.blending import fit_scales
 from textrnn.training.callbacks import (
@@ -23,7 +22,6 @@ from textrnn.training.state import TrainingState
 from textrnn.training.trainer import Trainer
 
 __all__ = [
-    "AdversarialTraining",
     "CSVLogger",
     "Callback",
     "Checkpoint",

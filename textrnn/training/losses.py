@@ -129,21 +129,6 @@ class Loss(nn.Module):
             check_labels(labels, len(self.class_weights))
         return self.class_weights[labels].sum()
 
-    def mean(self, values: Tensor, labels: Tensor) -> Tensor:
-        """Average a number of each text as the loss averages theirs.
-
-        Args:
-            values: A number of each text, ``(batch,)``.
-            labels: Class ids ``(batch,)``, or ``(batch, classes)`` floats for multi-label data.
-
-        Returns:
-            The mean, a scalar; for class ids with class weights, each counts by its class.
-        """
-        if self.class_weights is None or labels.is_floating_point():
-            return values.mean()
-        weights = self.class_weights[labels]  # (batch,)
-        return (values * weights).sum() / weights.sum()
-
     def _weights_for(self, logits: Tensor) -> Tensor | None:
         weights = self.class_weights
         if weights is None:

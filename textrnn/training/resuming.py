@@ -42,7 +42,7 @@ def check_settings(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None
     resumed, but got 'fp32'.
     """
     for name, value in present.items():
-        if saved.get(name) != value:  # a run of before there was a setting did without it
+        if name not in saved or saved[name] != value:
             rule = f"{show(saved.get(name))} as in the run that is resumed"
             raise InvalidValueError(expected(name, rule, value))
 

@@ -261,7 +261,6 @@ class Run:
             "scheduler_interval": self.scheduler.interval if self.scheduler.name else None,
             "precision": step.precision.name,
             "weight_averaging": None if step.averaging is None else repr(step.averaging),
-            "adversarial": None if step.adversarial is None else repr(step.adversarial),
             "accumulation_steps": self.accumulation_steps,
             "loader": f"one of {state.steps_per_epoch} steps per epoch",
             "monitor": state.monitor,

@@ -1,17 +1,14 @@
 """The mathematics of one update: forward, backward, clipping, the optimizer, averaged weights."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from textrnn.data import Batch
 from textrnn.errors import NonFiniteLossError, check_choice
-from textrnn.training.adversarial import AdversarialTraining, Adversary
 from textrnn.training.averaging import WeightAveraging
 from textrnn.training.distributed import ALONE, Processes, Replica
 from textrnn.training.feed import required_labels
@@ -130,10 +127,6 @@ def _numbers(values: Sequence[Tensor | float]) -> list[float]:
     return torch.stack(scalars).double().tolist() if scalars else []
 
 
-def _share(weight: Tensor | float, total: Callable[[], Tensor | float]) -> Tensor | float:
-    return weight / total()
-
-
 class UpdateStep:
     """One update of the weights from one or more batches.
 
@@ -148,7 +141,6 @@ class UpdateStep:
         max_grad_norm: The norm that gradients are scaled down to where they exceed it, or None
             (Pascanu et al., 2013, "On the difficulty of training recurrent neural networks").
         averaging: How weights are averaged, or None.
-        adversarial: How texts are perturbed, or None.
         total_steps: How many updates there will be, or None where that is not known.
         processes: Those that make the update together.
     """
@@ -162,7 +154,6 @@ class UpdateStep:
         precision: Precision,
         max_grad_norm: float | None = None,
         averaging: WeightAveraging | None = None,
-        adversarial: AdversarialTraining | None = None,
         total_steps: int | None = None,
         processes: Processes = ALONE,
     ) -> None:
@@ -177,14 +168,6 @@ class UpdateStep:
         self.averaging = averaging
         self.averaged = averaging.begin(model) if averaging else None
         self._average_from = averaging.first_step(total_steps) if averaging else 0
-        self.adversarial = adversarial
-        self._adversary = (
-            None
-            if adversarial is None
-            else Adversary(
-                adversarial, model, loss, autocast=precision.autocast, scale=self.scaler.scale
-            )
-        )
 
     @property
     def evaluated(self) -> nn.Module:
@@ -196,14 +179,12 @@ class UpdateStep:
     def gradients(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor | float]:
         """Compute the gradients of the mean loss over all texts of the batches.
 
-        With adversarial training they are those of the loss and of what it adds.
-
         Args:
             batches: Labelled batches on the model's device.
 
         Returns:
             The mean loss, a scalar, and the weight it was taken with. Of several processes, what
-            this one adds to the mean, and the weight of all. Perturbed texts have no part in it.
+            this one adds to the mean, and the weight of all.
 
         Raises:
             InvalidValueError: If a batch has no labels, or wrong ones.
@@ -212,41 +193,19 @@ class UpdateStep:
         self.replica.prepare()
         weights = [self.loss.weight(required_labels(batch)) for batch in batches]
         total = self.processes.begin_total(sum(weights))
-        alone = len(batches) * self.processes.count == 1
+        count = self.processes.count
         means = []
         for batch, weight in zip(batches, weights, strict=True):
-            share = None if alone else partial(_share, weight, total)
-            measure = partial(self.loss, labels=batch.labels)
-            last = batch is batches[-1]
-            if self._adversary is None:
-                _, mean = self._run(batch, measure, share, last=last)
-            else:
-                with self._adversary.watching():
-                    logits, mean = self._run(batch, measure, share, last=False)
-                with self._adversary.perturbing(batch, logits) as measure_perturbed:
-                    self._run(batch, measure_perturbed, share, last=last)
-            means.append(mean)
+            with self.replica.passing(last=batch is batches[-1]):
+                with self.precision.autocast():
+                    logits = self.replica(batch.input_ids, batch.lengths)  # (batch, classes)
+                mean = self.loss(logits, batch.labels)
+                if len(batches) * count > 1:
+                    mean = mean * (weight / total())
+                # The processes' gradients are averaged, but their parts of the mean add up to it.
+                self.scaler.scale(mean if count == 1 else mean * count).backward()
+            means.append(mean.detach())
         return (means[0] if len(means) == 1 else torch.stack(means).sum()), total()
-
-    def _run(
-        self,
-        batch: Batch,
-        measure: Callable[[Tensor], Any],
-        share: Callable[[], Tensor | float] | None,
-        *,
-        last: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """Run a forward and a backward pass; return the logits and the share of the mean."""
-        count = self.processes.count
-        with self.replica.passing(last=last):
-            with self.precision.autocast():
-                logits = self.replica(batch.input_ids, batch.lengths)  # (batch, classes)
-            mean = measure(logits)
-            if share is not None:
-                mean = mean * share()
-            # The processes' gradients are averaged, but their parts of the mean add up to it.
-            self.scaler.scale(mean if count == 1 else mean * count).backward()
-        return logits.detach(), mean.detach()
 
     def update(self, step: int) -> bool:
         """Change the weights by the gradients.

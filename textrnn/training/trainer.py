@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 
 from textrnn.data import Batch
 from textrnn.errors import InvalidValueError, check_choice, check_float, check_int
-from textrnn.training.adversarial import AdversarialTraining
 from textrnn.training.averaging import WeightAveraging
 from textrnn.training.checkpoint import Checkpoint, load_latest
 from textrnn.training.checks import (
@@ -70,9 +69,6 @@ class Trainer:
             ``"fp32"``.
         weight_averaging: ``"ema"``, ``"swa"`` or a `WeightAveraging`; the average is evaluated and
             kept. Default: none.
-        adversarial: ``"adversarial"``, ``"virtual"`` or an `AdversarialTraining`; texts are also
-            learned with perturbed embeddings, and the recorded loss stays that of the texts
-            themselves. Default: none.
         metrics: Further figures for evaluations: names to functions of all logits
             ``(texts, classes)`` and all labels. Default: none.
         monitor: The figure that tells which weights are best. Default: ``"loss"``.
@@ -120,7 +116,6 @@ class Trainer:
         accumulation_steps: int = 1,
         precision: str = "fp32",
         weight_averaging: str | WeightAveraging | None = None,
-        adversarial: str | AdversarialTraining | None = None,
         metrics: Mapping[str, MetricFunction] | None = None,
         monitor: str = "loss",
         mode: str = "min",
@@ -148,9 +143,6 @@ class Trainer:
         self.weight_averaging = (
             None if weight_averaging is None else WeightAveraging.of(weight_averaging)
         )
-        self.adversarial = None if adversarial is None else AdversarialTraining.of(adversarial)
-        if self.adversarial is not None:
-            self.adversarial.find_dropout(model)
         self.metrics = check_metrics(metrics)
         self.monitor = monitor
         self.mode = check_choice("mode", mode, ("min", "max"))
@@ -295,7 +287,6 @@ class Trainer:
             precision=self.precision,
             max_grad_norm=self.max_grad_norm,
             averaging=self.weight_averaging,
-            adversarial=self.adversarial,
             total_steps=steps,
             processes=self.processes,
         )

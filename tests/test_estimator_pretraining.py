@@ -1,9 +1,8 @@
-"""A classifier's networks: pretrained together, trained one after the other, averaged."""
+"""Pretraining in `TextClassifier`, on texts with and without labels."""
 
 import logging
 import os
 import signal
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,10 +11,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from textrnn import TextClassifier, _networks
+from textrnn import TextClassifier
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.nn import BlendedClassifier, EnsembleClassifier, RecurrentClassifier
-from textrnn.training.contexts import CTRL_C
+from textrnn.training import pretrain
 from textrnn.training.distributed import Processes
 
 TEXTS = ["oil prices soar", "stocks and oil fall", "the striker scores", "a keeper saves goals"] * 8
@@ -54,7 +52,7 @@ def _pretrained_on(monkeypatch):
     def note(network, corpus, **arguments):
         calls.append({"network": network, "corpus": corpus, **arguments})
 
-    monkeypatch.setattr("textrnn._networks.pretrain", note)
+    monkeypatch.setattr("textrnn._fitting.pretrain", note)
     return calls
 
 
@@ -90,87 +88,36 @@ def test_the_training_texts_alone_serve_as_well():
     assert (plain.settings_["pretrain_epochs"], pretrained.settings_["pretrain_epochs"]) == (0, 2)
 
 
-def test_what_is_pretrained_is_where_each_network_begins(pretrained_on):
-    """Embedding and encoder are the same in all, heads are not; then each learns by itself."""
-    params = {"learning_rate": 1e-12, "weight_averaging": None, "ngram_order": 0, "num_layers": 2}
-    classifier = small(**params, epochs=1, num_networks=3, pretrain_epochs=1).fit(TEXTS, LABELS)
-    first, second, third = (dict(each.state_dict()) for each in classifier.network_)
-    start = pretrained_on[0]["network"].state_dict()
-    for name, value in start.items():
-        shared = not name.startswith("head.")
-        for one, other in ((first, second), (second, third)):
-            assert torch.allclose(one[name], other[name], atol=1e-6) == shared
-        assert torch.allclose(first[name], value, atol=1e-6)
+def test_training_begins_with_what_was_pretrained(monkeypatch):
+    """Embedding and encoder are as pretraining left them; the head is as without it."""
+    start = {}
+
+    def note(network, corpus, **arguments):
+        pretrain(network, corpus, **arguments)
+        start.update({name: value.clone() for name, value in network.state_dict().items()})
+
+    monkeypatch.setattr("textrnn._fitting.pretrain", note)
+    params = {"learning_rate": 1e-12, "weight_averaging": None, "ngram_order": 0}
+    pretrained, plain = (
+        weights(small(**params, pretrain_epochs=n).fit(TEXTS, LABELS)) for n in (1, 0)
+    )
+    assert pretrained.keys() == start.keys()
+    for name, value in pretrained.items():
+        assert torch.allclose(value, start[name], atol=1e-6)
+        assert torch.allclose(value, plain[name], atol=1e-6) == name.startswith("head.")
 
 
-def test_without_pretraining_each_network_begins_elsewhere():
-    """No weight but the padding's is the same."""
-    classifier = small(num_networks=2, ngram_order=0).fit(TEXTS, LABELS)
-    first, second = (dict(each.state_dict()) for each in classifier.network_)
-    assert not any(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_the_first_of_several_networks_is_the_one_of_one():
-    """More networks change nothing of it, whatever is pretrained."""
-    for epochs in (0, 1):
-        params = {"ngram_order": 0, "pretrain_epochs": epochs}
-        one = small(**params).fit(TEXTS, LABELS, unlabelled=MORE if epochs else None)
-        two = small(**params, num_networks=2).fit(
-            TEXTS, LABELS, unlabelled=MORE if epochs else None
-        )
-        assert isinstance(one.network_, RecurrentClassifier)
-        assert isinstance(two.network_, EnsembleClassifier)
-        assert same(one.network_.state_dict(), two.network_.networks[0].state_dict())
-
-
-def test_several_networks_decide_together():
-    """Their logits are averaged, beside n-grams and alone."""
-    classifier = small(num_networks=3).fit(TEXTS, LABELS, eval_set=(TEXTS[:4], LABELS[:4]))
-    blend = classifier.network_
-    assert isinstance(blend, BlendedClassifier)
-    ids = torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]])
-    mean = sum(network(ids) for network in blend.recurrent) / 3
-    expected = blend.scales[0] * mean + blend.scales[1] * blend.ngrams(ids)
-    torch.testing.assert_close(blend(ids), expected)
-    assert not any(module.training for module in blend.modules())
-    assert classifier.settings_["num_networks"] == 3
-
-
-def test_the_measures_are_those_of_all_together():
-    """They are no single network's."""
-    classifier = small(num_networks=2, ngram_order=0, label_smoothing=0.0)
-    classifier.fit(TEXTS, LABELS, eval_set=(TEXTS[:6], LABELS[:6]))
-    wanted = [classifier.classes_.tolist().index(label) for label in LABELS[:6]]
-    found = classifier.predict_proba(TEXTS[:6])[range(6), wanted]
-    assert classifier.metrics_["loss"] == pytest.approx(-np.log(found).mean(), abs=1e-5)
-    assert len(classifier.history_) == 3
-    assert classifier.history_["eval_loss"][-1] != pytest.approx(classifier.metrics_["loss"])
-
-
-def test_the_same_seed_gives_the_same_networks():
+def test_the_same_seed_gives_the_same_network():
     """Every bit follows from the seed, whatever the global generators did; they are left alone."""
     found = []
     for seed, noise in ((3, 1), (3, 2), (4, 1)):
         torch.manual_seed(noise)
         before = torch.get_rng_state()
-        classifier = small(seed=seed, num_networks=2, pretrain_epochs=1)
+        classifier = small(seed=seed, pretrain_epochs=1)
         found.append(weights(classifier.fit(TEXTS, LABELS, unlabelled=MORE)))
         assert torch.equal(torch.get_rng_state(), before)
     assert same(found[0], found[1])
     assert not same(found[0], found[2])
-
-
-def test_no_two_seeds_share_a_network():
-    """The second network of a seed is not the first of the next."""
-    params = {"num_networks": 2, "ngram_order": 0, "epochs": 1}
-    networks = [
-        network.head[1].weight
-        for seed in range(3)
-        for network in small(**params, seed=seed).fit(TEXTS, LABELS).network_
-    ]
-    assert not any(
-        torch.equal(one, other) for i, one in enumerate(networks) for other in networks[:i]
-    )
 
 
 def test_pretraining_sees_no_text_that_was_held_out(pretrained_on):
@@ -206,7 +153,7 @@ def test_pretraining_is_told_what_the_classifier_was_told(pretrained_on, monkeyp
     """Epochs, precision and seed; several processes share the usual batch out."""
     params = {"pretrain_epochs": 7, "precision": "bf16", "seed": 5, "epochs": 1}
     small(**params).fit(TEXTS, LABELS, unlabelled=MORE)
-    monkeypatch.setattr("textrnn._networks.join", lambda: Processes(0, 3))
+    monkeypatch.setattr("textrnn._fitting.join", lambda: Processes(0, 3))
     small(**params).fit(TEXTS, LABELS, unlabelled=MORE)
     alone, shared = pretrained_on
     assert {name: alone[name] for name in ("epochs", "precision", "seed", "batch_size")} == {
@@ -247,35 +194,33 @@ def test_unlabelled_texts_that_nobody_would_read_are_refused(params):
 
 
 def test_continued_training_pretrains_nothing(pretrained_on):
-    """All networks go on with what they learned, and further unlabelled texts are refused."""
-    classifier = small(warm_start=True, pretrain_epochs=1, num_networks=2)
+    """The network goes on with what it learned, and further unlabelled texts are refused."""
+    classifier = small(warm_start=True, pretrain_epochs=1)
     classifier.fit(TEXTS, LABELS, unlabelled=MORE)
     before = weights(classifier)
-    classifier.set_params(num_networks=5, epochs=1, learning_rate=1e-5)
+    classifier.set_params(epochs=1, learning_rate=1e-5)
     classifier.fit(["oil gushes", "referee scores"], ["business", "sports"])
     assert len(pretrained_on) == 1
     after = weights(classifier)
     assert before.keys() == after.keys()
     assert not same(before, after)
     for name in before:
-        if "networks" in name:
+        if "recurrent" in name:
             torch.testing.assert_close(before[name], after[name], atol=1e-3, rtol=0)
-    settings = {name: classifier.settings_[name] for name in ("num_networks", "pretrain_epochs")}
-    assert settings == {"num_networks": 2, "pretrain_epochs": 0}
+    assert classifier.settings_["pretrain_epochs"] == 0
     with pytest.raises(InvalidValueError, match=r"`unlabelled` to be None where training goes on"):
         classifier.fit(TEXTS, LABELS, unlabelled=MORE)
 
 
 def test_each_stage_is_logged_by_its_name(caplog):
-    """A line tells what is trained, where there is more than one thing."""
+    """A line tells whether it is about pretraining."""
     with caplog.at_level(logging.INFO, logger="textrnn"):
-        small(epochs=1, pretrain_epochs=2, num_networks=2).fit(TEXTS, LABELS)
+        small(epochs=1, pretrain_epochs=2).fit(TEXTS, LABELS)
     lines = [message.partition(":")[0] for message in caplog.messages]
     assert lines == [
         "Pretraining, epoch 1 of 2",
         "Pretraining, epoch 2 of 2",
-        "Network 1 of 2, epoch 1 of 1",
-        "Network 2 of 2, epoch 1 of 1",
+        "Epoch 1 of 1",
     ]
 
 
@@ -303,19 +248,6 @@ def _press_at():
     logger.setLevel(level)
 
 
-@pytest.mark.parametrize(("number", "kind"), [(1, RecurrentClassifier), (2, EnsembleClassifier)])
-def test_ctrl_c_leaves_out_the_networks_to_come(press_at, tmp_path, number, kind):
-    """Those that learned something are kept, and can be saved as any others."""
-    press_at(f"Network {number} of 3, epoch 1 of")
-    classifier = small(epochs=50, num_networks=3).fit(TEXTS, LABELS)
-    assert classifier.stopped_ == "interrupted by Ctrl-C"
-    assert classifier.settings_["num_networks"] == number
-    assert isinstance(classifier.network_.recurrent, kind)
-    classifier.save(tmp_path / "model")
-    loaded = TextClassifier.load(tmp_path / "model", device="cpu")
-    assert (loaded.predict_proba(TEXTS) == classifier.predict_proba(TEXTS)).all()
-
-
 def test_ctrl_c_while_pretraining_ends_everything(press_at):
     """Nothing predicts yet; an older model is as it was."""
     classifier = small().fit(TEXTS, LABELS)
@@ -326,19 +258,10 @@ def test_ctrl_c_while_pretraining_ends_everything(press_at):
     assert same(weights(classifier), before)
 
 
-def test_texts_of_several_labels_have_several_networks_too():
-    """The mean of logits serves them as well."""
-    topics = [["oil", "up"], ["oil", "stocks"], {"sports"}, []] * 8
-    undisturbed = {"word_dropout": 0.0, "embedding_dropout": 0.0, "dropout": 0.0}
-    classifier = small(epochs=40, num_networks=2, pretrain_epochs=1, **undisturbed)
-    classifier.fit(TEXTS, topics, unlabelled=MORE)
-    assert classifier.score(TEXTS, topics) == 1.0
-
-
 @pytest.mark.cuda
-def test_networks_are_pretrained_and_trained_on_a_gpu(tmp_path):
-    """All of them lie there, and come back elsewhere."""
-    classifier = small(num_networks=2, pretrain_epochs=1, device="cuda", precision="bf16")
+def test_a_network_is_pretrained_and_trained_on_a_gpu(tmp_path):
+    """All weights lie there, and come back elsewhere."""
+    classifier = small(pretrain_epochs=1, device="cuda", precision="bf16")
     classifier.fit(TEXTS * 4, LABELS * 4, unlabelled=MORE)
     assert all(weight.is_cuda for weight in classifier.network_.parameters())
     classifier.save(tmp_path / "model")
@@ -346,19 +269,3 @@ def test_networks_are_pretrained_and_trained_on_a_gpu(tmp_path):
     np.testing.assert_allclose(
         loaded.predict_proba(TEXTS), classifier.predict_proba(TEXTS), atol=1e-4
     )
-
-
-def test_ctrl_c_keeps_networks_that_had_learned_before(monkeypatch):
-    """Going on with several networks never leaves fewer of them."""
-    classifier = small(num_networks=3).fit(TEXTS, LABELS)
-    before = [w.embedding.weight.clone() for w in classifier.network_.recurrent]
-    fit_network = _networks.fit_network
-
-    def interrupted(network, train_set, eval_set, own, **named):
-        outcome = fit_network(network, train_set, eval_set, own, **named)
-        return replace(outcome, stopped=CTRL_C)
-
-    monkeypatch.setattr(_networks, "fit_network", interrupted)
-    classifier.set_params(warm_start=True).fit(TEXTS, LABELS)
-    after = [w.embedding.weight for w in classifier.network_.recurrent]
-    assert [torch.equal(*pair) for pair in zip(before, after, strict=True)] == [False, True, True]
