@@ -77,7 +77,7 @@ class Snapshot:
 
         Raises:
             InvalidValueError: If another version of the library wrote them.
-            Exception: Of any kind, if they are damaged.
+            Exception: If the files are damaged.
         """
         values = parse_json(files[_VALUES], finite=False)
         version = checked(values, "format_version", int)
