@@ -22,12 +22,9 @@ with atheris.instrument_imports(include=["textrnn"]):
     from textrnn import TextClassifier
     from textrnn.errors import CorruptFileError, InvalidValueError
 
-FIXTURES = Path(__file__).parent / "fixtures"
-SOUND = [
-    # The card is for people, and nothing reads it.
-    {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".md"}
-    for folder in sorted(FIXTURES.glob("model_v*/"))
-]
+MODEL = Path(__file__).parent / "fixtures" / "model"
+# The card is for people, and nothing reads it.
+SOUND = {path.name: path.read_bytes() for path in sorted(MODEL.iterdir()) if path.suffix != ".md"}
 SCRATCH = Path(tempfile.mkdtemp())
 FOLDER = SCRATCH / "model"
 TEXTS = ["oil prices", "", "the keeper"]
@@ -85,15 +82,15 @@ def new_value(provider: atheris.FuzzedDataProvider) -> Any:
     return provider.PickValueInList(list(VALUES))
 
 
-def write_changed(contents: dict[str, bytes], name: str, content: bytes) -> None:
+def write_changed(name: str, content: bytes) -> None:
     """Give the folder its sound files but for one, with sizes and checksums that fit."""
-    for sound, data in contents.items():
+    for sound, data in SOUND.items():
         path = FOLDER / sound
         if not path.is_file() or path.read_bytes() != data:
             path.write_bytes(data)
     (FOLDER / name).write_bytes(content)
     if name != "config.json":
-        config = json.loads(contents["config.json"])
+        config = json.loads(SOUND["config.json"])
         sha256 = hashlib.sha256(content).hexdigest()
         config["files"][name] = {"bytes": len(content), "sha256": sha256}
         (FOLDER / "config.json").write_text(json.dumps(config))
@@ -102,12 +99,11 @@ def write_changed(contents: dict[str, bytes], name: str, content: bytes) -> None
 def run_once(data: bytes) -> None:
     """Load a folder with one file changed."""
     provider = atheris.FuzzedDataProvider(data)
-    contents = provider.PickValueInList(SOUND)
-    name = provider.PickValueInList(list(contents))
+    name = provider.PickValueInList(list(SOUND))
     change = changed_bytes
     if name.endswith(".json") and provider.ConsumeBool():
         change = changed_json
-    write_changed(contents, name, change(provider, contents[name]))
+    write_changed(name, change(provider, SOUND[name]))
     try:
         classifier = TextClassifier.load(FOLDER, device="cpu")
     except CorruptFileError:

@@ -19,7 +19,7 @@ from textrnn import TextClassifier
 from textrnn.cli import main
 
 ROOT = Path(__file__).parents[1]
-MODEL = str(Path(__file__).parent / "fixtures" / "model_v1")
+MODEL = str(Path(__file__).parent / "fixtures" / "model")
 LINES = "oil falls\nthe keeper scores\n"
 CSV = "label,text\n" + "business,oil prices soar\nsports,the striker scores\n" * 16
 QUICK = ["--epochs", "3", "--hidden-size", "4", "--learning-rate", "0.02", "--device", "cpu"]

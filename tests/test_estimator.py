@@ -259,6 +259,14 @@ def test_warm_start_begins_where_there_is_nothing():
     assert small(warm_start=True).fit(TEXTS, LABELS).score(TEXTS, LABELS) == 1.0
 
 
+def test_warm_start_keeps_out_spelling_where_it_was_left_out():
+    """The linear model stays of its kind, whatever would be chosen for a new one."""
+    classifier = small(spelling=False, epochs=1).fit(TEXTS, LABELS)
+    classifier.set_params(spelling=None, warm_start=True).fit(TEXTS, LABELS)
+    assert not classifier.network_.ngrams.spelling
+    assert classifier.settings_["spelling"] is False
+
+
 def test_class_weights_shift_predictions():
     """A heavy class is predicted where the texts say nothing."""
     texts, labels = ["same words"] * 40, ["a"] * 30 + ["b"] * 10

@@ -1,7 +1,6 @@
 """The folder of a saved classifier: whole, readable, and never trusted."""
 
 import hashlib
-import inspect
 import json
 import os
 import shutil
@@ -18,12 +17,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from tests import strategies
-from textrnn import RecurrentClassifier, TextClassifier, WordTokenizer, _folder_reading
+from textrnn import TextClassifier, WordTokenizer, _folder_reading
 from textrnn._storage import NewFolder
 from textrnn.errors import CorruptFileError, InvalidTypeError, InvalidValueError
 from textrnn.text import WordPunctTokenizer
 
-FIXTURES = Path(__file__).parent / "fixtures"
+MODEL = Path(__file__).parent / "fixtures" / "model"
+PREDICTIONS = MODEL.with_name("model_predictions.json")
 PROBE = ["oil falls", "the keeper scores", "", "weather"]
 FILES = {
     "README.md",
@@ -48,12 +48,12 @@ def fit(texts=("oil prices", "the striker scores"), labels=("a", "b"), **params)
 
 @pytest.fixture(scope="module", name="classifier")
 def _classifier():
-    return TextClassifier.load(FIXTURES / "model_v1", device="cpu")
+    return TextClassifier.load(MODEL, device="cpu")
 
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path):
-    return Path(shutil.copytree(FIXTURES / "model_v1", tmp_path / "model"))
+    return Path(shutil.copytree(MODEL, tmp_path / "model"))
 
 
 def read(path):
@@ -90,10 +90,13 @@ def change_weights(folder, edit):
     seal(folder)
 
 
-@pytest.mark.parametrize("pooling", [("max", "last"), "attention"])
-def test_a_saved_classifier_comes_back(tmp_path, pooling):
+@pytest.mark.parametrize(
+    "params",
+    [{"pooling": ("max", "last")}, {"pooling": "attention", "ngram_order": 0}, {"spelling": False}],
+)
+def test_a_saved_classifier_comes_back(tmp_path, params):
     """It predicts the same to the bit, and all that is known about it is there again."""
-    saved = fit(pooling=pooling, class_weight={"a": 2}, threshold=0.4, seed=np.int64(7))
+    saved = fit(**params, class_weight={"a": 2}, threshold=0.4, seed=np.int64(7))
     saved.save(tmp_path / "model")
     loaded = TextClassifier.load(tmp_path / "model", device="cpu")
     assert (loaded.predict_proba(PROBE) == saved.predict_proba(PROBE)).all()
@@ -153,62 +156,33 @@ def test_a_loaded_classifier_learns_on(folder):
     assert "| train" in (folder / "README.md").read_text()
 
 
-def test_the_folder_of_version_1_is_read(classifier):
-    """What an older release wrote predicts what it did then."""
-    expected = read(FIXTURES / "model_v1_predictions.json")
+def test_a_stored_folder_predicts_what_it_did_when_it_was_written(classifier):
+    """The format is that of folders which are there already, and all of it is read."""
+    expected = read(PREDICTIONS)
     found = classifier.predict_proba(expected["texts"])
     np.testing.assert_allclose(found, expected["probabilities"], atol=1e-6)
     assert classifier.predict(expected["texts"][:2]).tolist() == ["business", "sports"]
     assert classifier.class_weight == {"sports": 1.5}
     assert classifier.pooling == ("max", "mean", "last")
-
-
-def test_the_folder_of_version_2_is_read():
-    """It adds a linear model over n-grams, and a tokenizer that keeps punctuation."""
-    classifier = TextClassifier.load(FIXTURES / "model_v2", device="cpu")
-    expected = read(FIXTURES / "model_v2_predictions.json")
-    found = classifier.predict_proba(expected["texts"])
-    np.testing.assert_allclose(found, expected["probabilities"], atol=1e-6)
+    assert (classifier.preset, classifier.pretrain_epochs) == ("best", 3)
+    assert classifier.data_["unlabelled_texts"] == 16
     assert classifier.network_.ngrams.max_order == 2
+    assert classifier.network_.ngrams.spelling
     assert classifier.tokenizer_ == WordPunctTokenizer()
-
-
-def test_older_models_know_no_spelling(tmp_path):
-    """Nor do they learn of it when training goes on."""
-    classifier = TextClassifier.load(FIXTURES / "model_v2", device="cpu")
-    assert not classifier.network_.ngrams.spelling
-    assert (classifier.spelling, classifier.settings_["spelling"]) == (None, False)
-    classifier.set_params(warm_start=True, epochs=1, progress=False)
-    classifier.fit(["oil prices", "striker"], classifier.classes_.tolist())
-    assert classifier.settings_["spelling"] is False
-    classifier.save(tmp_path / "model")
-    assert "spelling of words" not in (tmp_path / "model" / "README.md").read_text()
-
-
-@pytest.mark.parametrize("version", [1, 2])
-def test_older_models_were_not_pretrained(version):
-    """What they did not know yet has the old meaning."""
-    classifier = TextClassifier.load(FIXTURES / f"model_v{version}", device="cpu")
-    assert classifier.settings_["pretrain_epochs"] == 0
-    assert classifier.data_["unlabelled_texts"] == 0
-    assert {classifier.preset, classifier.pretrain_epochs} == {None}
+    card = (MODEL / "README.md").read_text()
+    assert "n-grams of up to 2 words and the spelling of words, trained" in card
+    assert "| texts without labels, to pretrain on | 16 |" in card
 
 
 def test_loading_does_not_wait_for_the_compiler():
     """PyTorch's compiler, which loads for a second, is not needed for weights from a file."""
     program = (
         "import sys; from textrnn import TextClassifier;"
-        f"print(TextClassifier.load({str(FIXTURES / 'model_v2')!r}).predict(['oil soars'])[0],"
+        f"print(TextClassifier.load({str(MODEL)!r}).predict(['oil soars'])[0],"
         "'torch._dynamo' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)  # noqa: S603, PLW1510 - our own program, whose output tells
     assert run.stdout.split() == ["business", "False"], run.stderr
-
-
-def test_a_model_of_version_1_goes_on_without_ngrams(classifier):
-    """It is trained further as what it is."""
-    assert classifier.ngram_order == 0
-    assert isinstance(classifier.network_, RecurrentClassifier)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +191,6 @@ def test_a_model_of_version_1_goes_on_without_ngrams(classifier):
         ((), {"ngrams": []}),
         ((), {"ngrams": {}}),
         ((), {"ngrams": None}),
-        ((), {"format_version": 1}),
         (("ngrams",), {"num_ngrams": 10**9}),
         (("ngrams",), {"num_ngrams": 7}),
         (("ngrams",), {"num_ngrams": "9"}),
@@ -227,13 +200,12 @@ def test_a_model_of_version_1_goes_on_without_ngrams(classifier):
         (("ngrams",), {"num_classes": 3}),
         (("ngrams",), {"vocab_size": 10}),
         (("ngrams",), {"more": 1}),
-        (("ngrams",), {"spelling": True}),
+        (("ngrams",), {"spelling": False}),
         (("ngrams",), {"spelling": 0}),
     ],
 )
-def test_every_lie_about_ngrams_is_found(tmp_path, path, update):
+def test_every_lie_about_ngrams_is_found(folder, path, update):
     """What holds for the network holds for what stands beside it."""
-    folder = Path(shutil.copytree(FIXTURES / "model_v2", tmp_path / "model"))
     change(folder, "config.json", update, path)
     with pytest.raises(CorruptFileError, match=DAMAGE):
         TextClassifier.load(folder)
@@ -251,29 +223,11 @@ def test_every_lie_about_ngrams_is_found(tmp_path, path, update):
         lambda w: w.pop("scales"),
     ],
 )
-def test_ngrams_must_be_sound(tmp_path, edit):
+def test_ngrams_must_be_sound(folder, edit):
     """Keys that do not rise could not be looked up."""
-    folder = Path(shutil.copytree(FIXTURES / "model_v2", tmp_path / "model"))
     change_weights(folder, edit)
     with pytest.raises(CorruptFileError, match=r"damaged: .*(ngrams|scales)"):
         TextClassifier.load(folder)
-
-
-def test_a_network_without_newer_arguments_gets_their_defaults(folder, monkeypatch):
-    """Format 1 names the arguments that there were then; a later one keeps its old meaning."""
-    old = inspect.signature(RecurrentClassifier)
-    added = inspect.Parameter("attention", inspect.Parameter.KEYWORD_ONLY, default=False)
-
-    class Newer(RecurrentClassifier):
-        __signature__ = old.replace(parameters=[*old.parameters.values(), added])
-
-        @classmethod
-        def from_config(cls, config: dict) -> RecurrentClassifier:
-            assert config["attention"] is False
-            return cls(**{name: config[name] for name in old.parameters})
-
-    monkeypatch.setattr(_folder_reading, "RecurrentClassifier", Newer)
-    assert isinstance(TextClassifier.load(folder).network_, Newer)
 
 
 def test_the_card_tells_a_person_what_the_model_is(tmp_path):
@@ -473,11 +427,11 @@ def test_further_files_and_an_edited_card_do_no_harm(folder):
     assert TextClassifier.load(folder).classes_.tolist() == ["business", "sports"]
 
 
-@pytest.mark.parametrize("version", [0, 5, 1.0, True, "1", None])
+@pytest.mark.parametrize("version", [0, 2, 1.0, True, "1", None])
 def test_an_unknown_version_is_refused(folder, version):
     """What a newer library wrote is not guessed at."""
     change(folder, "config.json", {"format_version": version})
-    with pytest.raises(CorruptFileError, match=r"its format version is .*, and 1 to 4 are"):
+    with pytest.raises(CorruptFileError, match=r"its format version is .*, and only 1 is"):
         TextClassifier.load(folder)
 
 
@@ -486,6 +440,7 @@ def test_an_unknown_version_is_refused(folder, version):
     [
         ("config.json", (), {"more": 1}),
         ("config.json", (), {"network": []}),
+        ("config.json", (), {"network": {}}),
         ("config.json", (), {"files": {}}),
         ("config.json", ("files",), {"../../etc/passwd": {"bytes": 1, "sha256": ""}}),
         ("config.json", ("network",), {"hidden_size": 10**9}),
@@ -519,6 +474,9 @@ def test_an_unknown_version_is_refused(folder, version):
         ("tokenizer.json", (), {"options": None}),
         ("training.json", (), {"settings": {}}),
         ("training.json", (), {"settings": 3}),
+        ("training.json", (), {"parameters": {}}),
+        ("training.json", (), {"data": {}}),
+        ("training.json", ("settings",), {"more": 1}),
         ("training.json", ("settings",), {"max_length": 10**30}),
         ("training.json", ("settings",), {"max_length": "400"}),
         ("training.json", ("settings",), {"cell": {"a": 1}}),
@@ -573,18 +531,26 @@ def test_json_that_is_too_long_is_not_parsed(folder, monkeypatch):
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_weights_must_be_finite(folder, number):
     """One bad weight would make every prediction bad."""
-    change_weights(folder, lambda weights: weights["embedding.weight"][1, 1:].fill_(number))
-    with pytest.raises(CorruptFileError, match=r"'embedding.weight' is not made of finite"):
+    change_weights(
+        folder, lambda weights: weights["recurrent.embedding.weight"][1, 1:].fill_(number)
+    )
+    with pytest.raises(
+        CorruptFileError, match=r"'recurrent.embedding.weight' is not made of finite"
+    ):
         TextClassifier.load(folder)
 
 
 @pytest.mark.parametrize(
     "edit",
     [
-        lambda w: w.update({"embedding.weight": w["embedding.weight"].double()}),
-        lambda w: w.update({"embedding.weight": w["embedding.weight"][:, :4].clone()}),
-        lambda w: w.update({"embedding.weight": torch.zeros(0, 10**15)}),
-        lambda w: w.pop("embedding.weight"),
+        lambda w: w.update(
+            {"recurrent.embedding.weight": w["recurrent.embedding.weight"].double()}
+        ),
+        lambda w: w.update(
+            {"recurrent.embedding.weight": w["recurrent.embedding.weight"][:, :4].clone()}
+        ),
+        lambda w: w.update({"recurrent.embedding.weight": torch.zeros(0, 10**15)}),
+        lambda w: w.pop("recurrent.embedding.weight"),
         lambda w: w.clear(),
         lambda w: w.update({"more": torch.zeros(1)}),
     ],
@@ -599,12 +565,18 @@ def test_weights_must_be_the_networks_own(folder, edit):
 @pytest.mark.parametrize(
     "header",
     [
-        {"embedding.weight": {"dtype": "F32", "shape": [10**9, 10**9], "data_offsets": [0, 4]}},
-        {"embedding.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 10**18]}},
-        {"embedding.weight": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}},
-        {"embedding.weight": {"dtype": "X", "shape": [1], "data_offsets": [0, 4]}},
-        {"embedding.weight": {"dtype": "F4", "shape": [8], "data_offsets": [0, 4]}},
-        {"embedding.weight": 3},
+        {
+            "recurrent.embedding.weight": {
+                "dtype": "F32",
+                "shape": [10**9, 10**9],
+                "data_offsets": [0, 4],
+            }
+        },
+        {"recurrent.embedding.weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 10**18]}},
+        {"recurrent.embedding.weight": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}},
+        {"recurrent.embedding.weight": {"dtype": "X", "shape": [1], "data_offsets": [0, 4]}},
+        {"recurrent.embedding.weight": {"dtype": "F4", "shape": [8], "data_offsets": [0, 4]}},
+        {"recurrent.embedding.weight": 3},
         [],
     ],
 )
@@ -646,7 +618,7 @@ def sound_or_corrupt(folder):
 @given(st.data())
 def test_no_flipped_byte_goes_unnoticed(tmp_path_factory, data):
     """Without new checksums a change is found, or it is one of spelling that changes nothing."""
-    folder = Path(shutil.copytree(FIXTURES / "model_v1", tmp_path_factory.mktemp("x") / "model"))
+    folder = Path(shutil.copytree(MODEL, tmp_path_factory.mktemp("x") / "model"))
     path = folder / data.draw(st.sampled_from(sorted(FILES - {"README.md"})))
     content = bytearray(path.read_bytes())
     place = data.draw(st.integers(0, len(content) - 1))
@@ -655,14 +627,14 @@ def test_no_flipped_byte_goes_unnoticed(tmp_path_factory, data):
     classifier = sound_or_corrupt(folder)
     if classifier is not None:
         assert path.name == "config.json"
-        expected = read(FIXTURES / "model_v1_predictions.json")["probabilities"]
+        expected = read(PREDICTIONS)["probabilities"]
         np.testing.assert_allclose(classifier.predict_proba(PROBE), expected, atol=1e-6)
 
 
 @given(st.data())
 def test_sealed_bytes_never_break_the_reader(tmp_path_factory, data):
     """Whatever stands in a file with a right checksum, there is one error or a sound model."""
-    folder = Path(shutil.copytree(FIXTURES / "model_v1", tmp_path_factory.mktemp("x") / "model"))
+    folder = Path(shutil.copytree(MODEL, tmp_path_factory.mktemp("x") / "model"))
     path = folder / data.draw(st.sampled_from(sorted(FILES - {"README.md", "config.json"})))
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
@@ -678,7 +650,7 @@ def test_sealed_bytes_never_break_the_reader(tmp_path_factory, data):
 @given(st.data())
 def test_sealed_json_never_breaks_the_reader(tmp_path_factory, data):
     """A value anywhere in any file may be replaced, dropped or doubled."""
-    folder = Path(shutil.copytree(FIXTURES / "model_v1", tmp_path_factory.mktemp("x") / "model"))
+    folder = Path(shutil.copytree(MODEL, tmp_path_factory.mktemp("x") / "model"))
     path = folder / data.draw(st.sampled_from(sorted(FILES - {"README.md", "model.safetensors"})))
     mutated = data.draw(strategies.mutations(read(path)))
     path.write_text(json.dumps(mutated))

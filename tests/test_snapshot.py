@@ -29,6 +29,7 @@ def make_snapshot(**changes: Any) -> Snapshot:
             "scaler": {},
             "now": states,
             "epoch_start": states,
+            "others": [],
         },
         "values": {
             "settings": {"precision": "fp32"},

@@ -1,11 +1,9 @@
 """The folder of a saved classifier, written whole or not at all.
 
-Format version 4 has these files: ``config.json`` (the shapes of the network and of the n-gram part,
+Format version 1 has these files: ``config.json`` (the shapes of the network and of the n-gram part,
 and size and checksum of every other file), ``model.safetensors`` (the
 weights), ``vocabulary.json``, ``tokenizer.json``, ``labels.json``, ``training.json`` (parameters,
 settings, numbers of texts), ``history.json``, ``metrics.json`` and, for people, ``README.md``.
-Version 3 knew nothing of how words are spelled, version 2 only one network and no unlabelled texts,
-version 1 no n-gram part either.
 """
 
 import math
@@ -22,7 +20,7 @@ from textrnn.text._description import describe_tokenizer
 
 __all__ = ["FILES", "FOLDER_FORMAT", "FORMAT_VERSION", "write_folder"]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 1
 FILES = (
     "history.json",
     "labels.json",

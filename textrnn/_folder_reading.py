@@ -5,7 +5,6 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from textrnn._folder import FILES, FORMAT_VERSION
 from textrnn._labels import LabelSet
 from textrnn._model import Model, Network
 from textrnn._parameters import params_from_json
-from textrnn._settings import MAX_LENGTH
+from textrnn._settings import MAX_LENGTH, Settings
 from textrnn._storage import check_file, check_unchanged, corrupt, fingerprint, read_json
 from textrnn.errors import (
     CorruptFileError,
@@ -46,27 +45,6 @@ _DATA: dict[str, tuple[type, ...]] = {
     "stopped": (str, type(None)),
     "train_texts": (int,),
     "unlabelled_texts": (int,),
-}
-# What was done before there were these settings.
-_OLDER_SETTINGS: dict[str, Any] = {
-    "pretrain_epochs": 0,
-    "spelling": False,
-}
-# The arguments of a recurrent network in every format. One that is newer has a default with the
-# old meaning.
-_NETWORK = {
-    "bidirectional",
-    "cell",
-    "dropout",
-    "embedding_dropout",
-    "embedding_size",
-    "hidden_size",
-    "layer_dropout",
-    "num_classes",
-    "num_layers",
-    "padding_id",
-    "pooling",
-    "vocab_size",
 }
 
 
@@ -109,10 +87,7 @@ def read_folder(
         if getattr(network, name) != number:
             reason = f"{name} is {getattr(network, name)}, but there are {number}"
             raise corrupt(path, "configuration", reason)
-    version = config["format_version"]
-    training = _read_training(folder / "training.json", parameters, len(labels), version)
-    if version == 1:  # training goes on as it began: without n-grams
-        training["parameters"].setdefault("ngram_order", 0)
+    training = _read_training(folder / "training.json", parameters, len(labels))
     model = Model(
         network=_fill(weights, network),
         vocabulary=vocabulary,
@@ -152,12 +127,11 @@ def _read_config(path: Path) -> dict[str, Any]:
     check_file(path, path.stem)
     config = read_json(path, what=what, max_bytes=_MAX_BYTES)
     version = config.get("format_version") if isinstance(config, dict) else None
-    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        reason = f"its format version is {show(version)}, and 1 to {FORMAT_VERSION} are known here"
+    if type(version) is not int or version != FORMAT_VERSION:
+        reason = f"its format version is {show(version)}, and only {FORMAT_VERSION} is known here"
         raise corrupt(path, what, reason)
-    keys = {"format_version", "textrnn_version", "network", "files"}
-    keys |= {"ngrams"} if version >= 2 else set()
-    config = {"ngrams": None} | _read_object(path, what, keys)
+    keys = ("format_version", "textrnn_version", "network", "ngrams", "files")
+    config = _read_object(path, what, keys)
     files = config["files"]
     if not isinstance(files, dict) or files.keys() != set(FILES):
         raise corrupt(path, what, f"`files` should name {listing(FILES)}")
@@ -199,18 +173,15 @@ def _describe(path: Path, described: Mapping[str, Any], num_bytes: int) -> Netwo
     what = "configuration"
     _check_described(path, described, num_bytes)
     config, ngrams = described["network"], described["ngrams"]
-    parameters = signature(RecurrentClassifier).parameters
-    newer = {name: p.default for name, p in parameters.items() if name not in _NETWORK}
     network: Network
     with _sound(path, what):
-        if not isinstance(config["bidirectional"], bool):
-            raise TypeError(f"bidirectional is {show(config['bidirectional'])}")
         # On this device nothing has any content, so nothing is allocated or drawn.
         with _Undrawn(), torch.device("meta"):
-            network = RecurrentClassifier.from_config(newer | config)
+            network = RecurrentClassifier.from_config(config)
             if ngrams is not None:
-                ngrams = {"spelling": False} | ngrams
                 network = BlendedClassifier(network, NgramClassifier.from_config(ngrams))
+        if not isinstance(config["bidirectional"], bool):
+            raise TypeError(f"bidirectional is {show(config['bidirectional'])}")
         needed = _bytes_of(network)
         if not needed < num_bytes <= needed + _MAX_BYTES:
             raise ValueError(f"its weights would be {needed} bytes, in a file of {num_bytes}")
@@ -221,8 +192,8 @@ def _check_described(path: Path, described: Mapping[str, Any], num_bytes: int) -
     """Refuse what is no description, and numbers that no file of that many bytes has room for."""
     what = "configuration"
     config, ngrams = described["network"], described["ngrams"]
-    if not isinstance(config, dict) or not config.keys() >= _NETWORK:
-        raise corrupt(path, what, f"`network` should have the keys {listing(_NETWORK)}")
+    if not isinstance(config, dict):
+        raise corrupt(path, what, f"`network` is {show(config)}")
     if not isinstance(ngrams, dict | None):
         raise corrupt(path, what, f"`ngrams` is {show(ngrams)}")
     for name, value in [*config.items(), *(ngrams or {}).items()]:
@@ -279,33 +250,29 @@ def _read_tokenizer(path: Path, given: Tokenizer | None) -> Tokenizer:
 
 
 def _read_training(
-    path: Path, parameters: AbstractSet[str], num_labels: int, version: int
+    path: Path, parameters: AbstractSet[str], num_labels: int
 ) -> dict[str, dict[str, Any]]:
     what = "training"
     training = _read_object(path, what, ("parameters", "settings", "data"))
-    for name, part in training.items():
-        if not isinstance(part, dict):
-            raise corrupt(path, what, f"`{name}` is {show(part)}")
-    unknown = training["parameters"].keys() - parameters
-    if unknown:
-        raise corrupt(path, what, f"it has unknown parameters: {listing(unknown)}")
+    settings, data = Settings.__dataclass_fields__.keys(), _DATA.keys()
+    for name, keys in (("parameters", parameters), ("settings", settings), ("data", data)):
+        part = training[name]
+        if not isinstance(part, dict) or part.keys() != keys:
+            found = listing(part) if isinstance(part, dict) else show(part)
+            reason = f"`{name}` should have the keys {listing(keys)}, but has {found}"
+            raise corrupt(path, what, reason)
     with _sound(path, what):
         for name in ("parameters", "settings"):
             training[name] = params_from_json(training[name])
-        max_length = training["settings"].get("max_length")
+        max_length = training["settings"]["max_length"]
         if type(max_length) is not int or not 3 <= max_length <= MAX_LENGTH:
             raise ValueError(f"`max_length` is {show(max_length)}")
-        training["settings"] = _OLDER_SETTINGS | training["settings"]
-        if version < 3:
-            training["data"].setdefault("unlabelled_texts", 0)
         _check_data(training["data"], num_labels)
     return training
 
 
 def _check_data(data: Mapping[str, Any], num_labels: int) -> None:
     """Refuse anything but the numbers that describe the training texts."""
-    if data.keys() != _DATA.keys():
-        raise ValueError(f"`data` should have the keys {listing(_DATA)}")
     for name, kinds in _DATA.items():
         if type(data[name]) not in kinds:
             raise TypeError(f"`{name}` is {show(data[name])}")

@@ -102,7 +102,7 @@ class Snapshot:
     @property
     def processes(self) -> int:
         """How many processes the run had."""
-        return 1 + len(self.optimizer.get("others", ()))
+        return 1 + len(self.optimizer["others"])
 
     def generators(self, rank: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the states of a process's generators: now, and where the epoch began."""
@@ -119,7 +119,7 @@ class Snapshot:
         checked(self.tensors, "model", dict)
         for name in ("optimizer", "scheduler", "scaler", "now", "epoch_start"):
             checked(self.optimizer, name, dict)
-        others = checked({"others": [], **self.optimizer}, "others", list)
+        others = checked(self.optimizer, "others", list)
         for other in others:
             for name in ("now", "epoch_start", "ahead"):
                 checked(other, name, dict)
