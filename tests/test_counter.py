@@ -154,7 +154,7 @@ def test_workers_change_nothing(monkeypatch, tokenizer):
         (
             {"tokenizer": lambda text: text.split(), "num_workers": 1},
             InvalidTypeError,
-            "`tokenizer` to be picklable where there are workers",
+            "`tokenizer` to be picklable for worker processes",
         ),
     ],
 )

@@ -11,10 +11,10 @@ from typing import SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
+from textrnn._processes import check_picklable, map_in_order
 from textrnn.errors import check_int
 from textrnn.text._columns import batches, check_tokenizer, cuts_columns, join_words, split_text
 from textrnn.text._counting import check_specials
-from textrnn.text._parallel import check_picklable, map_in_order
 from textrnn.text._table import Words, WordTable
 from textrnn.text.tokenizer import Tokenizer, WordTokenizer
 from textrnn.text.vocabulary import Vocabulary
