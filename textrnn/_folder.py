@@ -19,7 +19,7 @@ from torch import Tensor
 from textrnn._files import write_atomically, write_json
 from textrnn._folders import Layout, fingerprint
 from textrnn._model import Model, Network
-from textrnn.text._description import describe_tokenizer
+from textrnn.text.tokenizers import describe_tokenizer
 
 __all__ = ["FILES", "FORMAT_VERSION", "LAYOUT", "write_folder"]
 

@@ -36,7 +36,7 @@ from textrnn.nn import (
     RecurrentClassifier,
 )
 from textrnn.text import Tokenizer, Vocabulary
-from textrnn.text._description import TOKENIZERS
+from textrnn.text.tokenizers import TOKENIZERS
 from textrnn.training import History
 
 __all__ = ["read_folder"]

@@ -21,7 +21,7 @@ from textrnn._files import write_json
 from textrnn._folders import Layout, fingerprint
 from textrnn.errors import InvalidValueError
 from textrnn.text import Tokenizer, Vocabulary
-from textrnn.text._description import describe_tokenizer
+from textrnn.text.tokenizers import describe_tokenizer
 
 __all__ = ["FORMAT_VERSION", "Block", "file_names", "write_folder"]
 

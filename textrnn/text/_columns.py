@@ -8,9 +8,14 @@ from typing import TypeGuard
 import numpy as np
 
 from textrnn.errors import InvalidTypeError, expected, show
-from textrnn.text._splitting import ENCODED_PUNCTUATION, space_contractions, space_quotes
 from textrnn.text._table import Words, WordTable
-from textrnn.text.tokenizer import Tokenizer, WordTokenizer
+from textrnn.text.tokenizers import (
+    ENCODED_PUNCTUATION,
+    Tokenizer,
+    WordTokenizer,
+    space_contractions,
+    space_quotes,
+)
 
 __all__ = [
     "batches",
@@ -97,7 +102,7 @@ def join_words(texts: list[str], *, lowercase: bool) -> str:
         data = b" \xff".join([text.encode("utf-8", "surrogatepass") for text in column])
     table = _LOWER_CASE if lowercase else _ANY_CASE
     joined = data.translate(table, ENCODED_PUNCTUATION).decode("utf-8", "surrogatepass")
-    return space_contractions(joined, lower_case=lowercase)
+    return space_contractions(joined, lowercase=lowercase)
 
 
 def _spaced(text: str) -> str:

@@ -16,7 +16,7 @@ from textrnn.errors import check_int
 from textrnn.text._columns import batches, check_tokenizer, cuts_columns, join_words, split_text
 from textrnn.text._counting import check_specials
 from textrnn.text._table import Words, WordTable
-from textrnn.text.tokenizer import Tokenizer, WordTokenizer
+from textrnn.text.tokenizers import Tokenizer, WordTokenizer
 from textrnn.text.vocabulary import Vocabulary
 
 __all__ = ["WordCounter"]

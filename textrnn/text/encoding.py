@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from textrnn.errors import InvalidTypeError, check_int, expected
 from textrnn.text._columns import batches, check_tokenizer, cuts_columns, join_words, split_text
 from textrnn.text._table import Words, WordTable
-from textrnn.text.tokenizer import Tokenizer
+from textrnn.text.tokenizers import Tokenizer
 from textrnn.text.vocabulary import Vocabulary
 
 __all__ = ["TextEncoder", "encode_texts"]

@@ -20,7 +20,7 @@ from textrnn.errors import (
 )
 from textrnn.text._columns import count_words
 from textrnn.text._counting import check_counts, check_specials, check_tokens, count_tokens
-from textrnn.text.tokenizer import Tokenizer, WordTokenizer
+from textrnn.text.tokenizers import Tokenizer, WordTokenizer
 
 __all__ = ["Vocabulary"]
 
