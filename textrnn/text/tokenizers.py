@@ -17,12 +17,10 @@ from textrnn.errors import InvalidTypeError, InvalidValueError, expected, listin
 __all__ = [
     "ENCODED_PUNCTUATION",
     "TOKENIZERS",
-    "WORD_OR_PUNCTUATION",
     "Tokenizer",
     "WordPunctTokenizer",
     "WordTokenizer",
     "describe_tokenizer",
-    "find_all",
     "is_known",
     "nltk_tokenizer",
     "space_contractions",
@@ -30,7 +28,8 @@ __all__ = [
 ]
 
 ENCODED_PUNCTUATION = string.punctuation.encode()
-WORD_OR_PUNCTUATION = r"\w+|[^\w\s\x1c-\x1f]+"
+_WORD_OR_PUNCTUATION = r"\w+|[^\w\s\x1c-\x1f]+"
+_IN_ASCII = re.compile(_WORD_OR_PUNCTUATION, re.ASCII)
 _PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
 _QUOTES_AND_DASHES = re.compile("[\u00ab\u201c\u2018\u201e\u00bb\u201d\u2019\u2012-\u2015]")
 
@@ -213,7 +212,11 @@ class WordPunctTokenizer:
         """
         if not isinstance(text, str):
             raise InvalidTypeError(expected("text", "a string", text))
-        return find_all(WORD_OR_PUNCTUATION, text.lower() if self._lowercase else text)
+        if self._lowercase:
+            text = text.lower()
+        words = _IN_ASCII if text.isascii() else _in_any_script()
+        tokens: list[str] = words.findall(text)
+        return tokens
 
     def to_dict(self) -> dict[str, bool]:
         """Return the options as a dictionary for JSON.
@@ -276,20 +279,12 @@ def describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     return {"type": "custom", "options": name}
 
 
-def find_all(pattern: str, text: str) -> list[str]:
-    """Return all matches of a pattern, in which accents and vowel signs are part of a word."""
-    tokens: list[str] = _compiled(pattern, text.isascii()).findall(text)
-    return tokens
-
-
 @functools.cache
-def _compiled(pattern: str, is_ascii: bool) -> Any:
-    """Compile a pattern for ASCII, or for Unicode."""
-    if is_ascii:
-        return re.compile(pattern, re.ASCII)
+def _in_any_script() -> Any:
+    """Return the pattern in which accents and vowel signs are part of a word."""
     import regex  # `re` splits the words of Hindi, Tamil or Thai at their vowel signs
 
-    return regex.compile(pattern)
+    return regex.compile(_WORD_OR_PUNCTUATION)
 
 
 def space_quotes(text: str) -> str:
