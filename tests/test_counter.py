@@ -1,4 +1,4 @@
-"""Counting the words of more text than fits: exact while it can be, bounded when it can't."""
+"""Counting words with bounded memory: exact while all words fit, with bounded errors afterwards."""
 
 import warnings
 from collections import Counter
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.text import Vocabulary, WordTokenizer
+from textrnn.text import Vocabulary, WordPunctTokenizer, WordTokenizer
 from textrnn.text import counter as counter_module
 from textrnn.text.counter import WordCounter
 
@@ -19,7 +19,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=12)
 
 
 def counted(parts, **options):
-    """Return a counter that was given some columns of texts, one after another."""
+    """Return a counter updated with each of some columns of texts."""
     counter = WordCounter(**options)
     for texts in parts:
         counter.update(texts)
@@ -27,7 +27,7 @@ def counted(parts, **options):
 
 
 def quietly(counter, **options):
-    """Return a counter's vocabulary, and whether it warned."""
+    """Return the vocabulary of a counter, and whether it warned."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         vocabulary = counter.vocabulary(**options)
@@ -36,12 +36,12 @@ def quietly(counter, **options):
 
 @given(
     st.lists(ANY_TEXT, max_size=8),
-    st.sampled_from([WordTokenizer(), WordTokenizer(lowercase=False), str.split, list]),
+    st.sampled_from([WordTokenizer(), WordPunctTokenizer(lowercase=False), str.split, list]),
     st.integers(1, 3),
     st.none() | st.integers(4, 12),
 )
-def test_what_fits_is_counted_exactly(texts, tokenizer, min_freq, max_size):
-    """Any texts, tokenizer and limits give the very vocabulary that holding all words gives."""
+def test_counts_are_exact_while_all_words_fit(texts, tokenizer, min_freq, max_size):
+    """The vocabulary equals `Vocabulary.build` for any texts, tokenizer and limits."""
     counter = counted([texts[:3], texts[3:]], tokenizer=tokenizer)
     vocabulary = counter.vocabulary(min_freq=min_freq, max_size=max_size)
     exact = Vocabulary.build(map(tokenizer, texts), min_freq=min_freq, max_size=max_size)
@@ -52,15 +52,13 @@ def test_what_fits_is_counted_exactly(texts, tokenizer, min_freq, max_size):
 
 
 @given(st.lists(TEXTS, max_size=8), st.integers(1, 12))
-def test_the_bounds_hold_when_words_were_forgotten(parts, max_words):
-    """No count is too high, none too low by more than the error, and that is within its bound."""
+def test_the_bounds_hold_after_words_were_dropped(parts, max_words):
+    """Counts are too low by at most the error, never too high, and the error is bounded."""
     counter = counted(parts, max_words=max_words, tokenizer=str.split)
     exact = Counter(word for texts in parts for text in texts for word in text.split())
-    held = counter._table.words
-    counts, missed = counter._known()
-    for word, count, before in zip(held, counts.tolist(), missed.tolist(), strict=True):
-        assert count <= exact[word.decode()] <= count + before <= count + counter.max_error
-    for word in exact.keys() - {word.decode() for word in held}:
+    for word, count in counter._counts.items():
+        assert count <= exact[word] <= counter._most(word) <= count + counter.max_error
+    for word in exact.keys() - counter._counts.keys():
         assert exact[word] <= counter.max_error
     assert counter.num_words <= max_words
     assert counter.num_tokens == exact.total()
@@ -74,7 +72,7 @@ def test_the_bounds_hold_when_words_were_forgotten(parts, max_words):
     st.none() | st.integers(4, 8),
 )
 def test_a_vocabulary_without_a_warning_is_exact(parts, max_words, min_freq, max_size):
-    """It warns unless forgetting words changed neither the words chosen nor their counts."""
+    """Without a warning, the words and their counts are those of an exact count."""
     counter = counted(parts, max_words=max_words, tokenizer=str.split)
     vocabulary, warned = quietly(counter, min_freq=min_freq, max_size=max_size)
     lists = [text.split() for texts in parts for text in texts]
@@ -83,8 +81,8 @@ def test_a_vocabulary_without_a_warning_is_exact(parts, max_words, min_freq, max
     assert sum(vocabulary.counts) == sum(exact.counts)
 
 
-def test_frequent_words_stay_exact_although_rare_ones_are_forgotten():
-    """Words that never were forgotten and are beyond doubt need no warning."""
+def test_frequent_words_stay_exact_while_rare_ones_are_dropped():
+    """There is no warning if dropped words can't affect the vocabulary."""
     parts = [["oil oil oil gas gas gas", f"rare{i} odd{i}"] for i in range(50)]
     counter = counted(parts, max_words=10)
     assert 0 < counter.max_error < 50
@@ -99,25 +97,25 @@ def test_frequent_words_stay_exact_although_rare_ones_are_forgotten():
     assert quietly(counter, max_size=4) == (Vocabulary({"<unk>": 400}), False)
 
 
-def test_the_warning_says_by_how_much():
-    """It names the limit and the error, and what would help."""
+def test_the_warning_states_the_error():
+    """The warning states the limit, the maximum error and a remedy."""
     counter = counted([["a b c d"]], max_words=2, tokenizer=str.split)
     assert counter.max_error == 1
     with pytest.warns(
-        UserWarning, match=r"of more than 2 words .* too low by up to 1, .*max_words"
+        UserWarning, match=r"more than 2 distinct words, .* too low by up to 1, .*max_words"
     ):
         assert counter.vocabulary().tokens[4:] == ()
 
 
 def test_special_tokens_in_the_texts_are_left_out():
-    """A word that looks like a special token is none, as in any vocabulary."""
+    """A word that equals a special token is left out, as in any vocabulary."""
     texts = ["<unk> oil <pad>", "<unk>"]
     counter = counted([texts], tokenizer=str.split)
     assert counter.vocabulary() == Vocabulary.build(map(str.split, texts))
 
 
-def test_a_natural_vocabulary_is_far_more_exact_than_the_bound():
-    """Words by Zipf's law: a table of a tenth of them still has the frequent ones right."""
+def test_zipfian_words_are_counted_far_better_than_the_bound():
+    """With room for a tenth of Zipf-distributed words, the frequent ones are right."""
     generator = np.random.default_rng(0)
     draws = generator.zipf(1.3, 200_000)
     lists = [" ".join(map(str, part)) for part in draws.reshape(-1, 100).tolist()]
@@ -131,18 +129,17 @@ def test_a_natural_vocabulary_is_far_more_exact_than_the_bound():
     assert len(set(top) & set(vocabulary)) >= 198
 
 
-@pytest.mark.parametrize("tokenizer", [WordTokenizer(), str.split])
-def test_workers_change_nothing(monkeypatch, tokenizer):
-    """Any number of processes forgets the same words at the same places."""
+@pytest.mark.parametrize("tokenizer", [WordTokenizer(), WordPunctTokenizer(), str.split])
+def test_workers_do_not_affect_the_result(monkeypatch, tokenizer):
+    """The same words are dropped at the same times for any number of workers."""
     monkeypatch.setattr(counter_module, "_BATCHES", 1)
     texts = [f"word{i % 97} odd{i} oil " * 400 for i in range(60)]
     one = counted([texts], tokenizer=tokenizer, max_words=30)
     two = counted([texts], tokenizer=tokenizer, max_words=30, num_workers=2)
     assert one.max_error > 0
     assert two.max_error == one.max_error
-    assert two._table.words == one._table.words
-    for mine, other in zip(two._known(), one._known(), strict=True):
-        assert np.array_equal(mine, other)
+    assert two._counts == one._counts
+    assert two._missed == one._missed
 
 
 @pytest.mark.parametrize(
@@ -154,19 +151,19 @@ def test_workers_change_nothing(monkeypatch, tokenizer):
         (
             {"tokenizer": lambda text: text.split(), "num_workers": 1},
             InvalidTypeError,
-            "`tokenizer` to be picklable where there are workers",
+            "`tokenizer` to be picklable for worker processes",
         ),
     ],
 )
 def test_bad_options_are_named(options, kind, message):
-    """An argument that can't be is refused before anything is counted."""
+    """An invalid argument raises an error before anything is counted."""
     with pytest.raises(kind, match=message):
         WordCounter(**options)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_bad_texts_are_named(num_workers):
-    """What is not a column of strings, or no tokenizer, says so from any process."""
+    """Invalid texts and tokens raise the same errors with and without workers."""
     counter = WordCounter(num_workers=num_workers)
     with pytest.raises(InvalidTypeError, match="`texts` to be a sequence of strings"):
         counter.update("oil")

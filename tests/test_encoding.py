@@ -1,4 +1,4 @@
-"""Texts to ids in whole columns: the same as text by text."""
+"""Encoding a column of texts equals encoding text by text."""
 
 import string
 import tracemalloc
@@ -11,13 +11,18 @@ from hypothesis import strategies as st
 
 from tests import strategies
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.text import Vocabulary, WordTokenizer, _columns, encode_texts, encoding
+from textrnn.text import Vocabulary, WordPunctTokenizer, WordTokenizer, columns, encode_texts
 
-VOCABULARY = Vocabulary.build([["oil", "prices", "soar", "can", "not", "a", "b", "\ud83d", "1"]])
+WORDS = ["oil", "prices", "soar", "can", "not", "a", "b", "\ud83d", "1", "!", "|", "\x1f", "\u03c2"]
+VOCABULARY = Vocabulary.build([WORDS])
+TOKENIZERS = st.one_of(
+    st.builds(WordTokenizer, lowercase=st.booleans(), remove_punctuation=st.booleans()),
+    st.builds(WordPunctTokenizer, lowercase=st.booleans()),
+)
 
 
 def text_by_text(texts, tokenizer, *, max_length, add_bos, add_eos):
-    """Encode each text on its own, in plain words."""
+    """Encode each text on its own."""
     rows = []
     for text in texts:
         ids = VOCABULARY.encode(tokenizer(text))
@@ -29,18 +34,15 @@ def text_by_text(texts, tokenizer, *, max_length, add_bos, add_eos):
 
 @given(
     texts=st.lists(strategies.texts(), max_size=6),
-    tokenizer=st.builds(WordTokenizer, lowercase=st.booleans(), remove_punctuation=st.booleans()),
+    tokenizer=TOKENIZERS,
     max_length=st.none() | st.integers(2, 6),
     edges=st.fixed_dictionaries({"add_bos": st.booleans(), "add_eos": st.booleans()}),
-    sizes=st.tuples(st.sampled_from([1, 9, 2**16]), st.sampled_from([0, 1, 1000])),
+    batch_characters=st.sampled_from([1, 9, 2**16]),
 )
-def test_columns_give_what_single_texts_give(texts, tokenizer, max_length, edges, sizes):
-    """In whatever batches, with a table of words or without, the ids are those of single texts."""
+def test_columns_equal_single_texts(texts, tokenizer, max_length, edges, batch_characters):
+    """Ids equal those of single texts, for any batches, built-in and custom tokenizers."""
     rows = text_by_text(texts, tokenizer, max_length=max_length, **edges)
-    with (
-        mock.patch.object(_columns, "_BATCH_CHARACTERS", sizes[0]),
-        mock.patch.object(encoding, "_WORTH_A_TABLE", sizes[1]),
-    ):
+    with mock.patch.object(columns, "_BATCH_CHARACTERS", batch_characters):
         for cut in (tokenizer, tokenizer.__call__):
             ids, lengths = encode_texts(
                 iter(texts), cut, VOCABULARY, max_length=max_length, **edges
@@ -51,8 +53,8 @@ def test_columns_give_what_single_texts_give(texts, tokenizer, max_length, edges
             assert ids.tolist() == [number for row in rows for number in row]
 
 
-def test_a_cut_text_keeps_its_end():
-    """The longest allowed text has its first words between beginning and end."""
+def test_a_truncated_text_keeps_its_end():
+    """Truncation removes the last words and keeps `<bos>` and `<eos>`."""
     ids, lengths = encode_texts(
         ["oil prices soar", "oil prices", ""], WordTokenizer(), VOCABULARY, max_length=4
     )
@@ -62,14 +64,14 @@ def test_a_cut_text_keeps_its_end():
 
 
 def test_no_texts_give_empty_arrays():
-    """Nothing to encode is encoded as nothing."""
+    """No texts have no ids and no lengths."""
     ids, lengths = encode_texts([], WordTokenizer(), VOCABULARY)
     assert (ids.shape, ids.dtype) == ((0,), np.int32)
     assert (lengths.shape, lengths.dtype) == ((0,), np.int64)
 
 
 def test_texts_without_words_may_be_empty():
-    """Without beginning and end, a text without words has no ids."""
+    """A text without words has no ids if there is no `<bos>` and no `<eos>`."""
     ids, lengths = encode_texts(
         ["", "oil", "?!"], WordTokenizer(), VOCABULARY, add_bos=False, add_eos=False
     )
@@ -77,28 +79,31 @@ def test_texts_without_words_may_be_empty():
     assert lengths.tolist() == [0, 1, 0]
 
 
-@pytest.mark.parametrize("character", [*string.punctuation, "\x00", "\xff", "\uffff", "\n"])
-def test_no_character_of_a_text_can_pass_for_the_end_of_it(monkeypatch, character):
-    """Texts are told apart whatever they hold."""
-    monkeypatch.setattr(encoding, "_WORTH_A_TABLE", 0)
+@pytest.mark.parametrize("tokenizer", [WordTokenizer(), WordPunctTokenizer()])
+@pytest.mark.parametrize(
+    "character", [*string.punctuation, *map(chr, range(32)), "\x7f", "\x85", "\xff", "\uffff"]
+)
+def test_no_character_ends_a_text(tokenizer, character):
+    """Texts stay separate whatever characters they contain, the internal divider included."""
     texts = [f"oil{character}{character} a {character} b", character, f"{character}1"]
-    rows = text_by_text(texts, WordTokenizer(), max_length=None, add_bos=True, add_eos=True)
-    ids, lengths = encode_texts(texts, WordTokenizer(), VOCABULARY)
+    rows = text_by_text(texts, tokenizer, max_length=None, add_bos=True, add_eos=True)
+    ids, lengths = encode_texts(texts, tokenizer, VOCABULARY)
     assert lengths.tolist() == [len(row) for row in rows]
     assert ids.tolist() == [number for row in rows for number in row]
 
 
-def test_strings_of_other_classes_are_tokens_too():
-    """A token from an array of NumPy is a string like any other."""
+def test_subclasses_of_str_are_tokens():
+    """Strings from a NumPy array are valid tokens."""
     ids, _ = encode_texts(["oil a"], lambda text: list(np.array(text.split())), VOCABULARY)
     assert ids.tolist() == [2, *VOCABULARY.encode(["oil", "a"]), 3]
 
 
-def test_a_subclass_cuts_as_it_says():
-    """The short way is only for the class whose words it knows."""
+@pytest.mark.parametrize("kind", [WordTokenizer, WordPunctTokenizer])
+def test_subclasses_of_a_tokenizer_are_called(kind):
+    """A subclass is called for each text, because it may tokenize differently."""
 
-    class Backwards(WordTokenizer):
-        """A tokenizer that gives the words backwards."""
+    class Backwards(kind):
+        """A tokenizer that reverses the words."""
 
         def __call__(self, text: str) -> list[str]:
             return super().__call__(text)[::-1]
@@ -107,9 +112,9 @@ def test_a_subclass_cuts_as_it_says():
     assert ids.tolist() == VOCABULARY.encode(["prices", "oil"])
 
 
-@pytest.mark.parametrize("tokenizer", [WordTokenizer(), str.split])
+@pytest.mark.parametrize("tokenizer", [WordTokenizer(), WordPunctTokenizer(), str.split])
 def test_memory_does_not_grow_with_the_texts(tokenizer):
-    """Beyond its result, encoding a stream needs little more than a batch of texts does."""
+    """Encoding a stream needs memory for the result and one batch of texts."""
     texts = (f"oil prices soar {number}" for number in range(50_000))
     tracemalloc.start()
     try:
@@ -123,13 +128,13 @@ def test_memory_does_not_grow_with_the_texts(tokenizer):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tokenizer", [WordTokenizer(), WordPunctTokenizer()])
 @pytest.mark.parametrize("name", ["ag_news/train", "ag_news/test", "imdb/train", "imdb/test"])
-def test_real_columns_give_what_single_texts_give(data_dir, name):
-    """Real texts have the same vocabulary and the same ids both ways."""
+def test_columns_of_real_texts_equal_single_texts(data_dir, name, tokenizer):
+    """Real texts have the same vocabulary and ids as a column and text by text."""
     from pyarrow import parquet
 
     texts = parquet.read_table(data_dir / f"{name}.parquet", columns=["text"])["text"].to_pylist()
-    tokenizer = WordTokenizer()
     vocabulary = Vocabulary.from_texts(texts, tokenizer, min_freq=5)
     assert vocabulary == Vocabulary.build(map(tokenizer, texts), min_freq=5)
     at_once = encode_texts(texts, tokenizer, vocabulary, max_length=256)
@@ -187,7 +192,7 @@ def test_real_columns_give_what_single_texts_give(data_dir, name):
     ],
 )
 def test_wrong_arguments_are_named(arguments, error, message):
-    """Each argument that can't be is refused with its name, its rule and its value."""
+    """An invalid argument raises an error with its name, its rule and its value."""
     usual = {"texts": ["Oil!"], "tokenizer": WordTokenizer(), "vocabulary": VOCABULARY}
     arguments = usual | arguments
     if arguments["tokenizer"] is str.upper:

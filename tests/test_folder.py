@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from tests import strategies
-from textrnn import TextClassifier, WordTokenizer, _folder_reading
+from textrnn import TextClassifier, WordTokenizer
 from textrnn._storage import NewFolder
 from textrnn.errors import CorruptFileError, InvalidTypeError, InvalidValueError
 from textrnn.text import WordPunctTokenizer

@@ -1,4 +1,4 @@
-"""Ids: deterministic, reversible, and safe to load from anywhere."""
+"""Vocabularies are deterministic, reversible and safe to load."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ from textrnn.errors import (
     InvalidValueError,
     MissingKeyError,
 )
-from textrnn.text import Vocabulary, WordTokenizer, _columns
+from textrnn.text import Vocabulary, WordPunctTokenizer, WordTokenizer, columns
 
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
 LIMITS = st.fixed_dictionaries(
@@ -31,7 +31,7 @@ LIMITS = st.fixed_dictionaries(
 
 @given(token_lists=strategies.token_lists(), limits=LIMITS)
 def test_words_are_kept_and_ordered_by_count_and_alphabet(token_lists, limits):
-    """The entries are the special tokens and a plainly sorted list of the frequent words."""
+    """Special tokens come first, then the frequent words by count and alphabet."""
     vocabulary = Vocabulary.build(token_lists, **limits)
     counts = Counter(chain.from_iterable(token_lists))
     words = sorted(
@@ -48,7 +48,7 @@ def test_words_are_kept_and_ordered_by_count_and_alphabet(token_lists, limits):
 
 @given(token_lists=strategies.token_lists(), data=st.data())
 def test_the_order_of_texts_does_not_matter(token_lists, data):
-    """The same texts in another order, handed over by a generator, give the same vocabulary."""
+    """Shuffled texts from a generator give the same vocabulary."""
     shuffled = data.draw(st.permutations(token_lists))
     vocabulary = Vocabulary.build(iter(tokens) for tokens in shuffled)
     assert vocabulary == Vocabulary.build(token_lists)
@@ -60,10 +60,13 @@ def test_the_order_of_texts_does_not_matter(token_lists, data):
     limits=LIMITS,
     batch_characters=st.sampled_from([1, 30, 2**16]),
 )
-def test_texts_give_what_their_tokens_give(texts, limits, batch_characters):
-    """Counting whole columns of texts equals counting the tokens text by text."""
-    with mock.patch.object(_columns, "_BATCH_CHARACTERS", batch_characters):
-        for tokenizer in (WordTokenizer(), WordTokenizer(lowercase=False), str.split):
+def test_texts_and_their_tokens_give_equal_vocabularies(texts, limits, batch_characters):
+    """Counting a column of texts equals counting the tokens text by text."""
+    with mock.patch.object(columns, "_BATCH_CHARACTERS", batch_characters):
+        for tokenizer in (
+            *(WordTokenizer(), WordTokenizer(lowercase=False)),
+            *(WordPunctTokenizer(), WordPunctTokenizer(lowercase=False), str.split),
+        ):
             vocabulary = Vocabulary.from_texts(iter(texts), tokenizer, **limits)
             assert vocabulary == Vocabulary.build(map(tokenizer, texts), **limits)
         assert Vocabulary.from_texts(texts) == Vocabulary.from_texts(texts, WordTokenizer())
@@ -71,14 +74,14 @@ def test_texts_give_what_their_tokens_give(texts, limits, batch_characters):
 
 @given(first=strategies.token_lists(), second=strategies.token_lists(), limits=LIMITS)
 def test_merging_equals_building_from_all_texts(first, second, limits):
-    """Whole vocabularies of two parts, merged and cut, are the one of both parts."""
+    """Merging complete vocabularies of two parts equals building from all texts."""
     merged = Vocabulary.build(first).merge(Vocabulary.build(second), **limits)
     assert merged == Vocabulary.build(first + second, **limits)
 
 
 @given(token_lists=strategies.token_lists(), limits=LIMITS)
 def test_saving_copying_and_pickling_change_nothing(tmp_path_factory, token_lists, limits):
-    """A vocabulary comes back equal from a file, a dictionary, a copy and a pickle."""
+    """A vocabulary equals its copy from a file, a dictionary, a deepcopy and a pickle."""
     vocabulary = Vocabulary.build(token_lists, **limits)
     path = tmp_path_factory.getbasetemp() / "vocabulary.json"
     vocabulary.save(path)
@@ -92,7 +95,7 @@ def test_saving_copying_and_pickling_change_nothing(tmp_path_factory, token_list
 
 @given(token_lists=strategies.token_lists(), others=strategies.token_lists())
 def test_decoding_undoes_encoding(token_lists, others):
-    """A known token comes back as itself, any other as the unknown token."""
+    """Known tokens are restored, others become the unknown token."""
     vocabulary = Vocabulary.build(token_lists)
     for tokens in others:
         known = [token if token in vocabulary else "<unk>" for token in tokens]
@@ -106,8 +109,8 @@ def test_decoding_undoes_encoding(token_lists, others):
 
 
 @given(token_lists=strategies.token_lists(), limits=LIMITS)
-def test_coverage_is_the_share_of_words_known(token_lists, limits):
-    """It follows from the counts for the texts counted, and counts will do instead of texts."""
+def test_coverage_is_the_fraction_of_known_words(token_lists, limits):
+    """Coverage follows from the counts, and is the same for texts and for counts."""
     vocabulary = Vocabulary.build(token_lists, **limits)
     counts = Counter(chain.from_iterable(token_lists))
     assume(counts)
@@ -117,24 +120,24 @@ def test_coverage_is_the_share_of_words_known(token_lists, limits):
 
 
 def test_coverage_of_nothing_is_complete():
-    """Where there are no tokens, none is unknown."""
+    """The coverage of no tokens is 1."""
     assert Vocabulary({}).coverage([]) == Vocabulary({}).coverage([[], []]) == 1.0
 
 
-def test_a_long_stream_of_texts_is_counted_to_its_end():
-    """However many tokens there are, each of them counts."""
+def test_a_long_stream_of_texts_is_counted():
+    """Every token of a long stream is counted."""
     vocabulary = Vocabulary.build(("oil", "gas", "oil") for _ in range(20_000))
     assert vocabulary.counts == (0, 0, 0, 0, 40_000, 20_000)
 
 
-def test_more_than_25_times_is_a_minimum_of_26():
-    """A word must occur `min_freq` times, not more often."""
+def test_min_freq_is_inclusive():
+    """A word that occurs exactly `min_freq` times is kept."""
     texts = ["often " * 26, "rarely " * 25]
     assert Vocabulary.from_texts(texts, min_freq=26).tokens[4:] == ("often",)
 
 
 def test_without_words_the_special_tokens_remain():
-    """No texts at all give a vocabulary that takes every token for unknown."""
+    """Without texts every token is unknown."""
     vocabulary = Vocabulary.build([])
     assert vocabulary == Vocabulary.from_texts([]) == Vocabulary({})
     assert vocabulary.tokens == vocabulary.specials == SPECIALS
@@ -142,16 +145,16 @@ def test_without_words_the_special_tokens_remain():
     assert Vocabulary.build([["oil"]], max_size=4).tokens == SPECIALS
 
 
-def test_special_tokens_in_texts_are_no_words():
-    """They are counted as left out, and keep their ids."""
+def test_special_tokens_in_texts_are_left_out():
+    """Special tokens in texts are counted as left out and keep their ids."""
     vocabulary = Vocabulary.build([["<pad>", "oil", "<unk>", "oil"]])
     assert vocabulary.tokens == (*SPECIALS, "oil")
     assert vocabulary.counts == (0, 2, 0, 0, 2)
     assert vocabulary.coverage([["<pad>", "oil"]]) == 0.5
 
 
-def test_special_tokens_may_have_other_names_and_be_more():
-    """The first four have their roles whatever they are called; others follow."""
+def test_special_tokens_can_be_renamed_and_added():
+    """The first four special tokens have fixed roles under any name; others follow."""
     vocabulary = Vocabulary({"oil": 1, "[SEP]": 1}, specials=["P", "U", "B", "E", "[SEP]"])
     assert vocabulary.tokens == ("P", "U", "B", "E", "[SEP]", "oil")
     assert vocabulary.specials == ("P", "U", "B", "E", "[SEP]")
@@ -161,8 +164,8 @@ def test_special_tokens_may_have_other_names_and_be_more():
     assert Vocabulary.from_dict(vocabulary.to_dict()) == vocabulary
 
 
-def test_numbers_of_numpy_count_as_well():
-    """Counts and tokens from arrays become plain ones, so that they can be saved."""
+def test_counts_and_tokens_from_numpy_become_plain():
+    """Counts and tokens from NumPy become plain ones, so that they can be saved."""
     words, counts = np.unique(["b", "a", "b"], return_counts=True)
     vocabulary = Vocabulary(dict(zip(words, counts, strict=True)), min_freq=np.int64(1))
     assert vocabulary == Vocabulary({"b": 2, "a": 1})
@@ -174,12 +177,12 @@ def test_numbers_of_numpy_count_as_well():
     "ids", [[4, 1], (4, 1), np.array([4, 1], np.int32), torch.tensor([4, 1]), iter([4, 1])]
 )
 def test_ids_of_any_kind_are_decoded(ids):
-    """Lists, arrays, tensors and generators are read alike."""
+    """Lists, tuples, arrays, tensors and generators of ids are decoded."""
     assert Vocabulary({"oil": 1}).decode(ids) == ["oil", "<unk>"]
 
 
-def test_it_looks_like_a_collection_of_tokens():
-    """Its length, membership, iteration and repr speak of tokens."""
+def test_a_vocabulary_is_a_collection_of_tokens():
+    """Length, membership, iteration and repr refer to tokens."""
     vocabulary = Vocabulary({"oil": 3, "gas": 2})
     assert len(vocabulary) == 6
     assert "oil" in vocabulary
@@ -193,8 +196,8 @@ def test_it_looks_like_a_collection_of_tokens():
     assert repr(many) == "<Vocabulary of 10 tokens: 'a', 'b', 'c', 'd', ...>"
 
 
-def test_it_differs_where_anything_differs():
-    """Counts, special tokens and words all matter; other objects are never equal."""
+def test_equality_covers_everything():
+    """Vocabularies with other counts, special tokens or words differ, as do other objects."""
     vocabulary = Vocabulary({"oil": 3})
     assert vocabulary != Vocabulary({"oil": 2})
     assert vocabulary != Vocabulary({"oil": 3, "gas": 1})
@@ -202,8 +205,8 @@ def test_it_differs_where_anything_differs():
     assert vocabulary != vocabulary.tokens
 
 
-def test_it_can_not_be_changed():
-    """Neither setting nor deleting an attribute works, and inner values are immutable."""
+def test_vocabularies_are_immutable():
+    """Attributes can't be set or deleted, and inner values are immutable."""
     vocabulary = Vocabulary({"oil": 3})
     with pytest.raises(AttributeError):
         vocabulary.pad_id = 3
@@ -215,9 +218,9 @@ def test_it_can_not_be_changed():
     assert "gas" not in vocabulary
 
 
-def test_a_missing_token_is_answered_with_those_there_are():
-    """The message shows the token, some of the known ones and what `encode` does."""
-    with pytest.raises(MissingKeyError, match=r"No token 'gas' among the 5 .* 'oil'; `encode`"):
+def test_the_error_for_an_unknown_token_lists_known_ones():
+    """The message shows the token, some known ones and what `encode` does."""
+    with pytest.raises(MissingKeyError, match=r"Unknown token 'gas'.* 5 tokens.* 'oil'; `encode`"):
         Vocabulary({"oil": 1})["gas"]
     with pytest.raises(InvalidTypeError, match="Expected `token` to be a string, but got 4"):
         Vocabulary({"oil": 1})[4]
@@ -301,13 +304,13 @@ def test_a_missing_token_is_answered_with_those_there_are():
     ],
 )
 def test_wrong_arguments_are_named(build, error, message):
-    """Each argument that can't be is refused with its name, its rule and its value."""
+    """An invalid argument raises an error with its name, its rule and its value."""
     with pytest.raises(error, match=message):
         build()
 
 
-def test_an_error_of_the_caller_is_not_covered_up():
-    """What a generator of tokens raises comes through as it is."""
+def test_errors_of_a_generator_are_raised_unchanged():
+    """An error inside a generator of tokens is raised unchanged."""
 
     def tokens():
         yield "oil"
@@ -317,8 +320,8 @@ def test_an_error_of_the_caller_is_not_covered_up():
         Vocabulary.build([tokens()])
 
 
-def test_strings_that_can_not_be_counted_are_no_secret():
-    """Tokens that are strings and yet have no hash are not passed over."""
+def test_unhashable_strings_are_refused():
+    """Tokens that are strings without a hash raise an error."""
 
     class Unhashable(str):
         """A string without a hash."""
@@ -331,7 +334,7 @@ def test_strings_that_can_not_be_counted_are_no_secret():
 
 
 def test_the_file_is_readable(tmp_path):
-    """A person finds each word with its count on a line of its own."""
+    """Each word and its count are on a line of their own."""
     Vocabulary({"\u00f6l": 3, "gas": 2}).save(tmp_path / "vocabulary.json")
     lines = (tmp_path / "vocabulary.json").read_text("utf-8").splitlines()
     assert '    "\u00f6l": 3,' in lines
@@ -339,7 +342,7 @@ def test_the_file_is_readable(tmp_path):
 
 
 def test_the_order_of_a_file_does_not_matter(tmp_path):
-    """Ids follow from the counts, so a tool that sorts keys does no harm."""
+    """Ids follow from the counts, so the order of keys in a file does not matter."""
     vocabulary = Vocabulary({"b": 3, "c": 2, "a": 1})
     path = tmp_path / "vocabulary.json"
     path.write_text(json.dumps(vocabulary.to_dict(), sort_keys=True))
@@ -347,7 +350,7 @@ def test_the_order_of_a_file_does_not_matter(tmp_path):
 
 
 def test_saving_is_all_or_nothing(tmp_path, monkeypatch):
-    """A disk that fills up leaves the vocabulary that was there."""
+    """A full disk leaves the existing file intact."""
     path = tmp_path / "vocabulary.json"
     Vocabulary({"old": 1}).save(path)
     with monkeypatch.context() as patch:
@@ -382,7 +385,7 @@ def test_saving_is_all_or_nothing(tmp_path, monkeypatch):
     ],
 )
 def test_a_hostile_file_is_refused(tmp_path, change, reason):
-    """Whatever a file holds instead of a vocabulary, one error names the file and the fault."""
+    """Invalid content raises one kind of error, which names the file and the fault."""
     data = Vocabulary({"oil": 1}).to_dict() | change
     path = tmp_path / "vocabulary.json"
     path.write_text(json.dumps({key: value for key, value in data.items() if value is not ...}))
@@ -393,15 +396,15 @@ def test_a_hostile_file_is_refused(tmp_path, change, reason):
 
 
 @pytest.mark.parametrize("data", ["[]", "null", "3", '{"a": 1, "a": 2}', "", "{", '"<pad>"'])
-def test_a_file_of_something_else_is_refused(tmp_path, data):
-    """Other JSON, or none, is no vocabulary."""
+def test_other_files_are_refused(tmp_path, data):
+    """Other JSON, and files that are not JSON, raise an error."""
     (tmp_path / "vocabulary.json").write_text(data)
     with pytest.raises(CorruptFileError, match=r"vocabulary\.json"):
         Vocabulary.load(tmp_path / "vocabulary.json")
 
 
 def test_a_word_twice_in_a_file_is_refused(tmp_path):
-    """JSON would let the second count win silently."""
+    """A duplicate key raises an error instead of replacing the first count."""
     (tmp_path / "file").write_text(
         json.dumps(Vocabulary({"oil": 1}).to_dict()).replace('"oil": 1', '"oil": 1, "oil": 2')
     )
@@ -409,7 +412,7 @@ def test_a_word_twice_in_a_file_is_refused(tmp_path):
         Vocabulary.load(tmp_path / "file")
 
 
-def test_a_missing_file_is_the_usual_error(tmp_path):
-    """A file that is not there is not called damaged."""
+def test_a_missing_file_raises_the_usual_error(tmp_path):
+    """A missing file raises `FileNotFoundError`."""
     with pytest.raises(FileNotFoundError):
         Vocabulary.load(tmp_path / "missing.json")

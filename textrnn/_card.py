@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from textrnn._model import Model
-from textrnn.text._description import is_known
+from textrnn.text.tokenizers import is_known
 
 __all__ = ["model_card"]
 

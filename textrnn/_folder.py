@@ -16,7 +16,7 @@ from torch import Tensor
 
 from textrnn._model import Model, Network
 from textrnn._storage import FolderFormat
-from textrnn.text._description import describe_tokenizer
+from textrnn.text.tokenizers import describe_tokenizer
 
 __all__ = ["FILES", "FOLDER_FORMAT", "FORMAT_VERSION", "write_folder"]
 

@@ -28,7 +28,7 @@ from textrnn.errors import (
 )
 from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
 from textrnn.text import Tokenizer, Vocabulary
-from textrnn.text._description import TOKENIZERS
+from textrnn.text.tokenizers import TOKENIZERS
 from textrnn.training import History
 
 __all__ = ["read_folder"]

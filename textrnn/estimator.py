@@ -17,7 +17,7 @@ from textrnn._parameters import Parameters, params_to_json
 from textrnn._predictions import Predictor, Threshold
 from textrnn.errors import InvalidTypeError, expected
 from textrnn.text import Tokenizer, Vocabulary
-from textrnn.text._description import is_known
+from textrnn.text.tokenizers import is_known
 from textrnn.training import History
 
 __all__ = ["TextClassifier"]

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textrnn._processes import check_picklable, map_in_order
 from textrnn.data.columns import read_labels
 from textrnn.data.storage import Block
 from textrnn.errors import InvalidTypeError, check_int, expected
 from textrnn.text import Tokenizer, Vocabulary
-from textrnn.text._parallel import check_picklable, map_in_order
 from textrnn.text.encoding import TextEncoder
 
 __all__ = ["encode_rows", "fill_empty"]

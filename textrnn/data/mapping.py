@@ -18,7 +18,7 @@ from textrnn._storage import check_file, check_unchanged, corrupt, fingerprint, 
 from textrnn.data.storage import FORMAT_VERSION, file_names
 from textrnn.errors import InvalidValueError, TextrnnError, expected, listing, show
 from textrnn.text import Tokenizer, Vocabulary
-from textrnn.text._description import TOKENIZERS
+from textrnn.text.tokenizers import TOKENIZERS
 
 __all__ = ["MAPPED_BYTES", "MappedFolder"]
 

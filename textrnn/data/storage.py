@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from textrnn._storage import FolderFormat, NewFile
 from textrnn.errors import InvalidValueError
 from textrnn.text import Tokenizer, Vocabulary
-from textrnn.text._description import describe_tokenizer
+from textrnn.text.tokenizers import describe_tokenizer
 
 __all__ = ["FORMAT_VERSION", "Block", "file_names", "write_dataset"]
 

@@ -2,7 +2,7 @@
 
 from textrnn.text.counter import WordCounter
 from textrnn.text.encoding import encode_texts
-from textrnn.text.tokenizer import Tokenizer, WordPunctTokenizer, WordTokenizer
+from textrnn.text.tokenizers import Tokenizer, WordPunctTokenizer, WordTokenizer
 from textrnn.text.vectors import VectorCoverage, WordVectors, read_vectors
 from textrnn.text.vocabulary import Vocabulary
 

@@ -1,57 +1,53 @@
-"""Counting the words of more text than fits into memory."""
+"""Count the words of corpora larger than memory."""
 
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import SupportsIndex
 
 import numpy as np
-from numpy.typing import NDArray
 
 from textrnn.errors import check_int
-from textrnn.text._columns import batches, check_tokenizer, cuts_columns, join_words, split_text
-from textrnn.text._counting import check_specials
-from textrnn.text._parallel import check_picklable, map_in_order
-from textrnn.text._table import Words, WordTable
-from textrnn.text.tokenizer import Tokenizer, WordTokenizer
-from textrnn.text.vocabulary import Vocabulary
+from textrnn.text.columns import batches, check_tokenizer, count_words
+from textrnn.text.tokenizers import Tokenizer, WordTokenizer
+from textrnn.text.vocabulary import SPECIALS, Vocabulary, check_specials
 
 __all__ = ["WordCounter"]
 
-_BATCHES = 16  # that go to a worker at a time: a million characters
-_SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
+_BATCHES = 32  # per task of a worker: a million characters
 
 
 class WordCounter:
-    """Counts words in one pass with bounded memory, exactly as long as they fit.
+    """Count words in one pass with bounded memory; counts are exact as long as all words fit.
 
-    When more than `max_words` different words have come, the rarest are forgotten until half of
-    that is left, and the counter remembers how often a forgotten word may have occurred at most:
-    `max_error`. A word that comes again begins anew. This is Lossy Counting (Manku and Motwani,
-    2002, "Approximate Frequency Counts over Data Streams"), except that words are forgotten when
-    memory calls for it rather than at fixed intervals. So at any time
+    When there are more than `max_words` distinct words, the rarest are dropped until half as many
+    remain. `max_error` is an upper bound on the count of any dropped word. A dropped word that
+    occurs again is counted from zero. This is Lossy Counting (Manku and Motwani, 2002, "Approximate
+    Frequency Counts over Data Streams"), except that words are dropped when memory requires it
+    rather than at fixed intervals. At any time
 
     - a count is never too high, and too low by at most `max_error`,
-    - a word that is not in the table has occurred at most `max_error` times,
-    - `max_error` is at most twice the number of tokens, divided by `max_words`; it is 0 until words
-      are forgotten. With the frequencies of a natural language it stays far below that bound.
+    - a word that is not held has occurred at most `max_error` times,
+    - `max_error` is at most twice the number of tokens divided by `max_words`, and 0 until words
+      are dropped. For natural language it is usually far below that bound.
 
-    Where nothing was forgotten, the result depends on the texts alone; otherwise on `max_words` and
-    the calls of `update` too, but never on the number of workers.
+    As long as no word was dropped, the result depends only on the texts. Afterwards it also depends
+    on `max_words` and on how the texts are divided among calls of `update`, but never on the number
+    of workers.
 
     Args:
-        tokenizer: What cuts a text into tokens (default: ``WordTokenizer()``).
-        max_words: How many different words to hold at most, give or take those of a million
-            characters. A million of them take some 150 MB (default: 2,000,000).
-        num_workers: How many processes cut and count; 0 does it all in this one. They are started
-            as those of a `torch.utils.data.DataLoader` are.
+        tokenizer: Splits a text into tokens. None is `WordTokenizer()`. Default: None.
+        max_words: Maximum number of distinct words to hold, exceeded by at most those of a million
+            characters. A million words take about 150 MB. Default: 2,000,000.
+        num_workers: Number of worker processes that tokenize and count. 0 uses this process alone.
+            Workers start in the same way as those of a `torch.utils.data.DataLoader`. Default: 0.
 
     Raises:
-        InvalidTypeError: If `tokenizer` can't be called, or not be pickled for workers, or a number
-            is not an integer.
+        InvalidTypeError: If `tokenizer` is not callable, or not picklable although there are
+            workers, or if a number is not an integer.
         InvalidValueError: If a number is out of range.
 
     Example:
@@ -75,96 +71,100 @@ class WordCounter:
         self.max_words = check_int("max_words", max_words)
         self._num_workers = check_int("num_workers", num_workers, minimum=0)
         if self._num_workers:
+            from textrnn._processes import check_picklable
+
             check_picklable("tokenizer", self.tokenizer)
-        self._table = WordTable()
-        self._counts = np.zeros(0, dtype=np.int64)  # (words,), room for more at the end
-        self._missed = np.zeros(0, dtype=np.int64)  # (words,), the most that went before
+        self._counts: Counter[str] = Counter()
+        # Upper bound on the occurrences before a word came (again), where that is not 0.
+        self._missed: dict[str, int] = {}
         self._num_tokens = 0
         self._max_error = 0
 
     @property
     def num_tokens(self) -> int:
-        """How many tokens were counted, those of forgotten words included."""
+        """Number of tokens counted, those of dropped words included."""
         return self._num_tokens
 
     @property
     def num_words(self) -> int:
-        """How many different words are held."""
-        return len(self._table.words)
+        """Number of distinct words held."""
+        return len(self._counts)
 
     @property
     def max_error(self) -> int:
-        """By how much a count may be too low at most; 0 if all are exact."""
+        """Upper bound on how much too low a count may be; 0 if all counts are exact."""
         return self._max_error
 
     def update(self, texts: Iterable[str]) -> None:
-        """Count the words of some more texts.
+        """Count the words of more texts.
 
         Args:
-            texts: Any iterable of strings, read once and a few texts at a time.
+            texts: Any iterable of strings, which is read once and a few texts at a time.
 
         Raises:
-            InvalidTypeError: If `texts` is a single string or holds anything else than strings, or
-                if the tokenizer returns anything but a list of strings.
+            InvalidTypeError: If `texts` is a single string or contains anything but strings, or if
+                the tokenizer returns anything but a list of strings.
         """
-        make = partial(_Count, self.tokenizer)
+        from textrnn._processes import map_in_order
+
+        make = partial(partial, count_words, tokenizer=self.tokenizer)  # lambdas can't be pickled
         parts = map_in_order(make, _chunks(texts), num_workers=self._num_workers)
         with closing(parts):
-            for words, counts in parts:
-                self._add(words, counts)
+            for counts in parts:
+                self._add(counts)
 
-    def _add(self, words: list[bytes], counts: NDArray[np.int64]) -> None:
-        """Add the counts of different words."""
-        if not words:
-            return
-        before = self.num_words
-        ids = self._table.learn(Words.join(words))
-        if self.num_words > len(self._counts):
-            size = max(self.num_words, len(self._counts) * 5 // 4)
-            self._counts.resize(size, refcheck=False)
-            self._missed.resize(size, refcheck=False)
-        self._counts[ids] += counts
-        self._missed[before : self.num_words] = self._max_error
-        self._num_tokens += int(counts.sum())
+    def _add(self, counts: Counter[str]) -> None:
+        """Add the counts of some texts."""
+        if self._max_error:
+            new = counts.keys() - self._counts.keys()
+            self._missed.update(dict.fromkeys(new, self._max_error))
+        self._counts.update(counts)
+        self._num_tokens += counts.total()
         if self.num_words > self.max_words:
-            self._forget()
+            self._drop()
 
-    def _forget(self) -> None:
-        """Keep half as many words as are allowed, those that may have occurred most."""
-        counts, missed = self._known()
-        most = counts + missed
+    def _drop(self) -> None:
+        """Keep the half of `max_words` that may have occurred most often."""
         place = self.num_words - 1 - self.max_words // 2
-        self._max_error = int(np.partition(most, place)[place])
-        kept = np.flatnonzero(most > self._max_error)
-        self._counts, self._missed = counts[kept], missed[kept]
-        self._table = WordTable([self._table.words[index] for index in kept.tolist()])
+        most = np.fromiter(map(self._most, self._counts), np.int64, self.num_words)
+        self._max_error = limit = int(np.partition(most, place)[place])
+        self._counts = Counter(
+            {word: n for word, n in self._counts.items() if self._most(word) > limit}
+        )
+        self._missed = {word: n for word, n in self._missed.items() if word in self._counts}
 
-    def _known(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return self._counts[: self.num_words], self._missed[: self.num_words]
+    def _most(self, word: str) -> int:
+        """Return an upper bound on the occurrences of a word that is held."""
+        return self._counts[word] + self._missed.get(word, 0)
 
     def vocabulary(
         self,
         *,
         min_freq: SupportsIndex = 1,
         max_size: SupportsIndex | None = None,
-        specials: Sequence[str] = _SPECIALS,
+        specials: Sequence[str] = SPECIALS,
     ) -> Vocabulary:
         """Return the vocabulary of all texts so far.
 
-        It is that of `Vocabulary.from_texts`, bit for bit, as long as no word was forgotten or none
-        that was can be in it or change its counts. Otherwise a warning says by how much.
+        It equals that of `Vocabulary.from_texts` unless dropped words affect it. In that case a
+        warning states the maximum error.
 
         Args:
-            min_freq: How often a word must occur to be kept (default: 1).
-            max_size: The most entries, special tokens included (default: no limit).
-            specials: The special tokens, as for `Vocabulary`.
+            min_freq: Minimum count of a word. Default: 1.
+            max_size: Maximum number of tokens, special tokens included. None is no limit. Default:
+                None.
+            specials: The special tokens, as for `Vocabulary`. Default:
+                `("<pad>", "<unk>", "<bos>", "<eos>")`.
+
+        Returns:
+            The vocabulary.
 
         Raises:
-            InvalidTypeError: If a limit is not an integer, or a special token no string.
-            InvalidValueError: If a limit or the special tokens are not as for `Vocabulary`.
+            InvalidTypeError: If a limit is not an integer, or a special token is not a string.
+            InvalidValueError: If a limit or the special tokens are invalid for `Vocabulary`.
 
         Warns:
-            UserWarning: If words were forgotten that may belong here, or are counted too low here.
+            UserWarning: If words may be missing or counts too low because words were dropped.
 
         Example:
             >>> counter = WordCounter(max_words=2)
@@ -174,73 +174,32 @@ class WordCounter:
         """
         least = check_int("min_freq", min_freq)
         first = check_specials(specials)
-        counts, _ = self._known()
-        frequent = np.flatnonzero(counts >= least)
-        # Decoded only here, since most words are rare.
-        spelled = [self._table.words[i].decode("utf-8", "surrogatepass") for i in frequent.tolist()]
-        known = Counter(dict(zip(spelled, counts[frequent].tolist(), strict=True)))
-        # The vocabulary counts what equals a special token as left out.
+        known = Counter({word: n for word, n in self._counts.items() if n >= least})
+        # `Vocabulary` counts a word that equals a special token as left out.
         known[first[Vocabulary.unk_id]] += self._num_tokens - known.total()
         result = Vocabulary(+known, min_freq=least, max_size=max_size, specials=first)
         full = max_size is not None and len(result) == check_int("max_size", max_size)
         if self._max_error and not (full and len(result) == len(first)):
-            kept = [word in result and word not in first for word in spelled]
-            self._warn(frequent[np.array(kept, dtype=np.bool_)], None if full else least)
+            self._warn(result, None if full else least)
         return result
 
-    def _warn(self, kept: NDArray[np.int64], least: int | None) -> None:
-        """Warn unless all the words kept and their counts are certain.
-
-        Args:
-            kept: Which words are in a vocabulary.
-            least: The count that let them in, or None if only so many words were let in.
-        """
-        counts, missed = self._known()
-        lowest = int(counts[kept].min()) if least is None else least
-        others = np.ones(len(counts), dtype=np.bool_)
-        others[kept] = False
-        others &= missed > 0
-        doubtful = int((counts[others] + missed[others] >= lowest).sum())
-        low = int((missed[kept] > 0).sum())
-        if self._max_error >= lowest or doubtful or low:
+    def _warn(self, vocabulary: Vocabulary, least: int | None) -> None:
+        """Warn unless the words and counts of a vocabulary, full or cut at `least`, are exact."""
+        kept = set(vocabulary.tokens[len(vocabulary.specials) :])
+        lowest = min(self._counts[word] for word in kept) if least is None else least
+        uncertain = any(word in kept or self._most(word) >= lowest for word in self._missed)
+        if self._max_error >= lowest or uncertain:
             warnings.warn(
-                f"The vocabulary is not exact: of more than {self.max_words:,} words the rarest "
-                f"were forgotten. A count may be too low by up to {self._max_error:,}, and a word "
-                "whose count is so far above the limit may be missing. A larger `max_words`, or a "
-                "vocabulary of more frequent words, helps.",
+                f"The vocabulary is not exact: there were more than {self.max_words:,} distinct "
+                f"words, so the rarest were dropped. A count may be too low by up to "
+                f"{self._max_error:,}, and words at most that far above the minimum count may be "
+                "missing. Increase `max_words`, or `min_freq`.",
                 stacklevel=3,
             )
 
 
-class _Count:
-    """Counts the words of some texts, in whichever process.
-
-    Args:
-        tokenizer: What cuts them.
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-
-    def __call__(self, chunk: list[list[str]]) -> tuple[list[bytes], NDArray[np.int64]]:
-        """Return the different words in the order of their coming, and how often each came."""
-        tokenizer = self._tokenizer
-        if not cuts_columns(tokenizer):
-            counter: Counter[str] = Counter()
-            for text in chain.from_iterable(chunk):
-                counter.update(split_text(text, tokenizer))
-            spelled = [word.encode("utf-8", "surrogatepass") for word in counter]
-            return spelled, np.fromiter(counter.values(), np.int64, len(counter))
-        table = WordTable()
-        ids = []
-        for batch in chunk:
-            words, _ = Words.split(join_words(batch, lowercase=tokenizer.lowercase))
-            ids.append(table.learn(words))
-        return table.words, np.bincount(np.concatenate(ids), minlength=len(table.words))
-
-
 def _chunks(texts: Iterable[str]) -> Iterator[list[list[str]]]:
-    """Yield some batches of texts at a time, enough work to send it elsewhere."""
+    """Group batches of texts into tasks for workers."""
     parts = batches(texts)
     while chunk := list(islice(parts, _BATCHES)):
         yield chunk

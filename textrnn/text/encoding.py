@@ -1,6 +1,5 @@
-"""From texts to ids: whole columns at a time, into one flat array."""
+"""Encode columns of texts as one flat array of token ids."""
 
-from array import array
 from collections.abc import Iterable
 from itertools import repeat
 from typing import SupportsIndex
@@ -9,15 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textrnn.errors import InvalidTypeError, check_int, expected
-from textrnn.text._columns import batches, check_tokenizer, cuts_columns, join_words, split_text
-from textrnn.text._table import Words, WordTable
-from textrnn.text.tokenizer import Tokenizer
+from textrnn.text.columns import batches, check_tokenizer, tokenize
+from textrnn.text.tokenizers import Tokenizer
 from textrnn.text.vocabulary import Vocabulary
 
 __all__ = ["TextEncoder", "encode_texts"]
-
-# How many characters there must be for each token known, before making a table of them saves time.
-_WORTH_A_TABLE = 8
 
 
 def encode_texts(
@@ -29,27 +24,30 @@ def encode_texts(
     add_bos: bool = True,
     add_eos: bool = True,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Encode texts into one flat array of ids, never holding all their tokens.
+    """Encode texts as one flat array of token ids.
 
-    Text ``i`` lies at ``input_ids[offsets[i] : offsets[i + 1]]`` with
-    ``offsets = numpy.concatenate([[0], lengths.cumsum()])``.
+    The ids of text `i` are `input_ids[offsets[i] : offsets[i + 1]]`, where
+    `offsets = numpy.concatenate([[0], lengths.cumsum()])`. Tokens are only held for a batch of
+    texts at a time.
 
     Args:
-        texts: The texts; any iterable of strings, read once.
-        tokenizer: What cuts a text into tokens. A plain `WordTokenizer` cuts many texts at once.
-        vocabulary: What gives each token its id.
-        max_length: The most ids of a text, `<bos>` and `<eos>` included; what is too much is cut
-            from the end of the words, so `<eos>` stays (default: no limit).
-        add_bos: Whether each text begins with `<bos>` (default: True).
-        add_eos: Whether each text ends with `<eos>` (default: True).
+        texts: The texts: any iterable of strings, which is read once.
+        tokenizer: Splits a text into tokens. `WordTokenizer` and `WordPunctTokenizer` process many
+            texts at once, a custom one text by text.
+        vocabulary: Maps tokens to ids.
+        max_length: Maximum number of ids per text, `<bos>` and `<eos>` included. Longer texts lose
+            their last words and keep `<eos>`. None does not truncate. Default: None.
+        add_bos: Begin each text with `<bos>`. Default: True.
+        add_eos: End each text with `<eos>`. Default: True.
 
     Returns:
-        The ids of all texts, int32 ``(total,)``, and each text's number of ids, int64 ``(texts,)``.
-        A text without words has only its `<bos>` and `<eos>`.
+        The ids of all texts, int32 `(total,)`, and the number of ids of each text, int64
+        `(texts,)`. A text without words has only `<bos>` and `<eos>`.
 
     Raises:
-        InvalidTypeError: If `texts` is a single string or holds anything else than strings, or if
-            `tokenizer` returns anything but a list of strings.
+        InvalidTypeError: If `texts` is a single string or contains anything but strings, if
+            `tokenizer` is not callable or returns anything but a list of strings, or if
+            `vocabulary` is not a `Vocabulary`.
         InvalidValueError: If `max_length` has no room for `<bos>` and `<eos>`.
 
     Example:
@@ -65,28 +63,7 @@ def encode_texts(
 
 
 class TextEncoder:
-    """What `encode_texts` does, for many columns one after another.
-
-    The table of a vocabulary's words, which takes longer to make than a small column to encode, is
-    made once and kept.
-
-    Args:
-        tokenizer: As for `encode_texts`.
-        vocabulary: As for `encode_texts`.
-        max_length: As for `encode_texts`.
-        add_bos: As for `encode_texts`.
-        add_eos: As for `encode_texts`.
-
-    Raises:
-        InvalidTypeError: If `vocabulary` or `tokenizer` is none.
-        InvalidValueError: If `max_length` has no room for `<bos>` and `<eos>`.
-
-    Example:
-        >>> from textrnn.text import Vocabulary
-        >>> encode = TextEncoder(str.split, Vocabulary.build([["oil"]]), add_bos=False)
-        >>> [encode(texts)[0].tolist() for texts in (["oil"], ["oil", "gas oil"])]
-        [[4, 3], [4, 3, 1, 4, 3]]
-    """
+    """`encode_texts` with its settings checked once; picklable, so that workers can run it."""
 
     def __init__(
         self,
@@ -108,16 +85,17 @@ class TextEncoder:
         self._limit = None
         if max_length is not None:
             self._limit = check_int("max_length", max_length, minimum=max(1, edges)) - edges
-        self._characters = 0
-        self._table: WordTable | None = None
 
     def __call__(self, texts: Iterable[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Return the ids of all texts, and each text's number of them, as `encode_texts` does."""
+        """Return the ids of all texts, and the number of ids of each."""
+        get, unk_id = self.vocabulary.get, self.vocabulary.unk_id
         flat = np.empty(0, dtype=np.int32)
         used = 0
         lengths = [np.empty(0, dtype=np.int64)]
         for batch in batches(texts):
-            words, counts = self._words(batch)
+            tokens, sizes = tokenize(batch, self.tokenizer, limit=self._limit)
+            words = np.fromiter(map(get, tokens, repeat(unk_id)), np.int32, len(tokens))
+            counts = np.array(sizes, dtype=np.int64)
             ids = _with_edges(words, counts, self._bos, self._eos)
             if used + len(ids) > len(flat):
                 # In place, so that there is never a second copy; by an eighth, so that it is rare.
@@ -128,27 +106,6 @@ class TextEncoder:
         flat.resize(used, refcheck=False)
         return flat, np.concatenate(lengths)
 
-    def _words(self, batch: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Return the ids of consecutive texts' words, and how many words each text has."""
-        tokenizer, vocabulary, limit = self.tokenizer, self.vocabulary, self._limit
-        self._characters += sum(map(len, batch))
-        if cuts_columns(tokenizer) and self._characters >= _WORTH_A_TABLE * len(vocabulary):
-            if self._table is None:
-                self._table = WordTable(
-                    token.encode("utf-8", "surrogatepass") for token in vocabulary
-                )
-            joined = join_words(batch, lowercase=tokenizer.lowercase)
-            words, counts = Words.split(joined, limit=limit)
-            ids = self._table.find(words)
-            ids[ids < 0] = vocabulary.unk_id
-            return ids, counts
-        flat, sizes = array("i"), array("q")
-        for text in batch:
-            tokens = split_text(text, tokenizer)[:limit]
-            flat.extend(map(vocabulary.get, tokens, repeat(vocabulary.unk_id)))
-            sizes.append(len(tokens))
-        return np.array(flat, dtype=np.int32), np.array(sizes, dtype=np.int64)
-
 
 def _with_edges(
     words: NDArray[np.int32],
@@ -156,7 +113,7 @@ def _with_edges(
     bos: list[int],
     eos: list[int],
 ) -> NDArray[np.int32]:
-    """Return the ids of texts, each between its beginning and its end."""
+    """Add `<bos>` and `<eos>` to the ids of consecutive texts."""
     ends = (counts + len(bos) + len(eos)).cumsum()
     ids = np.empty(ends[-1], dtype=np.int32)
     is_word = np.ones(len(ids), dtype=np.bool_)

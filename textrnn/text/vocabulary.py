@@ -1,4 +1,4 @@
-"""From tokens to ids and back."""
+"""Vocabularies: from tokens to ids and back."""
 
 import os
 from collections import Counter
@@ -18,40 +18,40 @@ from textrnn.errors import (
     listing,
     show,
 )
-from textrnn.text._columns import count_words
-from textrnn.text._counting import check_counts, check_specials, check_tokens, count_tokens
-from textrnn.text.tokenizer import Tokenizer, WordTokenizer
+from textrnn.text.columns import batches, check_tokenizer, count_words
+from textrnn.text.tokenizers import Tokenizer, WordTokenizer
 
-__all__ = ["Vocabulary"]
+__all__ = ["SPECIALS", "Vocabulary", "check_specials"]
 
-_SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
+SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
+_BATCH_TOKENS = 2**12
 _FORMAT = 1
 _KEYS = ("format", "specials", "left_out", "words")
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Vocabulary:
-    """The tokens that a model knows, each with its id.
+    """The tokens that a model knows, and their ids.
 
-    The special tokens come first: padding 0, unknown 1, beginning 2, end 3, then any others. The
-    words follow by falling count, and alphabetically (by code point) where counts are equal, so
-    the same texts always give the same ids. A token of the texts that equals a special one is no
-    word: it is counted as left out. Without any words, the special tokens alone come out.
+    Special tokens come first: padding 0, unknown 1, beginning 2, end 3, then any others. Words
+    follow by descending count, then alphabetically (by code point), so the same texts always give
+    the same ids. A token in the texts that equals a special token is not a word; it is counted as
+    left out. Without words, only the special tokens remain.
 
-    A vocabulary can't be changed; two with the same tokens and counts are equal.
+    Vocabularies are immutable; two with the same tokens and counts are equal.
 
     Args:
-        counts: How often each word occurs, at least 1.
-        min_freq: How often a word must occur to be kept (default: 1).
-        max_size: The most entries, special tokens included; the most frequent words are kept
-            (default: no limit).
+        counts: Count of each word, at least 1.
+        min_freq: Minimum count of a word. Default: 1.
+        max_size: Maximum number of tokens, special tokens included; the most frequent words are
+            kept. None is no limit. Default: None.
         specials: The tokens for padding, unknown words, the beginning and the end of a text, in
-            this order, and any others (default: ``("<pad>", "<unk>", "<bos>", "<eos>")``).
+            this order, and any others. Default: `("<pad>", "<unk>", "<bos>", "<eos>")`.
 
     Raises:
-        InvalidTypeError: If a count or a limit is not an integer, or a token not a string.
-        InvalidValueError: If a count or a limit is out of range, or `specials` has fewer than four
-            tokens, an empty one or one twice.
+        InvalidTypeError: If a count or a limit is not an integer, or a token is not a string.
+        InvalidValueError: If a count or a limit is out of range, or if `specials` has fewer than
+            four tokens, an empty token or a duplicate.
 
     Example:
         >>> vocabulary = Vocabulary({"prices": 2, "soar": 1, "oil": 2})
@@ -62,13 +62,13 @@ class Vocabulary:
     """
 
     pad_id: ClassVar[int] = 0
-    """The id of padding."""
+    """Id of padding."""
     unk_id: ClassVar[int] = 1
-    """The id of unknown tokens."""
+    """Id of unknown tokens."""
     bos_id: ClassVar[int] = 2
-    """The id of a text's beginning."""
+    """Id of the beginning of a text."""
     eos_id: ClassVar[int] = 3
-    """The id of a text's end."""
+    """Id of the end of a text."""
 
     _tokens: tuple[str, ...]
     _counts: tuple[int, ...]
@@ -81,14 +81,14 @@ class Vocabulary:
         *,
         min_freq: SupportsIndex = 1,
         max_size: SupportsIndex | None = None,
-        specials: Sequence[str] = _SPECIALS,
+        specials: Sequence[str] = SPECIALS,
     ) -> None:
         first = check_specials(specials)
         least = check_int("min_freq", min_freq)
         most = None
         if max_size is not None:
             most = check_int("max_size", max_size, minimum=len(first)) - len(first)
-        known = check_counts(counts)
+        known = _check_counts(counts)
         # Sorting is stable, so the words stay in alphabetical order where counts are equal.
         words = sorted(word for word, n in known.items() if n >= least and word not in first)
         words.sort(key=known.__getitem__, reverse=True)
@@ -108,26 +108,31 @@ class Vocabulary:
         *,
         min_freq: SupportsIndex = 1,
         max_size: SupportsIndex | None = None,
-        specials: Sequence[str] = _SPECIALS,
+        specials: Sequence[str] = SPECIALS,
     ) -> Self:
-        """Count the tokens of texts in one pass and keep the frequent ones.
+        """Build a vocabulary from tokenized texts, in one pass.
 
         Args:
-            token_lists: Each text's tokens; a generator will do.
-            min_freq: How often a word must occur to be kept (default: 1).
-            max_size: The most entries, special tokens included (default: no limit).
-            specials: The special tokens, as for the class.
+            token_lists: The tokens of each text: any iterable of iterables of strings.
+            min_freq: Minimum count of a word. Default: 1.
+            max_size: Maximum number of tokens, special tokens included. None is no limit. Default:
+                None.
+            specials: The special tokens, as for the class. Default:
+                `("<pad>", "<unk>", "<bos>", "<eos>")`.
+
+        Returns:
+            The vocabulary.
 
         Raises:
             InvalidTypeError: If a text is a plain string instead of its tokens, or a token is not a
                 string.
-            InvalidValueError: If a limit or the special tokens are not as for the class.
+            InvalidValueError: If a limit or the special tokens are invalid for the class.
 
         Example:
             >>> Vocabulary.build([["oil", "prices"], ["oil"]], min_freq=2).tokens
             ('<pad>', '<unk>', '<bos>', '<eos>', 'oil')
         """
-        counts = count_tokens(token_lists)
+        counts = _count_tokens(token_lists)
         return cls(counts, min_freq=min_freq, max_size=max_size, specials=specials)
 
     @classmethod
@@ -138,30 +143,37 @@ class Vocabulary:
         *,
         min_freq: SupportsIndex = 1,
         max_size: SupportsIndex | None = None,
-        specials: Sequence[str] = _SPECIALS,
+        specials: Sequence[str] = SPECIALS,
     ) -> Self:
-        """Tokenize texts, count their tokens in one pass and keep the frequent ones.
+        """Build a vocabulary from texts, in one pass.
 
-        The result is that of ``Vocabulary.build(map(tokenizer, texts))``; a `WordTokenizer` cuts
-        many texts at once here.
+        The result equals `Vocabulary.build(map(tokenizer, texts))`. `WordTokenizer` and
+        `WordPunctTokenizer` process many texts at once, which is faster.
 
         Args:
-            texts: The texts.
-            tokenizer: What cuts a text into tokens (default: ``WordTokenizer()``).
-            min_freq: How often a word must occur to be kept (default: 1).
-            max_size: The most entries, special tokens included (default: no limit).
-            specials: The special tokens, as for the class.
+            texts: The texts: any iterable of strings.
+            tokenizer: Splits a text into tokens. None is `WordTokenizer()`. Default: None.
+            min_freq: Minimum count of a word. Default: 1.
+            max_size: Maximum number of tokens, special tokens included. None is no limit. Default:
+                None.
+            specials: The special tokens, as for the class. Default:
+                `("<pad>", "<unk>", "<bos>", "<eos>")`.
+
+        Returns:
+            The vocabulary.
 
         Raises:
-            InvalidTypeError: If `texts` is a single string or holds anything else than strings, or
-                if `tokenizer` returns anything but a list of strings.
-            InvalidValueError: If a limit or the special tokens are not as for the class.
+            InvalidTypeError: If `texts` is a single string or contains anything but strings, or if
+                `tokenizer` is not callable or returns anything but a list of strings.
+            InvalidValueError: If a limit or the special tokens are invalid for the class.
 
         Example:
             >>> Vocabulary.from_texts(["Oil prices soar.", "Oil!"], min_freq=2).tokens
             ('<pad>', '<unk>', '<bos>', '<eos>', 'oil')
         """
-        counts = count_words(texts, WordTokenizer() if tokenizer is None else tokenizer)
+        split: Tokenizer = WordTokenizer() if tokenizer is None else tokenizer
+        check_tokenizer(split)
+        counts = count_words(batches(texts), split)
         return cls(counts, min_freq=min_freq, max_size=max_size, specials=specials)
 
     @property
@@ -171,10 +183,10 @@ class Vocabulary:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """How often each of `tokens` occurred.
+        """Count of each token, in the order of `tokens`.
 
-        The unknown token has the count of all that was left out and the other special tokens have
-        none, so the sum is the number of tokens that were counted.
+        The unknown token has the count of all tokens that were left out, and other special tokens
+        have 0. So the sum is the number of tokens that were counted.
         """
         return self._counts
 
@@ -185,9 +197,9 @@ class Vocabulary:
 
     @property
     def get(self) -> Callable[[str, int], int]:
-        """The method ``get(token, default)``: a token's id, or `default` where it has none.
+        """The function `get(token, default)`, which returns a token's id, or `default` without one.
 
-        It checks nothing, which makes it the fastest way to look up one token after another.
+        It checks nothing and is the fastest way to look up many tokens.
 
         Example:
             >>> Vocabulary({"oil": 1}).get("gas", 0)
@@ -196,14 +208,15 @@ class Vocabulary:
         return self._ids.get
 
     def __getitem__(self, token: str) -> int:
-        """Return the id of a known token."""
+        """Return the id of a token."""
         if not isinstance(token, str):
             raise InvalidTypeError(expected("token", "a string", token))
         if token in self._ids:
             return self._ids[token]
         raise MissingKeyError(
-            f"No token {show(token)} among the {len(self)} of this vocabulary, such as "
-            f"{listing(self._tokens[:8])}; `encode` takes it for {show(self._tokens[self.unk_id])}."
+            f"Unknown token {show(token)}. The vocabulary has {len(self)} tokens, such as "
+            f"{listing(self._tokens[:8])}; `encode` maps others to "
+            f"{show(self._tokens[self.unk_id])}."
         )
 
     def __contains__(self, token: object) -> bool:
@@ -221,10 +234,13 @@ class Vocabulary:
         return f"<Vocabulary of {len(self)} tokens: {', '.join(words + more) or 'no words'}>"
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """Return each token's id, that of the unknown token where it has none.
+        """Return the ids of tokens; a token without one gets that of the unknown token.
 
         Args:
             tokens: The tokens of a text.
+
+        Returns:
+            The id of each token.
 
         Raises:
             InvalidTypeError: If `tokens` is a plain string, or a token is not a string.
@@ -233,22 +249,25 @@ class Vocabulary:
             >>> Vocabulary({"oil": 1}).encode(["oil", "gas"])
             [4, 1]
         """
-        tokens = check_tokens(tokens)
+        tokens = _check_tokens(tokens)
         ids = list(map(self.get, tokens, repeat(self.unk_id)))
         if self.unk_id in ids:  # only a string can be known
-            check_tokens(tokens, each=True)
+            _check_tokens(tokens, each=True)
         return ids
 
     def decode(self, ids: Iterable[SupportsIndex], *, skip_specials: bool = False) -> list[str]:
-        """Return the tokens that have these ids.
+        """Return the tokens of ids.
 
         Args:
-            ids: The ids: integers, or an array or tensor ``(tokens,)`` of them.
-            skip_specials: Whether to leave out the special tokens (default: False).
+            ids: A sequence, array or tensor of integers `(tokens,)`.
+            skip_specials: Leave out special tokens. Default: False.
+
+        Returns:
+            The tokens.
 
         Raises:
             InvalidTypeError: If an id is not an integer.
-            InvalidValueError: If no token has an id.
+            InvalidValueError: If an id is out of range.
 
         Example:
             >>> Vocabulary({"oil": 1}).decode([2, 4, 3], skip_specials=True)
@@ -268,13 +287,13 @@ class Vocabulary:
         return tokens
 
     def coverage(self, token_lists: Iterable[Iterable[str]] | Mapping[str, int]) -> float:
-        """Return the share of tokens that are words of this vocabulary.
+        """Return the fraction of tokens that are words of this vocabulary.
 
         Args:
-            token_lists: Each text's tokens, or how often each token occurs.
+            token_lists: The tokens of each text, or the count of each token.
 
         Returns:
-            A number from 0 to 1, which is 1 where there are no tokens.
+            A number from 0 to 1, and 1 if there are no tokens.
 
         Raises:
             InvalidTypeError: If a text is a plain string instead of its tokens, or a token is not a
@@ -286,9 +305,9 @@ class Vocabulary:
             0.5
         """
         if isinstance(token_lists, Mapping):
-            counts = check_counts(token_lists)
+            counts = _check_counts(token_lists)
         else:
-            counts = dict(count_tokens(token_lists))
+            counts = _count_tokens(token_lists)
         get, first = self.get, self._num_specials
         known = sum(n for token, n in counts.items() if get(token, 0) >= first)
         total = sum(counts.values())
@@ -301,15 +320,19 @@ class Vocabulary:
         min_freq: SupportsIndex = 1,
         max_size: SupportsIndex | None = None,
     ) -> "Vocabulary":
-        """Return the vocabulary of both sets of texts, ordered by the summed counts.
+        """Return the vocabulary with the summed counts of two.
 
-        A word counts only as often as the two had kept it, so build both with ``min_freq=1`` and
-        cut here to get what all the texts at once would give.
+        Words that either vocabulary left out are not counted. To get the vocabulary of all texts,
+        build both with `min_freq=1` and set the limits here.
 
         Args:
             other: A vocabulary with the same special tokens.
-            min_freq: How often a word must occur to be kept (default: 1).
-            max_size: The most entries, special tokens included (default: no limit).
+            min_freq: Minimum count of a word. Default: 1.
+            max_size: Maximum number of tokens, special tokens included. None is no limit. Default:
+                None.
+
+        Returns:
+            The merged vocabulary.
 
         Raises:
             InvalidTypeError: If `other` is not a vocabulary.
@@ -330,13 +353,13 @@ class Vocabulary:
         return Vocabulary(counts, min_freq=min_freq, max_size=max_size, specials=self.specials)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the vocabulary as JSON that a person can read, whole or not at all.
+        """Write the vocabulary as readable JSON, atomically.
 
         Args:
-            path: The file to write; its folder must exist.
+            path: The file to write. Its folder must exist.
 
         Raises:
-            OSError: If it can't be written; an old file is intact then.
+            OSError: If the file can't be written. An existing file stays intact.
 
         Example:
             >>> import tempfile
@@ -350,14 +373,17 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a vocabulary that `save` wrote; the file is not trusted.
+        """Read a vocabulary written by `save`; the content is checked.
 
         Args:
             path: The file.
 
+        Returns:
+            The vocabulary.
+
         Raises:
-            OSError: If it is missing or can't be read.
-            CorruptFileError: If it holds no vocabulary.
+            OSError: If the file is missing or can't be read.
+            CorruptFileError: If the file does not contain a valid vocabulary.
         """
         data = read_json(path, what="vocabulary")
         try:
@@ -366,7 +392,11 @@ class Vocabulary:
             raise corrupt(path, "vocabulary", str(error).rstrip(".")) from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all there is to the vocabulary, ready for JSON.
+        """Return the vocabulary as a dictionary for JSON.
+
+        Returns:
+            The format's version, the special tokens, the count of tokens left out, and the count
+            of each word.
 
         Example:
             >>> Vocabulary({"oil": 2, "gas": 1}, min_freq=2).to_dict()
@@ -383,14 +413,22 @@ class Vocabulary:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return the vocabulary that `to_dict` described.
+        """Build a vocabulary from the result of `to_dict`.
 
         Args:
-            data: What `to_dict` returned.
+            data: A dictionary as returned by `to_dict`.
+
+        Returns:
+            The vocabulary.
 
         Raises:
-            InvalidTypeError: If a part has the wrong type.
-            InvalidValueError: If a part is missing, unknown or impossible.
+            InvalidTypeError: If an entry has the wrong type.
+            InvalidValueError: If an entry is missing, unknown or out of range.
+
+        Example:
+            >>> vocabulary = Vocabulary({"oil": 2})
+            >>> Vocabulary.from_dict(vocabulary.to_dict()) == vocabulary
+            True
         """
         if not isinstance(data, Mapping):
             raise InvalidTypeError(expected("data", "a mapping", data))
@@ -401,9 +439,80 @@ class Vocabulary:
         if check_int("format", data["format"]) != _FORMAT:
             raise InvalidValueError(expected("format", f"{_FORMAT}", data["format"]))
         specials = check_specials(data["specials"])
-        counts = check_counts(data["words"])
+        counts = _check_counts(data["words"])
         if not counts.keys().isdisjoint(specials):
             raise InvalidValueError(expected("words", "without special tokens", specials))
         if left_out := check_int("left_out", data["left_out"], minimum=0):
             counts[specials[cls.unk_id]] = left_out
         return cls(counts, specials=specials)
+
+
+def _count_tokens(token_lists: object) -> Counter[str]:
+    """Count the tokens of texts in one pass with bounded memory."""
+    if isinstance(token_lists, str | bytes) or not isinstance(token_lists, Iterable):
+        raise InvalidTypeError(expected("token_lists", "an iterable of token lists", token_lists))
+    counts: Counter[Any] = Counter()
+    for tokens in _token_batches(token_lists):
+        try:
+            counts.update(tokens)
+        except TypeError:  # unhashable, so probably not a string
+            _check_tokens(tokens, each=True)
+            raise
+    _check_tokens(counts, each=True)
+    return counts
+
+
+def _token_batches(token_lists: Iterable[object]) -> Iterator[list[Any]]:
+    """Join the tokens of consecutive texts into batches."""
+    batch: list[object] = []
+    for index, tokens in enumerate(token_lists):
+        if type(tokens) is list:  # the usual case, checked fast
+            batch += tokens
+        elif isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
+            raise InvalidTypeError(expected(f"token_lists[{index}]", "a list of tokens", tokens))
+        else:
+            batch.extend(tokens)
+        if len(batch) >= _BATCH_TOKENS:
+            yield batch
+            batch = []
+    yield batch
+
+
+def _check_tokens(tokens: object, *, each: bool = False) -> list[str]:
+    """Return tokens as a list, unless they are a plain string or `each` finds another type."""
+    if isinstance(tokens, str | bytes) or not isinstance(tokens, Iterable):
+        raise InvalidTypeError(expected("tokens", "a list of strings", tokens))
+    items = tokens if isinstance(tokens, list) else list(tokens)
+    if each and set(map(type, items)) - {str}:
+        for token in items:
+            if not isinstance(token, str):
+                raise InvalidTypeError(expected("token", "a string", token))
+    return items
+
+
+def _check_counts(counts: object) -> dict[str, int]:
+    """Return counts with plain strings and integers, if each is positive."""
+    if not isinstance(counts, Mapping):
+        raise InvalidTypeError(expected("counts", "a mapping from tokens to counts", counts))
+    _check_tokens(counts, each=True)
+    return {
+        str(token): n if type(n) is int and n > 0 else check_int(f"counts[{show(token)}]", n)
+        for token, n in counts.items()
+    }
+
+
+def check_specials(specials: object) -> tuple[str, ...]:
+    """Return special tokens as a tuple, if there are at least four and all differ."""
+    if isinstance(specials, str | bytes) or not isinstance(specials, Sequence):
+        raise InvalidTypeError(expected("specials", "a sequence of strings", specials))
+    for index, token in enumerate(specials):
+        if not isinstance(token, str):
+            raise InvalidTypeError(expected(f"specials[{index}]", "a string", token))
+        if not token:
+            raise InvalidValueError(expected(f"specials[{index}]", "a non-empty string", token))
+    if len(specials) < 4:
+        rule = "the tokens for padding, unknown words, the beginning and the end, and any others"
+        raise InvalidValueError(expected("specials", rule, specials))
+    if len(set(specials)) < len(specials):
+        raise InvalidValueError(expected("specials", "tokens that all differ", specials))
+    return tuple(map(str, specials))

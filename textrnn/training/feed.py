@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from textrnn._signals import sheltered_from_ctrl_c
+from textrnn._processes import sheltered_from_ctrl_c
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError, TrainingError, expected, show
 

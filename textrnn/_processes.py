@@ -1,31 +1,32 @@
-"""One function over many items, in several processes where asked, the results in order."""
+"""Worker processes whose results keep their order, and protection from Ctrl-C while they start."""
 
 import pickle
 import signal
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from textrnn._signals import sheltered_from_ctrl_c
 from textrnn.errors import InvalidTypeError, expected
 
-__all__ = ["check_picklable", "map_in_order"]
+__all__ = ["check_picklable", "map_in_order", "sheltered_from_ctrl_c"]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-# Per worker: enough that none waits for the next item, few enough to bound the memory.
+# Items in flight per worker: enough to keep it busy, few enough to bound the memory.
 _AHEAD = 3
 _function: Callable[[Any], Any]  # of a worker process
 
 
 def check_picklable(name: str, value: object) -> None:
-    """Raise an `InvalidTypeError` if something can't be sent to another process."""
+    """Raise an `InvalidTypeError` if an argument can't be sent to another process."""
     try:
         pickle.dumps(value)
     except (pickle.PicklingError, AttributeError, TypeError):
-        rule = "picklable where there are workers, as a function of a module is"
+        rule = "picklable for worker processes, such as a function of a module"
         raise InvalidTypeError(expected(name, rule, value)) from None
 
 
@@ -35,23 +36,9 @@ def map_in_order(
     *,
     num_workers: int,
 ) -> Generator[_Result, None, None]:
-    """Apply a function to items, never holding more than a few of them.
+    """Apply the function that `make` builds in each worker to items, in order.
 
-    Close the iterator where it may not have come to its end: that ends the workers, which don't
-    hear a Ctrl-C themselves.
-
-    Args:
-        make: Makes the function, in each process anew.
-        items: The items, read in this process.
-        num_workers: How many processes; 0 does the work in this one.
-
-    Returns:
-        An iterator over the results, in the order of the items whatever the number of workers.
-
-    Example:
-        >>> import operator
-        >>> list(map_in_order(lambda: operator.itemgetter(0), ["oil", "gas"], num_workers=0))
-        ['o', 'g']
+    Close the generator to stop early: that ends the workers, which ignore Ctrl-C.
     """
     if not num_workers:
         yield from map(make(), items)
@@ -71,10 +58,26 @@ def map_in_order(
 
 
 def _begin(make: Callable[[], Callable[[Any], Any]]) -> None:
-    global _function  # noqa: PLW0603 - a worker process has one function, and that for life
+    """Set up a worker process."""
+    global _function  # noqa: PLW0603 - a worker process keeps one function for life
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for Windows
     _function = make()
 
 
 def _apply(item: Any) -> Any:
+    """Apply the function of this worker process."""
     return _function(item)
+
+
+@contextmanager
+def sheltered_from_ctrl_c() -> Iterator[None]:
+    """Block SIGINT, so that processes started meanwhile inherit the block."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not hasattr(signal, "pthread_sigmask"):  # Windows lacks it
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

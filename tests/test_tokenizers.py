@@ -1,4 +1,4 @@
-"""Words as NLTK finds them, for every string and every option."""
+"""Both tokenizers equal NLTK's, for every string and every option."""
 
 import pickle
 import string
@@ -16,14 +16,14 @@ from nltk.tokenize import NLTKWordTokenizer, word_tokenize, wordpunct_tokenize
 
 from tests import strategies
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.text import WordPunctTokenizer, WordTokenizer, _splitting
+from textrnn.text import WordPunctTokenizer, WordTokenizer, tokenizers
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 OPTIONS = st.fixed_dictionaries({"lowercase": st.booleans(), "remove_punctuation": st.booleans()})
 
 
 def reference(text, *, lowercase=True, remove_punctuation=True):
-    """Prepare a text step by step and let NLTK cut it."""
+    """Prepare a text step by step and tokenize it with NLTK."""
     if lowercase:
         text = text.lower()
     if remove_punctuation:
@@ -34,13 +34,13 @@ def reference(text, *, lowercase=True, remove_punctuation=True):
 @settings(max_examples=500)
 @given(text=strategies.texts(), options=OPTIONS)
 def test_tokens_are_those_of_nltk(text, options):
-    """Any Unicode text gives what NLTK gives after lower-casing and deleting punctuation."""
+    """Tokens equal NLTK's after lower-casing and deleting punctuation, for any Unicode text."""
     assert WordTokenizer(**options)(text) == reference(text, **options)
 
 
 @given(text=strategies.texts())
-def test_tokens_joined_by_spaces_are_cut_the_same_again(text):
-    """What was cut once has nothing left to be cut, lower-cased or deleted."""
+def test_tokenizing_is_idempotent(text):
+    """Tokenizing the joined tokens gives the same tokens."""
     tokens = WordTokenizer()(text)
     assert WordTokenizer()(" ".join(tokens)) == tokens
 
@@ -62,12 +62,12 @@ def test_tokens_joined_by_spaces_are_cut_the_same_again(text):
     ],
 )
 def test_typical_and_odd_texts(text, tokens):
-    """The words of some texts that a person can check."""
+    """Some texts have words that a person can check."""
     assert WordTokenizer()(text) == tokens
 
 
 def test_options_keep_case_and_punctuation():
-    """Each option alone and both together do what their names say."""
+    """Each option works alone and together with the other."""
     text = "GM can't!"
     assert WordTokenizer(lowercase=False)(text) == ["GM", "cant"]
     assert WordTokenizer(remove_punctuation=False)(text) == ["gm", "ca", "n't", "!"]
@@ -77,29 +77,29 @@ def test_options_keep_case_and_punctuation():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lowercase", [True, False])
-def test_every_code_point_is_cut_as_nltk_does(lowercase):
-    """Each character that there is, beside contractions and in place of a letter of one."""
+def test_every_code_point_is_handled_as_in_nltk(lowercase):
+    """Every character equals NLTK, next to contractions and in place of a letter of one."""
     characters = map(chr, range(sys.maxunicode + 1))
     known = (c for c in characters if unicodedata.category(c) not in {"Cn", "Co"})
     text = " ".join(f"gotta{character}wanna g{character}mme" for character in known)
-    # NLTK takes longer for all of them than it grants its patterns.
+    # NLTK takes longer for all of them than the time limit of its patterns.
     prepared = (text.lower() if lowercase else text).translate(PUNCTUATION)
-    expected = _splitting.nltk_tokenizer()(prepared)
+    expected = tokenizers.nltk_tokenizer()(prepared)
     # Comparing in a variable: explaining how two such lists differ would take pytest minutes.
     equal = WordTokenizer(lowercase=lowercase)(text) == expected
     assert equal
 
 
-def test_ten_million_characters_are_cut():
-    """A very long text is only longer, quotation marks and contractions included."""
+def test_a_very_long_text_is_tokenized():
+    """Ten million characters with quotation marks and contractions are tokenized correctly."""
     words = ["oil", "\u201c", "prices", "\u201d", "can", "not", "soar"]
     tokens = WordTokenizer()("Oil \u201cprices\u201d cannot soar! " * 400_000)
     assert len(tokens) == 400_000 * len(words)
     assert all(tokens[start :: len(words)] == [word] * 400_000 for start, word in enumerate(words))
 
 
-def test_nltk_gets_as_long_as_it_takes(monkeypatch):
-    """The seconds that NLTK grants a pattern don't end the cutting of a long text."""
+def test_the_time_limit_of_nltk_is_lifted(monkeypatch):
+    """A long text is tokenized even if it exceeds the time limit of NLTK's patterns."""
     redos = pytest.importorskip("nltk.redos")
     monkeypatch.setattr(redos, "DEFAULT_TIMEOUT", 1e-9)
     text = "oil, 'gas' " * 10_000
@@ -109,16 +109,16 @@ def test_nltk_gets_as_long_as_it_takes(monkeypatch):
     assert tokens == ["oil", ",", "'", "gas", "'"] * 10_000
 
 
-def test_an_nltk_without_such_limits_serves_as_well(monkeypatch):
-    """Older releases have no time limit that would need lifting."""
+def test_an_nltk_without_a_time_limit_works(monkeypatch):
+    """Older NLTK releases have no time limit to lift."""
     monkeypatch.delattr(nltk, "redos", raising=False)
     monkeypatch.setitem(sys.modules, "nltk.redos", None)
-    tokenize = _splitting.nltk_tokenizer.__wrapped__()
+    tokenize = tokenizers.nltk_tokenizer.__wrapped__()
     assert tokenize("oil, 'gas'") == ["oil", ",", "'", "gas", "'"]
 
 
-def test_words_without_punctuation_need_no_nltk():
-    """Neither the import nor the default options load NLTK, which would take seconds."""
+def test_the_default_options_do_not_import_nltk():
+    """Neither importing the module nor using the default options imports NLTK."""
     program = (
         "import sys, textrnn.text as text\n"
         "text.WordTokenizer()('They \u201ccannot\u201d, she said')\n"
@@ -128,15 +128,15 @@ def test_words_without_punctuation_need_no_nltk():
 
 
 @pytest.mark.parametrize("text", [None, 3, b"oil", ["oil"], float("nan")])
-def test_only_strings_are_cut(text):
-    """Anything but a string is refused by name."""
+def test_texts_must_be_strings(text):
+    """Anything but a string raises an error that names the argument."""
     with pytest.raises(InvalidTypeError, match=r"Expected `text` to be a string, but got"):
         WordTokenizer()(text)
 
 
 @pytest.mark.parametrize("name", ["lowercase", "remove_punctuation"])
 def test_options_must_be_booleans(name):
-    """A number or a string does not pass as an option."""
+    """A number does not pass as an option."""
     with pytest.raises(InvalidTypeError, match=f"Expected `{name}` to be a boolean, but got 1"):
         WordTokenizer(**{name: 1})
 
@@ -156,10 +156,10 @@ def test_tokenizers_are_equal_by_their_options(options, others):
 
 
 def test_a_subclass_or_another_object_is_another_tokenizer():
-    """What cuts differently never compares equal."""
+    """Tokenizers of different classes are never equal."""
 
     class Reversed(WordTokenizer):
-        """A tokenizer that gives the words backwards."""
+        """A tokenizer that reverses the words."""
 
         def __call__(self, text: str) -> list[str]:
             return super().__call__(text)[::-1]
@@ -170,7 +170,7 @@ def test_a_subclass_or_another_object_is_another_tokenizer():
 
 
 def test_options_can_not_be_changed():
-    """A tokenizer stays what it was when it was made."""
+    """Setting an option raises an error."""
     with pytest.raises(AttributeError):
         WordTokenizer().lowercase = False
 
@@ -193,7 +193,7 @@ def test_options_can_not_be_changed():
     ],
 )
 def test_wrong_options_are_named(options, error, message):
-    """A dictionary from elsewhere is checked key by key."""
+    """Missing, unknown and wrong options raise errors that name them."""
     with pytest.raises(error, match=message):
         WordTokenizer.from_dict(options)
 
@@ -206,8 +206,8 @@ def _column(path: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["train", "test"])
-def test_all_of_ag_news_is_cut_as_nltk_does(data_dir, part):
-    """Every text gives NLTK's tokens."""
+def test_all_of_ag_news_equals_nltk(data_dir, part):
+    """Tokens equal NLTK's for every text of AG News."""
     tokenizer = WordTokenizer()
     for text in _column(data_dir / "ag_news" / f"{part}.parquet"):
         assert tokenizer(text) == reference(text)
@@ -215,17 +215,17 @@ def test_all_of_ag_news_is_cut_as_nltk_does(data_dir, part):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["train", "test", "unsup"])
-def test_all_of_imdb_is_cut_as_nltk_does(data_dir, part):
-    """Every review gives NLTK's tokens; one in fifty is cut by NLTK as a whole.
+def test_all_of_imdb_equals_nltk(data_dir, part):
+    """Tokens equal NLTK's for every review of IMDB.
 
-    As NLTK takes minutes for all reviews, it cuts each different piece between white space once.
-    Without punctuation no rule of its looks further than that.
+    NLTK takes minutes for all reviews, so it tokenizes each distinct string between white space
+    once, and one review in fifty as a whole. Without punctuation no rule crosses white space.
     """
     tokenizer = WordTokenizer()
     reviews = _column(data_dir / "imdb" / f"{part}.parquet")
     cleaned = [review.lower().translate(PUNCTUATION) for review in reviews]
     pieces = list({piece for text in cleaned for piece in text.split()})
-    tokens = _splitting.nltk_tokenizer()(" \x00 ".join(pieces))
+    tokens = tokenizers.nltk_tokenizer()(" \x00 ".join(pieces))
     groups = [list(group) for is_end, group in groupby(tokens, "\x00".__eq__) if not is_end]
     words = dict(zip(pieces, groups, strict=True))
     for review, text in zip(reviews, cleaned, strict=True):
@@ -237,9 +237,9 @@ def test_all_of_imdb_is_cut_as_nltk_does(data_dir, part):
 @settings(max_examples=300)
 @given(text=strategies.texts(), lowercase=st.booleans())
 def test_words_and_punctuation_are_those_of_nltk(text, lowercase):
-    """Any Unicode text gives what NLTK's tokenizer of that name gives."""
-    # Four control characters are white space to Python, but not to all of NLTK, which has also
-    # come to count accents as parts of words.
+    """Tokens equal those of NLTK's `wordpunct_tokenize`, for any Unicode text."""
+    # Python treats four control characters as white space, but some versions of NLTK do not; newer
+    # ones also treat accents as parts of words.
     text = text.translate(dict.fromkeys(range(0x1C, 0x20)))
     text = "".join(c for c in unicodedata.normalize("NFC", text) if not unicodedata.combining(c))
     found = WordPunctTokenizer(lowercase=lowercase)(text)
@@ -247,26 +247,26 @@ def test_words_and_punctuation_are_those_of_nltk(text, lowercase):
 
 
 def test_words_of_every_script_stay_whole():
-    """Accents and vowel signs belong to the word, control characters to none."""
+    """Accents and vowel signs belong to words, control characters separate them."""
     words = ["\u0939\u093f\u0928\u094d\u0926\u0940", "e\u0301te\u0301", "straße", "東京"]
     assert WordPunctTokenizer()("\x1c".join(words) + "\x1f!") == [*words, "!"]
     assert WordPunctTokenizer()("a\x1cb\x1d") == ["a", "b"]
 
 
-def test_words_and_punctuation_are_tokens_of_their_own():
-    """What touches in the text is apart in the tokens."""
+def test_words_and_punctuation_are_separate_tokens():
+    """Runs of word characters and of punctuation are separate tokens."""
     assert WordPunctTokenizer()("A well-known, GREAT film!!!") == [
         *("a", "well", "-", "known", ",", "great", "film", "!!!")
     ]
     assert WordPunctTokenizer(lowercase=False)("It's _so_") == ["It", "'", "s", "_so_"]
 
 
-def test_a_tokenizer_of_words_and_punctuation_is_a_value():
-    """It equals those with its option, describes itself and can't be changed."""
+def test_word_punct_tokenizers_are_equal_by_their_option():
+    """Equality, hash, dictionary, repr and pickle follow the option, which is read-only."""
     tokenizer = WordPunctTokenizer(lowercase=False)
     assert tokenizer == WordPunctTokenizer.from_dict(tokenizer.to_dict())
-    assert tokenizer == eval(repr(tokenizer))  # noqa: S307 - that this works is the promise
-    assert tokenizer == pickle.loads(pickle.dumps(tokenizer))  # noqa: S301 - its own
+    assert tokenizer == eval(repr(tokenizer))  # noqa: S307 - that is what such a repr promises
+    assert tokenizer == pickle.loads(pickle.dumps(tokenizer))  # noqa: S301 - our own bytes
     assert hash(tokenizer) == hash(WordPunctTokenizer(lowercase=False))
     assert tokenizer != WordPunctTokenizer()
     assert tokenizer != WordTokenizer(lowercase=False)
@@ -288,7 +288,7 @@ def test_a_tokenizer_of_words_and_punctuation_is_a_value():
         ),
     ],
 )
-def test_what_no_tokenizer_of_words_and_punctuation_takes(call, error, message):
-    """The argument is named."""
+def test_wrong_arguments_of_word_punct_tokenizers_are_named(call, error, message):
+    """Errors name the argument."""
     with pytest.raises(error, match=message):
         call()
