@@ -20,7 +20,7 @@ from textrnn import (
     WordDataset,
     WordTokenizer,
 )
-from textrnn.data import mapping
+from textrnn.data.corpus import stored
 from textrnn.text import WordCounter
 
 
@@ -47,7 +47,7 @@ def main(folder, count, kind):
     torch.set_num_threads(1)
     torch.manual_seed(0)
     # As much smaller as the texts are fewer than those that are worth a folder.
-    mapping.MAPPED_BYTES = 2 * 2**20
+    stored.MAPPED_BYTES = 2 * 2**20
     tokenizer = WordTokenizer()
     if kind == "stream":
         counter = WordCounter(tokenizer)

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pad_sequence
 
-from textrnn.data.batching import Batch, PaddingCollator
-from textrnn.data.items import FetchedTexts
+from textrnn.data.batching import Batch, FetchedTexts, PaddingCollator
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
 
 IDS = st.lists(st.integers(0, 50), min_size=1, max_size=12)

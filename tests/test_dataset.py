@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Subset
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.data import columns as columns_module
 from textrnn.data import flat as flat_module
-from textrnn.data.items import FetchedTexts
+from textrnn.data.batching import FetchedTexts
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
 from textrnn.text import Vocabulary, WordTokenizer
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
-from textrnn.data.items import FetchedTexts
+from textrnn.data.batching import FetchedTexts
 
 TEXTS = st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=12), min_size=1, max_size=8)
 

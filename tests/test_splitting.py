@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textrnn.data.splitting import draw_stratified
+from textrnn.data.dataset import draw_stratified
 
 FRACTIONS = st.floats(0, 1, exclude_min=True, exclude_max=True)
 

@@ -1,584 +1,263 @@
-"""Data sets in folders: the same texts as in memory, mapped, written whole and not trusted."""
+"""Files and folders are written whole or not at all, and read without trust."""
 
-import copy
 import errno
-import hashlib
-import json
-import multiprocessing
+import math
 import os
-import pickle
-import shutil
-import signal
-import warnings
-from concurrent.futures.process import BrokenProcessPool
-from unittest import mock
+import stat
 
-import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Subset
 
-from textrnn._storage import NewFolder
-from textrnn.data import BucketBatchSampler, PaddingCollator, WordDataset, mapping
-from textrnn.data import encoding as encoding_module
-from textrnn.data import flat as flat_module
-from textrnn.errors import CorruptFileError, InvalidTypeError, InvalidValueError
-from textrnn.text import Vocabulary, WordPunctTokenizer, WordTokenizer
+from textrnn import _storage
+from textrnn.errors import CorruptFileError, InvalidValueError
 
-WORDS = ["oil", "prices", "soar", "fall", "again"]
-VOCABULARY = Vocabulary.build([WORDS])
-TOKENIZER = WordTokenizer()
-TEXTS = [" ".join(WORDS[: i % 6] + ["unheard"] * (i % 2)) for i in range(23)]
-LABELS = {
-    "none": [None] * 23,
-    "ids": [i % 3 for i in range(23)],
-    "targets": [[i % 2, 0.5] for i in range(23)],
-}
-COLUMNS = ("input_ids", "offsets", "lengths", "labels")
-
-
-def make(kind="ids", **options):
-    """Make a data set in memory."""
-    labels = None if kind == "none" else LABELS[kind]
-    return WordDataset(TEXTS, labels, VOCABULARY, TOKENIZER, **options)
-
-
-@pytest.fixture(name="saved")
-def fixture_saved(tmp_path):
-    """Save a data set and return its folder."""
-    make().save(tmp_path / "news")
-    return tmp_path / "news"
-
-
-def assert_same(one, other):
-    """Compare all that there is to two data sets."""
-    assert len(one) == len(other)
-    for name in COLUMNS:
-        mine, others = getattr(one, name), getattr(other, name)
-        assert (mine is None) == (others is None), name
-        if mine is not None:
-            torch.testing.assert_close(mine, others, rtol=0, atol=0)
-    assert (one.vocabulary, one.tokenizer) == (other.vocabulary, other.tokenizer)
-    assert (one.max_length, one.num_classes) == (other.max_length, other.num_classes)
-    assert repr(one) == repr(other)
-
-
-def contents(folder):
-    """Return every file of a folder by name."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def forge(folder, name, data):
-    """Write a file of a data set anew, with the size and checksum that it should have."""
-    (folder / name).write_bytes(data)
-    manifest = json.loads((folder / "dataset.json").read_text())
-    digest = hashlib.sha256(data).hexdigest()
-    manifest["files"][name] = {"bytes": len(data), "sha256": digest}
-    (folder / "dataset.json").write_text(json.dumps(manifest))
-
-
-# --- the same as in memory ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", LABELS)
-@pytest.mark.parametrize("options", [{}, {"max_length": 3}, {"add_bos": False, "add_eos": False}])
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_what_is_built_is_what_is_made_in_memory(tmp_path, monkeypatch, kind, options, num_workers):
-    """Rows encoded as a stream give the same data set, and the same bytes with any workers."""
-    monkeypatch.setattr(encoding_module, "_ROWS", 4)
-    whole = make(kind, **options)
-    rows = zip(TEXTS, LABELS[kind], strict=True)
-    built = WordDataset.build(
-        tmp_path / "built", rows, VOCABULARY, TOKENIZER, num_workers=num_workers, **options
-    )
-    assert_same(built, whole)
-    assert_same(WordDataset.open(tmp_path / "built", verify=True), whole)
-    whole.save(tmp_path / "saved")
-    assert contents(tmp_path / "built") == contents(tmp_path / "saved")
-
-
-@settings(max_examples=25)
-@given(
-    st.lists(st.lists(st.sampled_from([*WORDS, "..."]), max_size=6).map(" ".join), max_size=12),
-    st.integers(1, 5),
-    st.integers(1, 40),
-    st.booleans(),
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=())),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=())), inner)
+    ),
+    max_leaves=10,
 )
-def test_the_size_of_the_blocks_changes_nothing(tmp_path_factory, texts, rows, characters, edges):
-    """However a stream is cut, its texts are encoded alike; so is no text at all."""
-    folder = tmp_path_factory.mktemp("any") / "news"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoding_module, "_ROWS", rows)
-        patch.setattr(encoding_module, "_CHARACTERS", characters)
-        patch.setattr(flat_module, "_TEXTS_AT_A_TIME", rows)
-        pairs = ((text, None) for text in texts)
-        options = {"add_bos": edges, "add_eos": edges}
-        built = WordDataset.build(folder, pairs, VOCABULARY, TOKENIZER, **options)
-        whole = WordDataset(texts, None, VOCABULARY, TOKENIZER, **options)
-        assert_same(built, whole)
-        order = list(range(len(texts)))[::-2]
-        assert_same(built.select(order), whole.select(order))
-        built.select(order).save(folder)
-        assert_same(WordDataset.open(folder), whole.select(order))
-    shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("kind", LABELS)
-def test_no_texts_are_saved_and_opened(tmp_path, kind):
-    """An empty data set is a folder like any other."""
-    empty = make(kind).select([])
-    empty.save(tmp_path / "news")
-    assert_same(WordDataset.open(tmp_path / "news", verify=True), empty)
+def names(folder):
+    """Return the names of all files in a folder."""
+    return [path.name for path in folder.iterdir()]
 
 
-@pytest.mark.parametrize("kind", LABELS)
-def test_an_opened_data_set_is_used_like_any_other(tmp_path, kind):
-    """Items, batches, parts and halves are those of the data set in memory."""
-    whole = make(kind)
-    whole.save(tmp_path / "news")
-    opened = WordDataset.open(tmp_path / "news")
-    assert type(opened) is WordDataset
-    for one, other in ((opened, whole), (opened.select([5, -1, 5]), whole.select([5, -1, 5]))):
-        torch.testing.assert_close(list(one), list(other), rtol=0, atol=0)
-        assert_same(one, other)
-        torch.testing.assert_close(list(Subset(one, [1, 0])), list(Subset(other, [1, 0])))
-    for one, other in zip(opened.split(0.3, seed=1), whole.split(0.3, seed=1), strict=True):
-        assert_same(one, other)
-        assert_same(one.select([1, 0]), other.select([1, 0]))
-        assert_same(one.split(0.5)[1], other.split(0.5)[1])
+@pytest.mark.parametrize("data", [b"", b"oil", bytearray(b"gas"), memoryview(b"soar")])
+def test_a_new_file_holds_the_data_alone_in_its_folder(tmp_path, data):
+    """Nothing but the file appears."""
+    _storage.write_atomically(tmp_path / "file", data)
+    assert (tmp_path / "file").read_bytes() == bytes(data)
+    assert names(tmp_path) == ["file"]
 
 
-def test_parts_of_an_opened_data_set_copy_no_ids(saved):
-    """They look into the same mapped memory; in memory, a part has ids of its own."""
-    opened = WordDataset.open(saved)
-    flat = opened.input_ids.data_ptr()
-    size = opened.input_ids.nbytes
-    for part in (*opened.split(0.5), opened.select([3, 4]).select([1])):
-        assert part.__getitems__([0]).input_ids.data_ptr() == flat
-        assert not flat <= part.input_ids.data_ptr() < flat + size
-    opened.select([0]).input_ids.zero_()
-    assert_same(WordDataset.open(saved, verify=True), make())
+def test_an_old_file_is_replaced_and_keeps_its_permissions(tmp_path):
+    """Who could read the file before still can, and nobody else."""
+    path = tmp_path / "file"
+    path.write_bytes(b"a longer old content")
+    path.chmod(0o640)
+    _storage.write_atomically(str(path), b"new")
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
-def test_a_tensor_of_labels_may_be_replaced(saved):
-    """Labels set anew are those of this data set alone, also in another process."""
-    opened = WordDataset.open(saved)
-    opened.labels = opened.labels + 4
-    assert (opened.num_classes, opened[0]["label"]) == (7, 4)
-    assert pickle.loads(pickle.dumps(opened)).num_classes == 7  # noqa: S301 - our own
-    opened.labels = None
-    assert "label" not in pickle.loads(pickle.dumps(opened))[0]  # noqa: S301 - our own
-    assert WordDataset.open(saved).num_classes == 3
+def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path):
+    """The user's mask decides, as with `open`."""
+    (tmp_path / "usual").touch()
+    _storage.write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_opening_warns_of_nothing_and_can_not_change_the_files(saved):
-    """PyTorch's warning of tensors that must not be written to is not passed on."""
-    before = contents(saved)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        dataset = WordDataset.open(saved)
-        dataset[0]["input_ids"].zero_()
-        dataset.select([0, 1]).labels.zero_()
-    assert contents(saved) == before
+def test_a_link_is_followed(tmp_path):
+    """A link stays a link; the file it names gets the data."""
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real" / "file", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    _storage.write_atomically(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
 
 
-# --- other processes ------------------------------------------------------------------------------
+def test_a_write_that_takes_a_part_goes_on(tmp_path, monkeypatch):
+    """The system may take fewer bytes than it was given."""
+    whole = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[:3]))
+    _storage.write_atomically(tmp_path / "file", b"oil prices soar")
+    assert (tmp_path / "file").read_bytes() == b"oil prices soar"
 
 
-def test_a_pickle_names_the_folder(saved, monkeypatch):
-    """It is small, and what comes out maps the files, wherever it is; so is a part's."""
-    monkeypatch.chdir(saved.parent)
-    opened = WordDataset.open("news")
-    rows = list(zip(TEXTS, LABELS["ids"], strict=True))
-    big = WordDataset.build("big", rows * 500, VOCABULARY, TOKENIZER)
-    data = pickle.dumps(big)
-    assert len(data) < len(pickle.dumps(opened)) + 100 < 2000 + len(pickle.dumps(VOCABULARY))
-    part = pickle.dumps(big.select(range(100)))
-    assert len(part) < len(data) + 100 * 24 + 2000
-    monkeypatch.chdir("/")
-    copies = (pickle.loads(data), copy.copy(big), copy.deepcopy(big))  # noqa: S301 - our own
-    for other in copies:
-        assert_same(other, big)
-    assert_same(pickle.loads(part), big.select(range(100)))  # noqa: S301 - our own
-    in_memory = make()
-    assert_same(pickle.loads(pickle.dumps(in_memory)), in_memory)  # noqa: S301 - our own
+@pytest.mark.parametrize("call", ["write", "fsync", "close"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch, call, error):
+    """Whatever stops the writing, the old content is intact and no other file is left."""
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    original = getattr(os, call)
+
+    def fail(descriptor, data=b""):
+        if call == "write":
+            original(descriptor, data[:2])  # half of it was written before
+        if call == "close":
+            original(descriptor)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(type(error)):
+            _storage.write_atomically(path, b"new content")
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_of_a_loader_map_the_files(saved, context):
-    """Forked or spawned, they give the batches that this process gives."""
-    opened, part = WordDataset.open(saved), WordDataset.open(saved).split(0.5)[0]
-    for dataset in (opened, part)[: 2 if context == "fork" else 1]:
-        sampler = BucketBatchSampler(dataset, 4, seed=1)
-        here = DataLoader(dataset, batch_sampler=sampler, collate_fn=PaddingCollator())
-        there = DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=PaddingCollator(),
-            num_workers=1,
-            multiprocessing_context=context,
-        )
-        for one, other in zip(here, there, strict=True):
-            assert torch.equal(one.input_ids, other.input_ids)
-            assert torch.equal(one.labels, other.labels)
-            assert torch.equal(one.indices, other.indices)
+def test_a_missing_folder_is_named(tmp_path):
+    """The error speaks of the folder, not of a file that nobody asked for."""
+    with pytest.raises(FileNotFoundError) as caught:
+        _storage.write_atomically(tmp_path / "missing" / "file", b"new")
+    assert caught.value.filename == str(tmp_path / "missing")
 
 
-def test_a_pickle_of_what_is_no_longer_there_is_refused(saved):
-    """Another process never trains on other texts than this one means."""
-    data = pickle.dumps(WordDataset.open(saved))
-    make("targets").save(saved)
-    with pytest.raises(CorruptFileError, match="another data set was written in its place"):
-        pickle.loads(data)  # noqa: S301 - our own
-    shutil.rmtree(saved)
-    with pytest.raises(FileNotFoundError, match="There is no folder"):
-        pickle.loads(data)  # noqa: S301 - our own
+def test_a_folder_is_not_overwritten(tmp_path):
+    """A folder in the place of the file stays, and nothing is left beside it."""
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        _storage.write_atomically(tmp_path / "folder", b"new")
+    assert names(tmp_path) == ["folder"]
 
 
-def test_what_is_mapped_is_let_go(saved, monkeypatch):
-    """After many texts all is unmapped, and mapped again when it is read: nothing changes."""
-    opened = WordDataset.open(saved)
-    items = list(opened)
-    monkeypatch.setattr(mapping, "MAPPED_BYTES", 1)
-    torch.testing.assert_close(list(opened), items, rtol=0, atol=0)
-    assert_same(opened, make())
+def test_a_folder_that_can_not_be_synced_is_no_failure(tmp_path, monkeypatch):
+    """Some systems open no folders; the file is written all the same."""
+    original = os.open
+
+    def refuse(path, flags, mode=0o777):
+        if path == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return original(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    _storage.write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
 
 
-# --- written whole --------------------------------------------------------------------------------
+@given(value=JSON, indent=st.none() | st.integers(0, 3))
+def test_json_comes_back_as_it_was(tmp_path_factory, value, indent):
+    """Any value survives, lone surrogates and pairs of them included."""
+    path = tmp_path_factory.getbasetemp() / "value.json"
+    _storage.write_json(path, value, indent=indent)
+    assert _storage.read_json(path, what="test") == value
 
 
-def failing_rows(error, after):
-    """Yield rows, and then fail."""
-    yield from zip(TEXTS[:after], LABELS["ids"], strict=False)
-    raise error
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "gone"), MemoryError()])
-@pytest.mark.parametrize("replaced", [True, False])
-def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch, num_workers, error, replaced):
-    """A Ctrl-C or a bad disk leaves what was there before, and no file beside it."""
-    monkeypatch.setattr(encoding_module, "_ROWS", 4)
-    if replaced:
-        make("none").save(tmp_path / "news")
-    before = contents(tmp_path / "news") if replaced else None
-    with pytest.raises(type(error)):
-        WordDataset.build(
-            tmp_path / "news",
-            failing_rows(error, 17),
-            VOCABULARY,
-            TOKENIZER,
-            num_workers=num_workers,
-        )
-    assert [path.name for path in tmp_path.iterdir()] == ["news"] * replaced
-    if replaced:
-        assert contents(tmp_path / "news") == before
+def test_json_is_written_for_people(tmp_path):
+    """Letters stand for themselves, one entry has one line, and the last line ends."""
+    _storage.write_json(tmp_path / "file", {"\u00fcber": 1})
+    assert (tmp_path / "file").read_text("utf-8") == '{\n  "\u00fcber": 1\n}\n'
 
 
 @pytest.mark.parametrize(
-    ("number", "here", "error"),
-    [(signal.SIGINT, True, KeyboardInterrupt), (signal.SIGKILL, False, BrokenProcessPool)],
+    ("value", "error"), [(float("nan"), ValueError), ([float("inf")], ValueError), (b"", TypeError)]
 )
-def test_a_signal_ends_a_build_in_order(tmp_path, monkeypatch, number, here, error):
-    """A Ctrl-C reaches all processes, a kill one of them: none hangs, nothing is left."""
-    monkeypatch.setattr(encoding_module, "_ROWS", 4)
-    others = {child.pid for child in multiprocessing.active_children()}  # of a loader before
-
-    def workers():
-        return [each for each in multiprocessing.active_children() if each.pid not in others]
-
-    def rows():
-        yield from zip(TEXTS, LABELS["ids"], strict=True)
-        for child in workers():
-            os.kill(child.pid, number)
-        if here:
-            os.kill(os.getpid(), number)
-        yield from zip(TEXTS * 10, LABELS["ids"] * 10, strict=True)
-
+def test_what_is_no_json_is_not_written(tmp_path, value, error):
+    """A value that could not be read again leaves no file."""
     with pytest.raises(error):
-        WordDataset.build(tmp_path / "news", rows(), VOCABULARY, TOKENIZER, num_workers=2)
-    assert list(tmp_path.iterdir()) == []
-    assert not workers()
+        _storage.write_json(tmp_path / "file", value)
+    assert not names(tmp_path)
 
 
-def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
-    """Neither does a disk on which the last file finds no room, nor a rename that fails."""
-    full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
-    monkeypatch.setattr(NewFolder, "write_json", full)
-    with pytest.raises(OSError, match="No space left"):
-        make().save(tmp_path / "news")
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.undo()
-    make("none").save(tmp_path / "news")
-    before = contents(tmp_path / "news")
-    rename = os.rename
-
-    def fail(source, target, **options):
-        if str(source).endswith(".tmp"):
-            raise OSError(errno.EIO, "gone")
-        rename(source, target, **options)
-
-    monkeypatch.setattr(os, "rename", fail)
-    with pytest.raises(OSError, match="gone"):
-        make().save(tmp_path / "news")
-    assert [path.name for path in tmp_path.iterdir()] == ["news"]
-    assert contents(tmp_path / "news") == before
+def test_json_too_long_to_be_read_is_not_written(tmp_path, monkeypatch):
+    """The limit of reading holds for writing, so that no model is lost."""
+    monkeypatch.setattr(_storage, "MAX_JSON_BYTES", 7)
+    _storage.write_json(tmp_path / "short", "oil")
+    with pytest.raises(InvalidValueError, match="to need at most 7 bytes, but got 10"):
+        _storage.write_json(tmp_path / "long", "oil gas")
+    assert names(tmp_path) == ["short"]
 
 
-def test_a_data_set_is_replaced_while_it_is_open(saved):
-    """Who has the old one open keeps it; it may even be written over itself."""
-    opened = WordDataset.open(saved)
-    opened.select(range(5)).save(saved)
-    assert_same(opened, make())
-    assert_same(WordDataset.open(saved), make().select(range(5)))
-    assert [path.name for path in saved.parent.iterdir()] == ["news"]
-
-
-def test_what_is_no_data_set_is_not_replaced(tmp_path, saved):
-    """A folder with other things in it, or a file, is refused and stays; an empty one is taken."""
-    (saved / "notes.txt").write_text("mine")
-    with pytest.raises(
-        InvalidValueError, match=r"nothing but a saved data set.* holds 'notes.txt'"
-    ):
-        make().save(saved)
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(InvalidValueError, match="`folder` to be a new or empty folder"):
-        make().save(tmp_path / "file")
-    (tmp_path / "empty").mkdir()
-    make().save(tmp_path / "empty")
-    make().save(tmp_path / "a" / "b")
-    assert_same(WordDataset.open(tmp_path / "empty"), WordDataset.open(tmp_path / "a" / "b"))
-
-
-# --- not trusted ----------------------------------------------------------------------------------
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    """So is one in which there is nothing."""
-    with pytest.raises(FileNotFoundError, match="There is no folder 'nowhere'"):
-        WordDataset.open("nowhere")
-    with pytest.raises(CorruptFileError, match=r"dataset.json.*can't be read"):
-        WordDataset.open(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["dataset.json", *(f"{column}.bin" for column in COLUMNS)])
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("data", "reason"),
     [
-        (lambda path: path.unlink(), "can't be read"),
-        (lambda path: (path.unlink(), os.mkfifo(path)), "not an ordinary file"),
-        (lambda path: (path.unlink(), path.mkdir()), "not an ordinary file"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-2]), "bytes, and had|JSON expected"),
-        (lambda path: path.write_bytes(path.read_bytes() + b"}"), "bytes, and had|JSON expected"),
+        (b"", "not the JSON expected"),
+        (b"{", "not the JSON expected"),
+        (b'{"a": 1} trailing', "Extra data"),
+        (b"\xff\xfe{}", "not the JSON expected"),
+        (b"\x00\x00\x00", "not the JSON expected"),
+        (b"[NaN]", "'NaN' is not a finite number"),
+        (b"[-Infinity]", "'-Infinity' is not a finite number"),
+        (b"[1e999]", "'1e999' is not a finite number"),
+        (b'{"a": 1, "a": 2}', "names a key twice"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b"9" * 10_000, "not the JSON expected"),
+        (b"[1, 2, 3" + b" " * 20_000 + b"]", "longer than 20000 bytes"),
     ],
 )
-def test_missing_and_odd_files_are_refused(saved, name, damage, message):
-    """No file may be missing, longer, shorter or a pipe; nothing waits for it."""
-    damage(saved / name)
-    with pytest.raises(CorruptFileError, match=message):
-        WordDataset.open(saved)
+def test_damaged_json_is_named(tmp_path, data, reason):
+    """Whatever is wrong with a file, one error says which file and what."""
+    path = tmp_path / "words.json"
+    path.write_bytes(data)
+    limit = 20_000 if len(data) < 100_000 else 2**20
+    with pytest.raises(CorruptFileError, match=reason) as caught:
+        _storage.read_json(path, what="vocabulary", max_bytes=limit)
+    assert str(caught.value).startswith("The vocabulary file ")
+    assert "words.json" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "name", ["lengths.bin", "offsets.bin", "labels.bin", "vocabulary.json", "input_ids.bin"]
-)
-def test_every_changed_byte_is_found(saved, name):
-    """One bit suffices; that of an id is looked for only when that is asked for."""
-    data = bytearray((saved / name).read_bytes())
-    data[-8] ^= 1
-    (saved / name).write_bytes(data)
-    if name == "input_ids.bin":
-        WordDataset.open(saved)
-    with pytest.raises(CorruptFileError, match=r"changed since|neither|out of range"):
-        WordDataset.open(saved, verify=name == "input_ids.bin")
+@given(data=st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(tmp_path_factory, data):
+    """No content of a file gets another error out of the reader."""
+    path = tmp_path_factory.getbasetemp() / "bytes.json"
+    path.write_bytes(data)
+    try:
+        _storage.read_json(path, what="test")
+    except CorruptFileError as error:
+        assert "bytes.json" in str(error)  # noqa: PT017 - most bytes are refused, but some are not
 
 
-def test_swapped_files_are_found(saved, tmp_path):
-    """A file of another data set of the same sizes is not taken."""
-    other = WordDataset(TEXTS[::-1], LABELS["ids"], VOCABULARY, TOKENIZER)
-    other.save(tmp_path / "other")
-    for name in ("offsets.bin", "lengths.bin", "labels.bin", "input_ids.bin"):
-        make().save(saved)
-        shutil.copy(tmp_path / "other" / name, saved / name)
-        if name != "labels.bin":  # the labels are the same here
-            with pytest.raises(CorruptFileError):
-                WordDataset.open(saved, verify=True)
+def test_a_missing_file_is_the_usual_error(tmp_path):
+    """A file that is not there is not called damaged."""
+    with pytest.raises(FileNotFoundError):
+        _storage.read_json(tmp_path / "missing", what="vocabulary")
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("offsets", lambda x: x + 1, "neither the lengths of the texts nor the ids"),
-        ("offsets", lambda x: np.where(x == x[-1], 2**62, x), "neither the lengths"),
-        ("offsets", lambda x: np.roll(x, 1), "neither the lengths"),
-        ("lengths", lambda x: np.maximum(x - 1, 0), "neither the lengths"),
-        ("labels", lambda x: x - 1, "a label is out of range"),
-        ("labels", lambda x: x + 1, "a label is out of range"),
-        ("input_ids", lambda x: x + 5, "an id is not one of the 9 in the vocabulary"),
-        ("input_ids", lambda x: x - 3, "an id is not one of the 9 in the vocabulary"),
-    ],
-)
-def test_forged_numbers_are_refused(saved, name, change, message):
-    """Checksums that fit don't make numbers sound: no text may lie outside the ids."""
-    dtype = np.int32 if name == "input_ids" else np.int64
-    values = np.fromfile(saved / f"{name}.bin", dtype)
-    forge(saved, f"{name}.bin", change(values).astype(dtype).tobytes())
-    with pytest.raises(CorruptFileError, match=message):
-        WordDataset.open(saved, verify=True)
+def test_numbers_that_are_not_finite_are_parsed_where_they_may_be():
+    """A value that was monitored may be infinite, a name given twice is damage all the same."""
+    values = _storage.parse_json(b"[NaN, -Infinity, 1e999, 0.5]", finite=False)
+    assert math.isnan(values[0])
+    assert values[1:] == [-math.inf, math.inf, 0.5]
+    with pytest.raises(ValueError, match="names a key twice"):
+        _storage.parse_json(b'{"a": 1, "a": 2}', finite=False)
 
 
-def test_offsets_and_lengths_that_agree_on_nonsense_are_refused(saved):
-    """A step back of 2**64 looks like a small step forward, and is none."""
-    offsets = np.fromfile(saved / "offsets.bin", np.int64)
-    lengths = np.fromfile(saved / "lengths.bin", np.int64)
-    offsets[3] = offsets[2] - 5
-    with np.errstate(over="ignore"):
-        lengths[:] = np.diff(offsets)
-    forge(saved, "offsets.bin", offsets.tobytes())
-    forge(saved, "lengths.bin", lengths.tobytes())
-    with pytest.raises(CorruptFileError, match="neither the lengths"):
-        WordDataset.open(saved)
+def test_a_new_folder_knows_its_files(tmp_path):
+    """Files that grow, bytes and JSON are there together, each with its size and checksum."""
+    with _storage.new_folder(tmp_path / "folder") as folder:
+        with folder.open("grown") as file:
+            file.write(b"oil ")
+            file.write(memoryview(b"prices"))
+        folder.write("empty", b"")
+        folder.write_json("words.json", {"oil": 1})
+        assert not (tmp_path / "folder").exists()
+    assert names(tmp_path) == ["folder"]
+    target = tmp_path / "folder"
+    assert (target / "grown").read_bytes() == b"oil prices"
+    assert _storage.read_json(target / "words.json", what="word") == {"oil": 1}
+    assert folder.files == {path.name: _storage.fingerprint(path) for path in target.iterdir()}
 
 
-def test_forged_targets_are_refused(tmp_path):
-    """NaN is no target."""
-    make("targets").save(tmp_path)
-    values = np.fromfile(tmp_path / "labels.bin", np.float32)
-    values[3] = np.nan
-    forge(tmp_path, "labels.bin", values.tobytes())
-    with pytest.raises(CorruptFileError, match="a label is out of range"):
-        WordDataset.open(tmp_path)
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "gone"), KeyboardInterrupt()])
+def test_a_folder_that_fails_leaves_the_old_one(tmp_path, error):
+    """Whatever is raised while it is filled, nothing lies beside the old folder."""
+    with _storage.new_folder(tmp_path / "folder") as folder:
+        folder.write("file", b"old")
+
+    def fail():
+        with _storage.new_folder(tmp_path / "folder") as new, new.open("file") as file:
+            file.write(b"new")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
+    assert names(tmp_path) == ["folder"]
+    assert (tmp_path / "folder" / "file").read_bytes() == b"old"
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"format_version": 2}, "its format version is 2, and only 1 is known here"),
-        ({"format_version": True}, "its format version is True"),
-        ({"more": 1}, "should have the keys"),
-        ({"texts": -1}, "texts is -1"),
-        ({"texts": 22}, "should have"),
-        ({"texts": 2**59}, "should have"),
-        ({"ids": 2**60}, "ids is 1152921504606846976"),
-        ({"ids": 3.0}, "ids is 3.0"),
-        ({"max_length": "x"}, "max_length is 'x'"),
-        ({"labels": None}, "`files` should have the keys"),
-        ({"labels": []}, "`labels` should have the keys"),
-        ({"labels": {"kind": "stars", "classes": 3}}, "the labels are 'stars'"),
-        ({"labels": {"kind": "targets", "classes": 2**40}}, "classes is 1099511627776"),
-        ({"labels": {"kind": "targets", "classes": 3}}, "labels.bin should have 276 bytes"),
-        ({"labels": {"kind": "class ids", "classes": 2}}, "a label is out of range"),
-        ({"tokenizer": {"type": "os.system", "options": {}}}, "its tokenizer is 'os.system'"),
-        ({"tokenizer": {"type": ["x"], "options": {}}}, "its tokenizer is"),
-        ({"tokenizer": {"type": "WordTokenizer", "options": {"a": 1}}}, "to have the keys"),
-        ({"tokenizer": 1}, "`tokenizer` should have the keys"),
-        ({"files": {}}, "`files` should have the keys"),
-    ],
-)
-def test_forged_descriptions_are_refused(saved, change, message):
-    """What ``dataset.json`` says is checked before anything is made by it."""
-    manifest = json.loads((saved / "dataset.json").read_text())
-    (saved / "dataset.json").write_text(json.dumps(manifest | change))
-    with pytest.raises(CorruptFileError, match=message):
-        WordDataset.open(saved)
+def test_a_removed_folder_is_gone(tmp_path):
+    """Nothing of it lies beside, and a folder that is not there is no error."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_bytes(b"old")
+    for _ in range(2):
+        _storage.remove_folder(tmp_path / "folder")
+        assert not names(tmp_path)
 
 
-@pytest.mark.parametrize("entry", [3, {"bytes": 8}, {"bytes": "8", "sha256": ""}])
-def test_forged_entries_of_files_are_refused(saved, entry):
-    """Size and checksum are there, and the size is a number."""
-    manifest = json.loads((saved / "dataset.json").read_text())
-    manifest["files"]["labels.bin"] = entry
-    (saved / "dataset.json").write_text(json.dumps(manifest))
-    with pytest.raises(CorruptFileError, match=r"labels\.bin"):
-        WordDataset.open(saved)
-
-
-def test_a_description_that_is_no_object_is_refused(saved):
-    """JSON may hold anything."""
-    (saved / "dataset.json").write_text("[1]")
-    with pytest.raises(CorruptFileError, match="its format version is None"):
-        WordDataset.open(saved)
-
-
-def test_a_tokenizer_of_ones_own_is_given_again(tmp_path):
-    """Only its name is kept; another than the data set's is refused."""
-    WordDataset(TEXTS, None, VOCABULARY, str.split).save(tmp_path / "own")
-    with pytest.raises(InvalidValueError, match=r"`tokenizer` to be given.*'str\.split'"):
-        WordDataset.open(tmp_path / "own")
-    assert WordDataset.open(tmp_path / "own", tokenizer=str.split).tokenizer is str.split
-    punctuated = WordPunctTokenizer(lowercase=False)
-    WordDataset(TEXTS, None, VOCABULARY, punctuated).save(tmp_path / "punctuated")
-    assert WordDataset.open(tmp_path / "punctuated").tokenizer == punctuated
-    make().save(tmp_path / "ours")
-    assert WordDataset.open(tmp_path / "ours", tokenizer=TOKENIZER).tokenizer == TOKENIZER
-    with pytest.raises(InvalidValueError, match="`tokenizer` to be the data set's, WordTokenizer"):
-        WordDataset.open(tmp_path / "ours", tokenizer=str.split)
-
-
-# --- bad rows -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("row", "kind", "message"),
-    [
-        ("oil", InvalidTypeError, r"`rows\[17\]` to be a pair of a text .*, but got 'oil'"),
-        (("oil",), InvalidTypeError, r"`rows\[17\]` to be a pair"),
-        ((None, 1), InvalidTypeError, r"`rows\[17\]` to be a pair"),
-        (("oil", "sports"), InvalidTypeError, r"`labels\[17\]` to be a class id .*'sports'"),
-        (("oil", -1), InvalidValueError, r"`labels\[17\]` to be a class id .*-1"),
-        (("oil", None), InvalidValueError, r"`labels\[17\]` to be a class id .*None"),
-    ],
-)
-def test_bad_rows_are_named(tmp_path, monkeypatch, row, kind, message):
-    """A row far down is named by its number in the stream; nothing is left."""
-    monkeypatch.setattr(encoding_module, "_ROWS", 4)
-    for num_workers in (0, 1):
-        rows = [*zip(TEXTS[:17], LABELS["ids"], strict=False), row, ("oil", 1)]
-        with pytest.raises(kind, match=message):
-            WordDataset.build(
-                tmp_path / "news", rows, VOCABULARY, TOKENIZER, num_workers=num_workers
-            )
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("label", "message"),
-    [
-        (None, "to have class ids, as the first 4 have, but got no labels"),
-        ([0.5, 1], "to have class ids, .* but got targets of 2 classes"),
-    ],
-)
-def test_labels_of_several_forms_are_refused(tmp_path, monkeypatch, label, message):
-    """All texts have class ids, or targets of as many classes, or nothing."""
-    monkeypatch.setattr(encoding_module, "_ROWS", 4)
-    rows = [("oil", 1)] * 4 + [("oil", label)] * 4
-    with pytest.raises(InvalidValueError, match=message):
-        WordDataset.build(tmp_path / "news", rows, VOCABULARY, TOKENIZER)
-    with pytest.raises(InvalidValueError, match="to have no labels, as the first 4 have"):
-        WordDataset.build(
-            tmp_path / "news", [("oil", None)] * 4 + [("oil", 1)], VOCABULARY, TOKENIZER
-        )
-    with pytest.raises(InvalidValueError, match=r"`labels\[1\]` to be numbers from 0 to 1"):
-        WordDataset.build(
-            tmp_path / "news", [("oil", [0, 1]), ("oil", [0, 2])], VOCABULARY, TOKENIZER
-        )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "options", "message"),
-    [
-        (("oil", VOCABULARY, TOKENIZER), {}, "`rows` to be an iterable of pairs"),
-        ((3, VOCABULARY, TOKENIZER), {}, "`rows` to be an iterable of pairs"),
-        (([], {}, TOKENIZER), {}, "`vocabulary` to be a Vocabulary"),
-        (([], VOCABULARY, 3), {}, "`tokenizer` to be a callable"),
-        (([], VOCABULARY, lambda text: [text]), {"num_workers": 1}, "`tokenizer` to be picklable"),
-        (([], VOCABULARY, TOKENIZER), {"num_workers": 0.5}, "`num_workers` to be a non-negative"),
-    ],
-)
-def test_bad_arguments_are_named(tmp_path, arguments, options, message):
-    """They are refused before anything is written."""
-    with pytest.raises(InvalidTypeError, match=message):
-        WordDataset.build(tmp_path / "news", *arguments, **options)
-    assert list(tmp_path.iterdir()) == []
+def test_a_place_is_tried_without_a_trace(tmp_path):
+    """Where a folder can be made, nothing is left; where not, it is the usual error."""
+    _storage.check_writable(tmp_path / "folder")
+    assert not names(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        _storage.check_writable(tmp_path / "missing" / "folder")

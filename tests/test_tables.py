@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textrnn._tables import BadRow, Layout, Row, format_of, read_lines, read_rows
+from textrnn.data.tables import BadRow, Layout, Row, format_of, read_lines, read_rows
 from textrnn.errors import (
     CorruptFileError,
     InvalidValueError,
@@ -190,7 +190,7 @@ def test_parquet_needs_pyarrow(monkeypatch):
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_a_line_without_an_end_does_not_fill_the_memory(form, monkeypatch):
     """Something else than a table is noticed in time."""
-    monkeypatch.setattr("textrnn._tables._MAX_LINE", 100)
+    monkeypatch.setattr("textrnn.data.tables._MAX_LINE", 100)
     with pytest.raises(CorruptFileError, match="the file:2: the line is longer than 100 bytes"):
         rows_of("text,label\n" + "x" * 101, form) if form == "csv" else rows_of(
             "\n" + "x" * 101, form
@@ -283,6 +283,6 @@ def test_a_line_that_is_not_utf8_is_bad():
 
 def test_an_endless_line_is_refused(monkeypatch):
     """Whether its end is missing or only late."""
-    monkeypatch.setattr("textrnn._tables._MAX_LINE", 5)
+    monkeypatch.setattr("textrnn.data.tables._MAX_LINE", 5)
     with pytest.raises(CorruptFileError, match="the file:2: the line is longer than 5 bytes"):
         list(read_lines(Pipe([b"a\n", b"xxx", b"xxx"])))

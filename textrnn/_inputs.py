@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from textrnn._tables import BadRow, Layout, Row, format_of, read_lines, read_rows
+from textrnn.data.tables import BadRow, Layout, Row, format_of, read_lines, read_rows
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, show
 
 __all__ = ["chunks", "examples", "unlabelled_texts"]

@@ -15,7 +15,7 @@ from textrnn._loading import Column
 from textrnn._model import Model
 from textrnn._settings import Settings
 from textrnn.data import WordDataset
-from textrnn.data.splitting import draw_stratified
+from textrnn.data.dataset import draw_stratified
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 from textrnn.nn.ngrams import longest_order
 from textrnn.text import Vocabulary, WordPunctTokenizer

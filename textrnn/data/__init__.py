@@ -1,8 +1,8 @@
 """From ids to batches."""
 
 from textrnn.data.batching import Batch, PaddingCollator
+from textrnn.data.corpus.rows import FileRows, HubRows
 from textrnn.data.dataset import WordDataset
-from textrnn.data.rows import FileRows, HubRows
 from textrnn.data.sampler import BucketBatchSampler
 
 __all__ = [

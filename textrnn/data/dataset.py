@@ -1,29 +1,132 @@
 """Texts with their labels, encoded once into one flat array of ids."""
 
 import copy
+import operator
 import os
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import closing
-from typing import Any, Self, SupportsIndex
+from typing import Any, Self, SupportsIndex, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from textrnn.data.batching import FetchedTexts
 from textrnn.data.columns import read_labels, read_texts
-from textrnn.data.encoding import encode_rows, fill_empty
+from textrnn.data.corpus.building import encode_rows, fill_empty
+from textrnn.data.corpus.rows import HubRows
+from textrnn.data.corpus.stored import MappedFolder, write_dataset
 from textrnn.data.flat import FlatTexts
-from textrnn.data.items import FetchedTexts
-from textrnn.data.mapping import MappedFolder
-from textrnn.data.positions import Positions, read_position, read_positions
-from textrnn.data.rows import HubRows
-from textrnn.data.splitting import draw_stratified
-from textrnn.data.storage import write_dataset
-from textrnn.errors import InvalidValueError, check_float, check_int, expected
+from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
 from textrnn.text import Tokenizer, Vocabulary, encode_texts
 
-__all__ = ["WordDataset"]
+__all__ = ["Positions", "WordDataset", "draw_stratified", "read_position", "read_positions"]
+
+Positions: TypeAlias = Sequence[int] | NDArray[np.integer] | Tensor
+"""Numbers of texts in a data set."""
+
+
+def read_position(index: SupportsIndex, texts: int) -> int:
+    """Return the position of one text, from 0.
+
+    Args:
+        index: The position; a negative one counts from the end.
+        texts: How many texts there are.
+
+    Raises:
+        InvalidTypeError: If `index` is not an integer.
+        IndexError: If there is no such text.
+
+    Example:
+        >>> read_position(-1, 10)
+        9
+    """
+    try:
+        position = operator.index(index)
+    except TypeError:
+        position = None
+    if position is None or isinstance(index, bool):
+        raise InvalidTypeError(expected("index", "an integer", index))
+    if not -texts <= position < texts:
+        raise _no_such_text(position, texts)
+    return position % texts
+
+
+def read_positions(indices: Positions, texts: int) -> Tensor:
+    """Return the positions of texts, from 0, int64 of shape `(indices,)`.
+
+    Args:
+        indices: The positions; negative ones count from the end.
+        texts: How many texts there are.
+
+    Raises:
+        InvalidTypeError: If the positions are not integers.
+        IndexError: If one of the texts doesn't exist.
+
+    Example:
+        >>> read_positions([0, -1], 10)
+        tensor([0, 9])
+    """
+    try:
+        positions = np.asarray(indices)  # for short lists faster than torch's
+    except (TypeError, ValueError):
+        positions = np.empty(())
+    if positions.ndim == 1 and not len(positions):
+        return torch.empty(0, dtype=torch.int64)
+    if positions.ndim != 1 or positions.dtype.kind not in "iu":
+        raise InvalidTypeError(expected("indices", "a sequence of integers", indices))
+    low, high = int(positions.min()), int(positions.max())
+    if low < -texts or high >= texts:
+        raise _no_such_text(low if low < -texts else high, texts)
+    positions = positions.astype(np.int64)
+    return torch.from_numpy(positions if low >= 0 else positions % texts)
+
+
+def _no_such_text(position: int, texts: int) -> IndexError:
+    # Python's own class is what ends a loop over a sequence.
+    return IndexError(expected("index", f"that of one of the {texts} texts", position))
+
+
+def draw_stratified(
+    strata: NDArray[np.int64], fraction: float, generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Choose a fraction of the texts, from every stratum its share.
+
+    The total is the fraction rounded, but at least one text is chosen and one is not. Each stratum
+    gives its share rounded down, and those with the largest remainders one more, until the total is
+    met (the method of Hamilton for seats in a parliament); equal remainders are drawn by lot.
+
+    Args:
+        strata: Stratum of each text, counted from 0 without gaps, of shape `(texts,)`; there are
+            at least two texts.
+        fraction: Share of the texts to choose, between 0 and 1.
+        generator: Source of the randomness.
+
+    Returns:
+        Whether each text is chosen, of shape `(texts,)`.
+
+    Example:
+        >>> strata = np.array([0, 0, 0, 0, 1, 1])
+        >>> chosen = draw_stratified(strata, 0.5, np.random.default_rng(0))
+        >>> np.bincount(strata[chosen])
+        array([2, 1])
+    """
+    counts = np.bincount(strata)
+    share = counts * fraction
+    quota = share.astype(np.int64)
+    total = min(max(round(len(strata) * fraction), 1), len(strata) - 1)
+    lot = generator.permutation(len(counts))
+    by_remainder = np.lexsort((lot, quota - share))
+    quota[by_remainder[: total - int(quota.sum())]] += 1
+    # Shuffled, then stratum after stratum: the first ones of each are the chosen.
+    order = generator.permutation(len(strata))
+    order = order[np.argsort(strata[order], kind="stable")]
+    place = np.arange(len(strata)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen = np.empty(len(strata), dtype=np.bool_)
+    chosen[order] = place < np.repeat(quota, counts)
+    return chosen
 
 
 class WordDataset(Dataset[dict[str, Any]]):

@@ -6,9 +6,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from textrnn.data.items import FetchedTexts
-from textrnn.data.mapping import MappedFolder
-from textrnn.data.storage import Block
+from textrnn.data.batching import FetchedTexts
+from textrnn.data.corpus.stored import Block, MappedFolder
 
 __all__ = ["FlatTexts"]
 

@@ -1,4 +1,4 @@
-"""Rows of labelled texts from CSV, TSV, JSONL, Parquet and plain lines, one after the other."""
+"""Rows of CSV, TSV, JSONL and Parquet files."""
 
 import csv
 import json

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from textrnn._processes import check_picklable, map_in_order
 from textrnn.data.columns import read_labels
-from textrnn.data.storage import Block
+from textrnn.data.corpus.stored import Block
 from textrnn.errors import InvalidTypeError, check_int, expected
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.text.encoding import TextEncoder

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from textrnn._tables import FORMATS, BadRow, Layout, format_of, read_rows
 from textrnn.data.columns import read_rows as read_hub_rows
+from textrnn.data.tables import FORMATS, BadRow, Layout, format_of, read_rows
 from textrnn.errors import (
     CorruptFileError,
     InvalidTypeError,
