@@ -16,11 +16,11 @@ from textrnn.errors import (
     expected,
     listing,
 )
-from textrnn.nn.dropout import LockedDropout
 from textrnn.nn.encoder import RecurrentEncoder
-from textrnn.nn.inspection import is_untouched
-from textrnn.nn.masking import check_lengths, resolve_lengths
+from textrnn.nn.layers import LockedDropout
+from textrnn.nn.padding import check_lengths, resolve_lengths
 from textrnn.nn.pooling import Pooling
+from textrnn.nn.recurrence import is_untouched
 
 __all__ = ["RecurrentClassifier"]
 

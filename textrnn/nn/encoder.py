@@ -21,9 +21,8 @@ from textrnn.errors import (
     check_int,
     expected,
 )
-from textrnn.nn.inspection import is_traced, is_untouched
-from textrnn.nn.masking import check_lengths, token_mask
-from textrnn.nn.recurrence import run_layer
+from textrnn.nn.padding import check_lengths, token_mask
+from textrnn.nn.recurrence import is_traced, is_untouched, run_layer
 
 __all__ = ["RecurrentEncoder"]
 

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
 from textrnn.nn.classifier import RecurrentClassifier
-from textrnn.nn.dropout import LockedDropout
 from textrnn.nn.encoder import RecurrentEncoder
-from textrnn.nn.masking import check_lengths, resolve_lengths
+from textrnn.nn.layers import LockedDropout
+from textrnn.nn.padding import check_lengths, resolve_lengths
 
 __all__ = ["LanguageModel", "perplexity"]
 

@@ -15,7 +15,7 @@ from textrnn.errors import (
     expected,
     listing,
 )
-from textrnn.nn.masking import check_lengths, resolve_lengths
+from textrnn.nn.padding import check_lengths, resolve_lengths
 
 __all__ = ["NgramClassifier", "distinct", "longest_order", "ngram_keys"]
 

@@ -15,8 +15,8 @@ from textrnn.errors import (
     check_int,
     expected,
 )
-from textrnn.nn.inspection import is_traced
-from textrnn.nn.masking import check_lengths, token_mask
+from textrnn.nn.padding import check_lengths, token_mask
+from textrnn.nn.recurrence import is_traced
 
 __all__ = ["AttentionPooling", "Pooling", "last_pool", "max_pool", "mean_pool"]
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from textrnn.data import Batch
 from textrnn.errors import InvalidValueError, check_float, check_int, expected
-from textrnn.nn.masking import check_lengths
 from textrnn.nn.ngrams import NgramClassifier, distinct, ngram_keys
+from textrnn.nn.padding import check_lengths
 from textrnn.training.feed import iterate
 from textrnn.training.linear import Examples, solve
 from textrnn.training.losses import ClassWeights

@@ -6,7 +6,7 @@ from hypothesis import given
 
 from tests import strategies
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.nn.masking import check_lengths, resolve_lengths, token_mask
+from textrnn.nn.padding import check_lengths, resolve_lengths, token_mask
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8])
