@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tests import strategies
 from textrnn.errors import InvalidValueError
-from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
-from textrnn.training import fit_scales
+from textrnn.ngrams import BlendedClassifier, NgramClassifier, fit_scales
+from textrnn.nn import RecurrentClassifier
 
 
 def parts(**changes):

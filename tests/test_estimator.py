@@ -23,7 +23,8 @@ from textrnn.errors import (
     MissingKeyError,
     NotFittedError,
 )
-from textrnn.nn import BlendedClassifier, RecurrentClassifier
+from textrnn.ngrams import BlendedClassifier
+from textrnn.nn import RecurrentClassifier
 from textrnn.text import WordPunctTokenizer
 from textrnn.training import ClassificationReport, MultilabelReport
 

@@ -73,7 +73,7 @@ def test_every_public_module_lists_its_names(name: str) -> None:
     assert [item for item in module.__all__ if not hasattr(module, item)] == []
 
 
-@pytest.mark.parametrize("room", ["data", "nn", "text", "training"])
+@pytest.mark.parametrize("room", ["data", "ngrams", "nn", "text", "training"])
 def test_a_room_exports_modules_and_what_they_list(room: str) -> None:
     """What can be imported from a room is one of its modules, or in the `__all__` of one."""
     package = importlib.import_module(f"textrnn.{room}")

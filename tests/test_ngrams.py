@@ -14,9 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from tests import strategies
 from textrnn.data import Batch
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
-from textrnn.nn import NgramClassifier
-from textrnn.nn.ngrams import distinct, longest_order, ngram_keys
-from textrnn.training import fit_ngrams, ngram_path
+from textrnn.ngrams import NgramClassifier, fit_ngrams, ngram_path
+from textrnn.ngrams.model import distinct, longest_order, ngram_keys
 
 TEXTS = [[2, 5, 6, 3], [2, 5, 7, 3], [2, 8, 6, 9, 3], [2, 8, 7, 3]] * 5
 LABELS = [0, 0, 1, 1] * 5
@@ -152,7 +151,7 @@ def test_the_most_frequent_ngrams_are_kept():
 def test_how_batches_are_cut_makes_no_difference(monkeypatch):
     """Counting in small pieces, from other batches, finds the same."""
     whole = fit_ngrams([padded(TEXTS, LABELS)], vocab_size=12, num_classes=2)
-    monkeypatch.setattr("textrnn.training.ngrams._MERGED_KEYS", 1)
+    monkeypatch.setattr("textrnn.ngrams.fitting._MERGED_KEYS", 1)
     parts = [padded(TEXTS[i : i + 3], LABELS[i : i + 3]) for i in range(0, len(TEXTS), 3)]
     cut = fit_ngrams(parts, vocab_size=12, num_classes=2)
     assert torch.equal(cut.keys, whole.keys)

@@ -11,10 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from tests import strategies
 from textrnn.data import Batch
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.nn import NgramClassifier
-from textrnn.training import fit_ngrams, ngram_path
-from textrnn.training.sparse import SparseMatrix
-from textrnn.training.spelling import Spelling, spelled
+from textrnn.ngrams import NgramClassifier, fit_ngrams, ngram_path
+from textrnn.ngrams.solver import SparseMatrix
+from textrnn.ngrams.spelling import Spelling, spelled
 
 # Ids 0 to 3 are special, and 11 to 14 never stand in a text.
 WORDS = ["", "", "", "", "keeper", "goal", "goals", "keeps", "stock", "market", "oil"]

@@ -42,7 +42,7 @@ else:  # imported when first asked for, so that the command line's help doesn't 
         "WordDataset": "data",
         "WordTokenizer": "text",
     }
-    _ROOMS = {"data", "errors", "estimator", "nn", "plotting", "text", "training"}
+    _ROOMS = {"data", "errors", "estimator", "ngrams", "nn", "plotting", "text", "training"}
 
     def __getattr__(name: str) -> object:
         """Import a name, or a room, when it is first asked for."""

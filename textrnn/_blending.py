@@ -9,9 +9,9 @@ from torch import Tensor
 from textrnn._loading import Loader, prediction_loader
 from textrnn._settings import Settings
 from textrnn.data import Batch, WordDataset
-from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
+from textrnn.ngrams import BlendedClassifier, NgramClassifier, fit_scales, ngram_path
+from textrnn.nn import RecurrentClassifier
 from textrnn.text import Vocabulary
-from textrnn.training import fit_scales, ngram_path
 from textrnn.training.evaluation import evaluate, predict
 from textrnn.training.losses import Loss
 from textrnn.training.step import Precision

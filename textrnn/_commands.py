@@ -17,7 +17,7 @@ from textrnn._labels import label_to_json
 from textrnn._storage import check_writable
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra
 from textrnn.estimator import TextClassifier
-from textrnn.nn import BlendedClassifier, NgramClassifier
+from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.plotting import plot_confusion
 from textrnn.training import ClassificationReport
 from textrnn.training.contexts import CTRL_C

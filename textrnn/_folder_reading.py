@@ -26,7 +26,8 @@ from textrnn.errors import (
     listing,
     show,
 )
-from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
+from textrnn.ngrams import BlendedClassifier, NgramClassifier
+from textrnn.nn import RecurrentClassifier
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.text.tokenizers import TOKENIZERS
 from textrnn.training import History

@@ -17,7 +17,7 @@ from textrnn._settings import Settings
 from textrnn.data import WordDataset
 from textrnn.data.dataset import draw_stratified
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
-from textrnn.nn.ngrams import longest_order
+from textrnn.ngrams.model import longest_order
 from textrnn.text import Vocabulary, WordPunctTokenizer
 from textrnn.training.distributed import join
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from textrnn._labels import LabelSet
 from textrnn._loading import Column, only_batch, prediction_loader
 from textrnn.data import WordDataset
-from textrnn.nn import BlendedClassifier, NgramClassifier, RecurrentClassifier
+from textrnn.ngrams import BlendedClassifier, NgramClassifier
+from textrnn.nn import RecurrentClassifier
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.training import History
 from textrnn.training.evaluation import predict

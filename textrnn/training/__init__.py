@@ -2,7 +2,6 @@
 
 from textrnn.training import schedulers
 from textrnn.training.averaging import WeightAveraging
-from textrnn.training.blending import fit_scales
 from textrnn.training.callbacks import (
     EarlyStopping,
     FreezeEmbeddings,
@@ -15,7 +14,6 @@ from textrnn.training.hooks import Callback, LambdaCallback
 from textrnn.training.loggers import CSVLogger, JSONLogger, TensorBoardLogger
 from textrnn.training.lr_finder import LearningRateCurve, find_learning_rate
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
-from textrnn.training.ngrams import fit_ngrams, ngram_path
 from textrnn.training.pretraining import parameter_groups, pretrain
 from textrnn.training.reports import ClassificationReport, MultilabelReport
 from textrnn.training.state import TrainingState
@@ -42,9 +40,6 @@ __all__ = [
     "TrainingState",
     "WeightAveraging",
     "find_learning_rate",
-    "fit_ngrams",
-    "fit_scales",
-    "ngram_path",
     "parameter_groups",
     "pretrain",
     "schedulers",

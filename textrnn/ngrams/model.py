@@ -103,7 +103,7 @@ class NgramClassifier(nn.Module):
     A text is described by its n-grams: each has `(1 + log(count)) * idf`, and the description is
     scaled to the length 1. The logits are linear in that. Order beyond an n-gram is lost, but what
     is learned about one n-gram disturbs no other, so rare ones count where a recurrent network has
-    not seen enough of them. `textrnn.training.fit_ngrams` chooses n-grams and weights.
+    not seen enough of them. `textrnn.ngrams.fit_ngrams` chooses n-grams and weights.
 
     With `spelling`, the tokens describe a text once more, by weights that follow from how each is
     spelled: words that few texts hold share what is known of others with the same stem. The two

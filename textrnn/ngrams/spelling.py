@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
-from textrnn.training.sparse import SparseMatrix
+from textrnn.ngrams.solver import SparseMatrix
 
 __all__ = ["Spelling", "check_words", "spelled"]
 

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from textrnn.data import Batch
 from textrnn.errors import InvalidValueError, check_float, check_int, expected
-from textrnn.nn.ngrams import NgramClassifier, distinct, ngram_keys
+from textrnn.ngrams.model import NgramClassifier, distinct, ngram_keys
+from textrnn.ngrams.solver import Examples, solve
+from textrnn.ngrams.spelling import Spelling, check_words
 from textrnn.nn.padding import check_lengths
 from textrnn.training.feed import iterate
-from textrnn.training.linear import Examples, solve
 from textrnn.training.losses import ClassWeights
-from textrnn.training.spelling import Spelling, check_words
 
 __all__ = ["fit_ngrams", "ngram_path"]
 
