@@ -32,7 +32,7 @@ from textrnn.training import (
     WeightAveraging,
     schedulers,
 )
-from textrnn.training.generators import generator_states
+from textrnn.training.resume.generators import generator_states
 
 # Batches of 8 texts leave a last one of 3, which two processes share out as 1 and 2.
 TRAIN, EVAL = toys.make_dataset(43), toys.make_dataset(17, seed=1)

@@ -37,7 +37,7 @@ from textrnn.training import (
     Trainer,
     schedulers,
 )
-from textrnn.training.generators import generator_states
+from textrnn.training.resume.generators import generator_states
 
 TRAIN, EVAL = toys.make_dataset(64), toys.make_dataset(12, seed=1)
 

@@ -21,7 +21,7 @@ from tests import toys
 from textrnn.errors import CorruptFileError, InvalidTypeError, InvalidValueError, TextrnnError
 from textrnn.errors import TrainingError as TrainError
 from textrnn.training import Callback, Checkpoint, EarlyStopping, History, LambdaCallback, Trainer
-from textrnn.training.checkpoint import load_latest
+from textrnn.training.resume.checkpoint import load_latest
 
 TRAIN, EVAL = toys.make_dataset(20), toys.make_dataset(5, seed=1)
 FILES = [

@@ -12,7 +12,7 @@ from tests import toys
 from textrnn import Batch, PaddingCollator
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
 from textrnn.training import EarlyStopping, ProgressBar, Trainer
-from textrnn.training.checks import (
+from textrnn.training.trainer import (
     check_callbacks,
     check_evaluation,
     check_loader,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests import toys
-from textrnn.training.contexts import CTRL_C, deterministic, interruptible
+from textrnn.training.loop import CTRL_C, deterministic, interruptible
 
 
 def press() -> None:

@@ -17,9 +17,10 @@ from torch import nn
 from tests import ranks, toys
 from textrnn import Trainer
 from textrnn.errors import InvalidValueError, TrainingError
-from textrnn.training import Checkpoint, distributed
-from textrnn.training.distributed import ALONE, Processes, check_devices, join, place_of
-from textrnn.training.generators import separate_generators
+from textrnn.training import Checkpoint
+from textrnn.training.distributed import processes as distributed
+from textrnn.training.distributed.processes import ALONE, Processes, check_devices, join, place_of
+from textrnn.training.resume.generators import separate_generators
 
 JOBS = [name for name in ranks.JOBS if name != "dying"]
 SECONDS = 600  # far more than is ever needed, so that a busy machine fails no test

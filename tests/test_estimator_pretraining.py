@@ -14,7 +14,7 @@ import torch
 from textrnn import TextClassifier
 from textrnn.errors import InvalidTypeError, InvalidValueError
 from textrnn.training import pretrain
-from textrnn.training.distributed import Processes
+from textrnn.training.distributed.processes import Processes
 
 TEXTS = ["oil prices soar", "stocks and oil fall", "the striker scores", "a keeper saves goals"] * 8
 LABELS = ["business", "business", "sports", "sports"] * 8

@@ -139,7 +139,7 @@ def test_the_package_is_imported_without_torch() -> None:
 def test_names_that_were_not_asked_for_yet_are_listed() -> None:
     """`dir` tells names and rooms before they are imported, and nothing private."""
     program = "import textrnn; print([n for n in dir(textrnn) if not n.startswith('__')])"
-    rooms = ["data", "errors", "estimator", "nn", "plotting", "text", "training"]
+    rooms = ["data", "errors", "estimator", "ngrams", "nn", "plotting", "text", "training"]
     listed = [*(name for name in textrnn.__all__ if name != "__version__"), *rooms]
     assert in_new_process(program) == f"{listed}\n"
     assert [name for name in dir(textrnn) if not name.startswith("__")] == listed

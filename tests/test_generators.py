@@ -11,7 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from tests import toys
 from textrnn.errors import CorruptFileError, InvalidValueError
-from textrnn.training.generators import (
+from textrnn.training.resume.generators import (
     check_generators,
     generator_states,
     restore_generators,

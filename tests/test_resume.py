@@ -34,7 +34,7 @@ from textrnn.training import (
     WeightAveraging,
     schedulers,
 )
-from textrnn.training.generators import generator_states
+from textrnn.training.resume.generators import generator_states
 
 TRAIN, EVAL = toys.make_dataset(20), toys.make_dataset(7, seed=1)
 EPOCHS = 2

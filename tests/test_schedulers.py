@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
 from textrnn.training import schedulers
-from textrnn.training.scheduler_factory import SchedulerFactory
+from textrnn.training.schedulers import SchedulerFactory
 
 all_names = pytest.mark.parametrize("name", schedulers.NAMES)
 

@@ -13,8 +13,8 @@ import torch
 
 from tests import toys
 from textrnn.errors import CorruptFileError, InvalidValueError
-from textrnn.training.generators import generator_states
-from textrnn.training.snapshot import Snapshot
+from textrnn.training.resume.generators import generator_states
+from textrnn.training.resume.snapshot import Snapshot
 
 
 def make_snapshot(**changes: Any) -> Snapshot:

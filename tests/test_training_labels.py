@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 from tests import toys
 from textrnn import Batch
 from textrnn.errors import InvalidValueError
-from textrnn.training.labels import (
+from textrnn.training.loaders import (
     check_labels,
     check_labels_of,
     labels_of,

@@ -20,8 +20,8 @@ from textrnn.estimator import TextClassifier
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.plotting import plot_confusion
 from textrnn.training import ClassificationReport
-from textrnn.training.contexts import CTRL_C
-from textrnn.training.distributed import join
+from textrnn.training.distributed.processes import join
+from textrnn.training.loop import CTRL_C
 from textrnn.training.reports import text_table
 
 __all__ = ["evaluate", "info", "predict", "train"]

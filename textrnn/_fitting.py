@@ -33,9 +33,9 @@ from textrnn.training import (
     pretrain,
     schedulers,
 )
-from textrnn.training.contexts import CTRL_C
-from textrnn.training.distributed import join
+from textrnn.training.distributed.processes import join
 from textrnn.training.evaluation import evaluate
+from textrnn.training.loop import CTRL_C
 from textrnn.training.losses import Loss
 from textrnn.training.pretraining import usual_batch_size
 from textrnn.training.step import Precision

@@ -19,7 +19,7 @@ from textrnn.data.dataset import draw_stratified
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 from textrnn.ngrams.model import longest_order
 from textrnn.text import Vocabulary, WordPunctTokenizer
-from textrnn.training.distributed import join
+from textrnn.training.distributed.processes import join
 
 __all__ = ["Examples", "hold_out", "learn", "strings"]
 

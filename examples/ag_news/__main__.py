@@ -17,7 +17,7 @@ from examples.ag_news.results import Result, load_results
 from examples.ag_news.runner import Runner, begun_runs
 from examples.ag_news.wording import counted
 from textrnn.errors import TextrnnError
-from textrnn.training.distributed import join
+from textrnn.training.distributed.processes import join
 
 __all__ = ["main"]
 

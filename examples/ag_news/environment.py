@@ -12,7 +12,7 @@ import torch
 
 import textrnn
 from textrnn.errors import InvalidValueError
-from textrnn.training.distributed import join
+from textrnn.training.distributed.processes import join
 
 __all__ = ["choose_device", "commit", "describe_environment"]
 

@@ -13,7 +13,7 @@ from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.nn import RecurrentClassifier
 from textrnn.text import Vocabulary, WordTokenizer
 from textrnn.training import Callback, Trainer
-from textrnn.training.distributed import join
+from textrnn.training.distributed.processes import join
 
 __all__ = ["Encoded", "make_model", "make_trainer", "scale_min_freq"]
 

@@ -19,7 +19,7 @@ from examples.ag_news.pipeline import Encoded, make_model, make_trainer, scale_m
 from examples.ag_news.results import Result, load_result, save_result
 from textrnn.errors import InvalidValueError
 from textrnn.training import Checkpoint, History, ProgressBar
-from textrnn.training.distributed import join
+from textrnn.training.distributed.processes import join
 
 __all__ = ["Runner", "begun_runs"]
 

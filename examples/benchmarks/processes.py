@@ -25,7 +25,7 @@ from textrnn import BucketBatchSampler, PaddingCollator, RecurrentClassifier, Tr
 from textrnn.data import WordDataset
 from textrnn.text import Vocabulary
 from textrnn.training import LambdaCallback
-from textrnn.training.distributed import join
+from textrnn.training.distributed.processes import join
 
 TEXTS = 128  # of a step, in all processes together
 VOCABULARY_SIZE = 12_000

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from textrnn.errors import InvalidValueError, expected
 from textrnn.ngrams.model import NgramClassifier
 from textrnn.nn.classifier import RecurrentClassifier
-from textrnn.training.labels import check_labels
+from textrnn.training.loaders import check_labels
 
 __all__ = ["BlendedClassifier", "fit_scales"]
 

@@ -13,7 +13,7 @@ from textrnn.ngrams.model import NgramClassifier, distinct, ngram_keys
 from textrnn.ngrams.solver import Examples, solve
 from textrnn.ngrams.spelling import Spelling, check_words
 from textrnn.nn.padding import check_lengths
-from textrnn.training.feed import iterate
+from textrnn.training.loaders import iterate
 from textrnn.training.losses import ClassWeights
 
 __all__ = ["fit_ngrams", "ngram_path"]

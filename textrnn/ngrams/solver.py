@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from textrnn.data import Batch
 from textrnn.ngrams.model import NgramClassifier
-from textrnn.training.feed import iterate, required_labels
-from textrnn.training.labels import check_labels
+from textrnn.training.loaders import check_labels, iterate, required_labels
 from textrnn.training.losses import ClassWeights, Loss, balanced_weights
 
 __all__ = ["Examples", "SparseMatrix", "solve"]

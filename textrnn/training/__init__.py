@@ -3,19 +3,20 @@
 from textrnn.training import schedulers
 from textrnn.training.averaging import WeightAveraging
 from textrnn.training.callbacks import (
+    Callback,
     EarlyStopping,
     FreezeEmbeddings,
+    LambdaCallback,
     LearningRateMonitor,
     ProgressBar,
 )
-from textrnn.training.checkpoint import Checkpoint
 from textrnn.training.history import History
-from textrnn.training.hooks import Callback, LambdaCallback
 from textrnn.training.loggers import CSVLogger, JSONLogger, TensorBoardLogger
 from textrnn.training.lr_finder import LearningRateCurve, find_learning_rate
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
 from textrnn.training.pretraining import parameter_groups, pretrain
 from textrnn.training.reports import ClassificationReport, MultilabelReport
+from textrnn.training.resume.checkpoint import Checkpoint
 from textrnn.training.state import TrainingState
 from textrnn.training.trainer import Trainer
 

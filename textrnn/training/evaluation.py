@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from textrnn.data import Batch
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected, show
-from textrnn.training.distributed import ALONE, Processes
-from textrnn.training.feed import check_batch, iterate, required_labels
-from textrnn.training.generators import undisturbed_generators
-from textrnn.training.labels import on_device, positions_of
+from textrnn.training.distributed.processes import ALONE, Processes
+from textrnn.training.distributed.shares import check_overlap, check_share
+from textrnn.training.loaders import check_batch, iterate, on_device, positions_of, required_labels
 from textrnn.training.losses import Loss
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
-from textrnn.training.shares import check_overlap, check_share
+from textrnn.training.resume.generators import undisturbed_generators
 from textrnn.training.step import Precision
 
 __all__ = ["MetricFunction", "evaluate", "figure_names", "predict", "undisturbed_modes"]

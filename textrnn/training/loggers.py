@@ -11,8 +11,8 @@ from typing import Any
 
 from textrnn._storage import write_atomically
 from textrnn.errors import import_extra
+from textrnn.training.callbacks import Callback
 from textrnn.training.history import History, Record
-from textrnn.training.hooks import Callback
 from textrnn.training.state import TrainingState
 
 __all__ = ["CSVLogger", "JSONLogger", "TensorBoardLogger"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, expected
-from textrnn.training.labels import check_labels
+from textrnn.training.loaders import check_labels
 
 __all__ = ["ClassWeights", "Loss", "LossFunction", "balanced_weights"]
 

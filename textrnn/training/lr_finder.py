@@ -19,12 +19,11 @@ from textrnn.errors import (
     check_int,
     expected,
 )
-from textrnn.training.checks import check_loader, check_model, check_optimizer
 from textrnn.training.evaluation import undisturbed_modes
-from textrnn.training.feed import check_batch, required_labels
-from textrnn.training.generators import undisturbed_generators
-from textrnn.training.labels import check_labels
+from textrnn.training.loaders import check_batch, check_labels, required_labels
 from textrnn.training.losses import Loss, LossFunction
+from textrnn.training.resume.generators import undisturbed_generators
+from textrnn.training.trainer import check_loader, check_model, check_optimizer
 
 __all__ = ["LearningRateCurve", "find_learning_rate"]
 

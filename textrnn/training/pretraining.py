@@ -13,14 +13,13 @@ from torch.utils.data import DataLoader
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
 from textrnn.nn import LanguageModel, RecurrentClassifier, perplexity
-from textrnn.training.checks import check_model
+from textrnn.training.callbacks import Callback
 from textrnn.training.evaluation import undisturbed_modes
-from textrnn.training.feed import Feed
-from textrnn.training.generators import undisturbed_generators
 from textrnn.training.history import History, Record
-from textrnn.training.hooks import Callback
+from textrnn.training.loaders import Feed
+from textrnn.training.resume.generators import undisturbed_generators
 from textrnn.training.schedulers import linear_warmup
-from textrnn.training.trainer import Trainer
+from textrnn.training.trainer import Trainer, check_model
 
 __all__ = ["parameter_groups", "pretrain", "usual_batch_size"]
 

@@ -7,7 +7,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_choice, expected
-from textrnn.training.scheduler_factory import Interval
+from textrnn.training.schedulers import Interval
 from textrnn.training.state import TrainingState
 
 __all__ = ["Interval", "Scheduler", "SchedulerLike"]

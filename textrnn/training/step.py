@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from textrnn.data import Batch
 from textrnn.errors import NonFiniteLossError, check_choice
 from textrnn.training.averaging import WeightAveraging
-from textrnn.training.distributed import ALONE, Processes, Replica
-from textrnn.training.feed import required_labels
+from textrnn.training.distributed.processes import ALONE, Processes, Replica
+from textrnn.training.loaders import required_labels
 from textrnn.training.losses import Loss
 from textrnn.training.state import TrainingState
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, show
-from textrnn.training.hooks import Callback
+from textrnn.training.callbacks import Callback
 from textrnn.training.scheduling import Scheduler
 from textrnn.training.state import checked
 

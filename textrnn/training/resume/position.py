@@ -7,16 +7,16 @@ from typing import Any
 
 from textrnn.data import Batch
 from textrnn.errors import InvalidValueError, expected
-from textrnn.training.distributed import Processes
-from textrnn.training.feed import Feed
-from textrnn.training.generators import (
+from textrnn.training.distributed.processes import Processes
+from textrnn.training.loaders import Feed
+from textrnn.training.resume.generators import (
     GeneratorStates,
     check_generators,
     generator_states,
     restore_generators,
     separate_generators,
 )
-from textrnn.training.snapshot import Snapshot
+from textrnn.training.resume.snapshot import Snapshot
 
 __all__ = ["Place"]
 

@@ -1,23 +1,28 @@
 """`Run`: one call of `Trainer.fit`, from its first step or a checkpoint to its end."""
 
+import logging
+import os
+import signal
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from textrnn.data import Batch
 from textrnn.errors import CorruptFileError, NonFiniteLossError, TextrnnError, TrainingError
-from textrnn.training.checkpoint import Checkpoint
+from textrnn.training.callbacks import Callback
 from textrnn.training.evaluation import MetricFunction, evaluate
-from textrnn.training.feed import Feed
-from textrnn.training.hooks import Callback
-from textrnn.training.labels import on_device
+from textrnn.training.loaders import Feed, on_device
 from textrnn.training.losses import Loss
-from textrnn.training.place import Place
-from textrnn.training.resuming import (
+from textrnn.training.resume.checkpoint import Checkpoint
+from textrnn.training.resume.matching import (
     check_optimizer_state,
     check_scaler,
     check_scheduler,
@@ -25,12 +30,13 @@ from textrnn.training.resuming import (
     check_weights,
     match_callbacks,
 )
+from textrnn.training.resume.position import Place
+from textrnn.training.resume.snapshot import Snapshot
 from textrnn.training.scheduling import Scheduler
-from textrnn.training.snapshot import Snapshot
 from textrnn.training.state import TrainingState
 from textrnn.training.step import LossLedger, UpdateStep
 
-__all__ = ["Run"]
+__all__ = ["CTRL_C", "Run", "deterministic", "interruptible"]
 
 _GPU_LOSSES = 50  # how many losses wait on a GPU before they are read together
 
@@ -344,3 +350,69 @@ class Run:
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+CTRL_C = "interrupted by Ctrl-C"
+"""The reason for a stop that Ctrl-C asked for."""
+
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+_LOGGER = logging.getLogger("textrnn")
+
+
+@contextmanager
+def interruptible(state: TrainingState) -> Iterator[None]:
+    """Turn the first Ctrl-C into a request to stop; the second interrupts at once.
+
+    Outside of the main thread, and where Ctrl-C is ignored (as under ``nohup``), nothing is done.
+
+    Args:
+        state: Where the run stands.
+    """
+    previous = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    if not main or previous in {None, signal.SIG_IGN}:
+        yield
+        return
+    process = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if os.getpid() != process:  # a worker that was forked meanwhile
+            return
+        state.request_stop(CTRL_C)
+        signal.signal(signal.SIGINT, previous)
+        with suppress(RuntimeError):  # it may come in the middle of a line to standard error
+            _LOGGER.warning("Ctrl-C: stopping after this step; a second one interrupts at once.")
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def deterministic(*, on: bool) -> Iterator[None]:
+    """Make torch use deterministic algorithms, where asked to, and put its settings back.
+
+    Args:
+        on: Whether to.
+    """
+    if not on:
+        yield
+        return
+    mode = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    workspace = os.environ.get(_CUBLAS)
+    # cuBLAS reads this when it is first used, and torch insists on it.
+    os.environ.setdefault(_CUBLAS, ":4096:8")
+    torch.use_deterministic_algorithms(mode=True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(mode=mode, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            os.environ.pop(_CUBLAS, None)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from textrnn.errors import CorruptFileError, InvalidValueError, expected
-from textrnn.training.distributed import Processes
+from textrnn.training.distributed.processes import Processes
 
 __all__ = [
     "GeneratorStates",

@@ -21,7 +21,7 @@ from textrnn.training import (
     ProgressBar,
     schedulers,
 )
-from textrnn.training.resuming import (
+from textrnn.training.resume.matching import (
     check_form,
     check_optimizer_state,
     check_settings,

@@ -16,7 +16,7 @@ from torch.utils.data import (
 
 from textrnn.data import BucketBatchSampler
 from textrnn.errors import InvalidValueError, expected
-from textrnn.training.distributed import Processes
+from textrnn.training.distributed.processes import Processes
 
 __all__ = ["check_lengths", "check_overlap", "check_share"]
 

@@ -11,7 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 from tests import toys
 from textrnn import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError, TrainingError
-from textrnn.training.feed import Feed, check_batch, iterate, required_labels
+from textrnn.training.loaders import Feed, check_batch, iterate, required_labels
 
 DATA = toys.make_dataset(10)
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -15,8 +15,8 @@ from textrnn.errors import (
     check_int,
     expected,
 )
-from textrnn.training.hooks import Callback
-from textrnn.training.snapshot import Snapshot
+from textrnn.training.callbacks import Callback
+from textrnn.training.resume.snapshot import Snapshot
 from textrnn.training.state import TrainingState
 
 __all__ = ["Checkpoint", "Snapshot", "load_latest"]
