@@ -336,7 +336,7 @@ def test_a_place_where_nothing_can_be_written_is_told_before_the_work(run, table
     code, _, errors = run("train", "--train", table, "--output", table / "model")
     assert (code, errors) == (1, f"textrnn: {table}: File exists\n")
     full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device", "x7"))
-    monkeypatch.setattr("textrnn._commands.check_writable", full)
+    monkeypatch.setattr("textrnn.cli.commands.check_writable", full)
     code, _, errors = run("train", "--train", table, "--output", table.parent / "a" / "b")
     assert (code, errors) == (1, f"textrnn: {table.parent / 'a'}: No space left on device\n")
 
@@ -495,7 +495,7 @@ def test_ctrl_c_has_code_130(run, monkeypatch):
     def interrupted(_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("textrnn._commands.info", interrupted)
+    monkeypatch.setattr("textrnn.cli.commands.info", interrupted)
     assert run("info", MODEL) == (130, "", "textrnn: interrupted\n")
 
 

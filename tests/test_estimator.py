@@ -573,7 +573,7 @@ def test_spelling_decides_as_well(fitted):
 
 def test_ngrams_that_nobody_asked_for_are_as_long_as_their_keys_allow(monkeypatch):
     """Of more than two million words, three in a row have too many sequences to number."""
-    monkeypatch.setattr("textrnn._learning.longest_order", lambda _size: 1)
+    monkeypatch.setattr("textrnn.estimator.learning.longest_order", lambda _size: 1)
     assert small(epochs=1).fit(TEXTS, LABELS).settings_["ngram_order"] == 1
     assert small(epochs=1, ngram_order=2).fit(TEXTS, LABELS).settings_["ngram_order"] == 2
 
@@ -600,7 +600,7 @@ def test_few_texts_are_predicted_as_many_are(fitted, monkeypatch):
         "oil prices soar",
     ]
     quick = fitted.predict_proba(texts)
-    monkeypatch.setattr("textrnn._model.only_batch", lambda _: None)
+    monkeypatch.setattr("textrnn.estimator.model.only_batch", lambda _: None)
     np.testing.assert_allclose(quick, fitted.predict_proba(texts), atol=1e-6)
     monkeypatch.undo()
     fitted.network_.train()

@@ -52,7 +52,7 @@ def _pretrained_on(monkeypatch):
     def note(network, corpus, **arguments):
         calls.append({"network": network, "corpus": corpus, **arguments})
 
-    monkeypatch.setattr("textrnn._fitting.pretrain", note)
+    monkeypatch.setattr("textrnn.estimator.network.pretrain", note)
     return calls
 
 
@@ -96,7 +96,7 @@ def test_training_begins_with_what_was_pretrained(monkeypatch):
         pretrain(network, corpus, **arguments)
         start.update({name: value.clone() for name, value in network.state_dict().items()})
 
-    monkeypatch.setattr("textrnn._fitting.pretrain", note)
+    monkeypatch.setattr("textrnn.estimator.network.pretrain", note)
     params = {"learning_rate": 1e-12, "weight_averaging": None, "ngram_order": 0}
     pretrained, plain = (
         weights(small(**params, pretrain_epochs=n).fit(TEXTS, LABELS)) for n in (1, 0)
@@ -153,7 +153,7 @@ def test_pretraining_is_told_what_the_classifier_was_told(pretrained_on, monkeyp
     """Epochs, precision and seed; several processes share the usual batch out."""
     params = {"pretrain_epochs": 7, "precision": "bf16", "seed": 5, "epochs": 1}
     small(**params).fit(TEXTS, LABELS, unlabelled=MORE)
-    monkeypatch.setattr("textrnn._fitting.join", lambda: Processes(0, 3))
+    monkeypatch.setattr("textrnn.estimator.network.join", lambda: Processes(0, 3))
     small(**params).fit(TEXTS, LABELS, unlabelled=MORE)
     alone, shared = pretrained_on
     assert {name: alone[name] for name in ("epochs", "precision", "seed", "batch_size")} == {

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import strategies
-from textrnn._labels import LabelSet, label_from_json, label_to_json, label_values
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
+from textrnn.estimator.labels import LabelSet, label_from_json, label_to_json, label_values
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 
 from textrnn import TextClassifier
-from textrnn._settings import PRESETS, Settings
 from textrnn.errors import InvalidTypeError, InvalidValueError
+from textrnn.estimator.settings import PRESETS, Settings
 
 
 def chosen(*, num_texts=5000, num_unlabelled=0, multi_label=False, **params):

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from textrnn._model import Model
+from textrnn.estimator.model import Model
 from textrnn.text.tokenizers import is_known
 
 __all__ = ["model_card"]

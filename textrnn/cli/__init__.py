@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         # Imported here, so that help and mistyped options don't wait for PyTorch.
-        commands = importlib.import_module("textrnn._commands")
+        commands = importlib.import_module("textrnn.cli.commands")
         code: int = getattr(commands, options.command)(options)
         sys.stdout.flush()
     except BrokenPipeError:

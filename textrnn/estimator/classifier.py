@@ -2,25 +2,302 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from inspect import Parameter, signature
+from typing import Any, Self, TypeAlias
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from textrnn._card import model_card
-from textrnn._fitting import resolve_device
-from textrnn._folder import write_folder
-from textrnn._folder_reading import read_folder
-from textrnn._learning import Examples, learn, strings
-from textrnn._model import Network
-from textrnn._parameters import Parameters, params_to_json
-from textrnn._predictions import Predictor, Threshold
-from textrnn.errors import InvalidTypeError, expected
+from textrnn.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    NotFittedError,
+    check_float,
+    check_int,
+    expected,
+    import_extra,
+    listing,
+    show,
+)
+from textrnn.estimator.card import model_card
+from textrnn.estimator.learning import Examples, learn, strings
+from textrnn.estimator.model import Model, Network
+from textrnn.estimator.network import resolve_device
+from textrnn.estimator.saving import read_folder, write_folder
+from textrnn.estimator.settings import params_to_json
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.text.tokenizers import is_known
-from textrnn.training import History
+from textrnn.training import (
+    ClassificationMetrics,
+    ClassificationReport,
+    History,
+    MultilabelMetrics,
+    MultilabelReport,
+)
 
-__all__ = ["TextClassifier"]
+__all__ = ["Parameters", "Predictor", "TextClassifier", "Threshold"]
+
+
+class Parameters:
+    """A class whose constructor only stores its arguments, each as an attribute of its name.
+
+    That makes `get_params`, `set_params`, a `repr` and `sklearn.base.clone` work.
+
+    Example:
+        >>> class Cut(Parameters):
+        ...     def __init__(self, *, size=3):
+        ...         self.size = size
+        >>> Cut().set_params(size=4)
+        Cut(size=4)
+    """
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        """Return the constructor's parameters with their defaults, in their order."""
+        parameters = signature(cls).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor's arguments by name.
+
+        Args:
+            deep: Taken for scikit-learn's sake; there are no estimators within this one.
+
+        Returns:
+            A new dictionary.
+        """
+        del deep
+        return {name: getattr(self, name) for name in self._defaults()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change constructor arguments; the next `fit` uses them.
+
+        Args:
+            **params: New values by name; they are checked by `fit`.
+
+        Returns:
+            The estimator itself.
+
+        Raises:
+            InvalidValueError: If a name is none of the constructor's; those there are, are listed.
+        """
+        known = self._defaults()
+        for name in params:
+            if name not in known:
+                raise InvalidValueError(
+                    f"Expected a parameter of {type(self).__name__}, but got {show(name)}; "
+                    f"there are: {listing(known)}."
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        changed = [
+            f"{name}={getattr(self, name)!r}"
+            for name, default in self._defaults().items()
+            if not _same(getattr(self, name), default)
+        ]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn what kind of estimator this is."""
+        utils = import_extra("sklearn.utils", extra="sklearn")
+        return utils.Tags(
+            estimator_type="classifier",
+            target_tags=utils.TargetTags(required=True),
+            classifier_tags=utils.ClassifierTags(multi_class=True, multi_label=True),
+            input_tags=utils.InputTags(one_d_array=True, two_d_array=False, string=True),
+        )
+
+
+def _same(value: object, default: object) -> bool:
+    """Tell whether a value is the default; values that can't be compared are not."""
+    try:
+        return type(value) is type(default) and bool(value == default)
+    except (TypeError, ValueError):
+        return False
+
+
+Threshold: TypeAlias = float | Mapping[Any, float]
+"""A probability above which a text has a label: the same for all labels, or one for each."""
+
+
+class Predictor:
+    """The methods of a classifier that ask its model.
+
+    Attributes:
+        threshold: For multi-label data, the threshold where none is given.
+    """
+
+    threshold: Threshold
+    _fitted: Model
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether `fit` was called."""
+        return "_fitted" in vars(self)
+
+    def _model(self) -> Model:
+        if not self.__sklearn_is_fitted__():
+            name = type(self).__name__
+            raise NotFittedError(f"This {name} is not fitted yet; call `fit` or `load` first.")
+        return self._fitted
+
+    def predict(self, texts: Iterable[str], *, threshold: Threshold | None = None) -> Any:
+        """Return the most probable label of each text.
+
+        Args:
+            texts: The texts.
+            threshold: For multi-label data: the probability above which a text has a label, or a
+                mapping of labels to theirs (default: the parameter `threshold`).
+
+        Returns:
+            The labels, an array `(texts,)`; for multi-label data a list of labels for each text,
+            or a matrix of zeros and ones if the classifier learned from one.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If `texts` is no column of strings.
+            InvalidValueError: If a threshold is not between 0 and 1.
+            MissingKeyError: If a threshold is that of no label.
+        """
+        model = self._model()
+        if not model.labels.multi_label:
+            return model.labels.classes[model.logits(texts).argmax(dim=1).numpy()]
+        found = (self._above_threshold(texts, threshold) > 0).numpy()  # (texts, labels)
+        if model.labels.matrix:
+            return found.astype(np.int64)
+        names = model.labels.names
+        return [[names[index] for index in np.flatnonzero(row)] for row in found]
+
+    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
+        """Return the probability of every label for each text.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            Probabilities `(texts, labels)`, in the order of `classes_`. They sum to 1 for each
+            text, unless a text has any number of labels.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If `texts` is no column of strings.
+        """
+        model = self._model()
+        logits = model.logits(texts).double()  # (texts, labels)
+        several = model.labels.multi_label
+        return np.asarray(torch.sigmoid(logits) if several else torch.softmax(logits, dim=1))
+
+    def top_k(
+        self, texts: Iterable[str], k: int = 3, *, threshold: float = 0.0
+    ) -> list[list[tuple[Any, float]]]:
+        """Return the most probable labels of each text with their probabilities.
+
+        Args:
+            texts: The texts.
+            k: How many labels at most.
+            threshold: The least probability of a label that is returned.
+
+        Returns:
+            For each text pairs of a label and its probability, the most probable first.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If `texts` is no column of strings.
+            InvalidValueError: If `k` or `threshold` is out of range.
+        """
+        k = check_int("k", k)
+        threshold = check_float("threshold", threshold, minimum=0.0, maximum=1.0)
+        names = self._model().labels.names
+        probabilities = self.predict_proba(texts)
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]  # (texts, k)
+        return [
+            [(names[i], float(row[i])) for i in order if row[i] >= threshold]
+            for order, row in zip(best.tolist(), probabilities, strict=True)
+        ]
+
+    def score(self, texts: Iterable[str], labels: Iterable[Any]) -> float:
+        """Return the share of texts whose labels are predicted exactly.
+
+        Args:
+            texts: The texts.
+            labels: Their labels; one that the classifier doesn't know is never predicted.
+
+        Returns:
+            The accuracy, from 0 to 1.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If texts or labels have the wrong type.
+            InvalidValueError: If there are none, or they differ in number.
+        """
+        known = self._model().labels
+        examples = Examples.of(texts, labels)
+        if not known.matrix:
+            known.check_form(examples.labels)
+        found = self.predict(examples.texts)
+        if known.multi_label and not known.matrix:
+            right = [set(a) == set(b) for a, b in zip(found, examples.labels, strict=True)]
+        elif known.matrix:
+            right = (found == known.encode(examples.labels)).all(axis=1).tolist()
+        else:
+            right = [a == b for a, b in zip(found.tolist(), examples.labels, strict=True)]
+        return sum(right) / len(right)
+
+    def evaluate(
+        self, texts: Iterable[str], labels: Iterable[Any], *, top_k: Iterable[int] = ()
+    ) -> ClassificationReport | MultilabelReport:
+        """Measure the classifier.
+
+        Args:
+            texts: The texts.
+            labels: Their labels.
+            top_k: For which ``k`` to tell how often a text's label is among the ``k`` most
+                probable ones.
+
+        Returns:
+            The report: accuracy, F1, the scores of every label and the confusions. It prints as a
+            table, and has `to_json`.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If texts or labels have the wrong type.
+            InvalidValueError: If there are none, they differ in number, or `top_k` is given for
+                multi-label data.
+            MissingKeyError: If the classifier doesn't know a label; those it knows are listed.
+        """
+        model = self._model()
+        examples = Examples.of(texts, labels)
+        targets = torch.from_numpy(model.labels.encode(examples.labels))
+        if model.labels.multi_label:
+            if tuple(top_k):
+                raise InvalidValueError(expected("top_k", "empty for multi-label data", top_k))
+            several = MultilabelMetrics(len(model.labels))
+            several.update(self._above_threshold(examples.texts, None), targets)
+            return several.report(model.labels.names)
+        metrics = ClassificationMetrics(len(model.labels), top_k=tuple(top_k))
+        metrics.update(model.logits(examples.texts), targets)
+        return metrics.report(model.labels.names)
+
+    def _above_threshold(self, texts: Any, threshold: Threshold | None) -> Tensor:
+        """Return how far each logit is above its label's threshold, `(texts, labels)`."""
+        model = self._model()
+        given = self.threshold if threshold is None else threshold
+        limits = torch.full((len(model.labels),), 0.5, dtype=torch.float64)
+        if isinstance(given, Mapping):
+            for label, value in given.items():
+                limits[model.labels.id_of(label)] = _probability(f"threshold[{show(label)}]", value)
+        else:
+            limits[:] = _probability("threshold", given)
+        return model.logits(texts).double() - torch.logit(limits)
+
+
+def _probability(name: str, value: Any) -> float:
+    return check_float(name, value, minimum=0.0, maximum=1.0, exclusive=True)
+
 
 _NOT_SAVED = {"device", "progress", "tokenizer"}  # they belong to the machine, or have a file
 

@@ -523,7 +523,7 @@ def test_other_json_is_refused(folder, name, text):
 
 def test_json_that_is_too_long_is_not_parsed(folder, monkeypatch):
     """A file is measured before it is read."""
-    monkeypatch.setattr("textrnn._folder_reading._MAX_BYTES", 1000)
+    monkeypatch.setattr("textrnn.estimator.saving._MAX_BYTES", 1000)
     with pytest.raises(CorruptFileError, match="it is longer than 1000 bytes"):
         TextClassifier.load(folder)
 

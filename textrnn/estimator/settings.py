@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
@@ -13,8 +15,9 @@ from textrnn.errors import (
     check_int,
     expected,
 )
+from textrnn.estimator.labels import label_from_json, label_to_json
 
-__all__ = ["MAX_LENGTH", "PRESETS", "Settings"]
+__all__ = ["MAX_LENGTH", "PRESETS", "Settings", "params_from_json", "params_to_json"]
 
 MAX_LENGTH = 2**31 - 1
 """The largest `max_length`, which limits nothing."""
@@ -184,3 +187,63 @@ def _by_size(num_texts: int, num_unlabelled: int) -> dict[str, Any]:
         "batch_size": 2 ** round(math.log2(min(max(num_texts / 80, 8), 128))),
         "learning_rate": 2e-3,
     }
+
+
+def params_to_json(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as plain data for JSON.
+
+    Args:
+        params: Strings, numbers, tuples of these, None, and mappings from labels to numbers.
+
+    Raises:
+        InvalidTypeError: If one is anything else.
+
+    Example:
+        >>> params_to_json({"pooling": ("max", "mean"), "class_weight": {"spam": 2.0}})
+        {'pooling': ['max', 'mean'], 'class_weight': {'by_label': [['spam', 2.0]]}}
+    """
+    return {name: _plain(name, value) for name, value in params.items()}
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {"by_label": [[label_to_json(k), _plain(name, v)] for k, v in value.items()]}
+    if isinstance(value, tuple | list):
+        return [_plain(name, part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, str | bool | int | float | None):
+        raise InvalidTypeError(expected(name, "a value that can be written as JSON", value))
+    return value
+
+
+def params_from_json(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that `params_to_json` described, lists as tuples.
+
+    Args:
+        data: What `params_to_json` returned.
+
+    Raises:
+        InvalidTypeError: If it is anything else.
+
+    Example:
+        >>> params_from_json({"pooling": ["max", "mean"], "class_weight": {"by_label": [[3, 2.0]]}})
+        {'pooling': ('max', 'mean'), 'class_weight': {3: 2.0}}
+    """
+    return {name: _restored(name, value) for name, value in data.items()}
+
+
+def _restored(name: str, value: Any) -> Any:
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    if isinstance(value, dict) and value.keys() == {"by_label"}:
+        pairs = value["by_label"]
+        if isinstance(pairs, list) and all(map(_is_weight, pairs)):
+            return {label_from_json(label): number for label, number in pairs}
+    if not isinstance(value, str | bool | int | float | None):
+        raise InvalidTypeError(expected(name, "a plain value", value))
+    return value
+
+
+def _is_weight(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and type(pair[1]) in {int, float}

@@ -10,9 +10,6 @@ from typing import Any
 
 import torch
 
-from textrnn._labels import LabelSet
-from textrnn._loading import learning_loader, prediction_loader
-from textrnn._settings import Settings
 from textrnn.data import WordDataset
 from textrnn.errors import (
     InvalidTypeError,
@@ -21,6 +18,9 @@ from textrnn.errors import (
     expected,
     show,
 )
+from textrnn.estimator.batches import learning_loader, prediction_loader
+from textrnn.estimator.labels import LabelSet
+from textrnn.estimator.settings import Settings
 from textrnn.nn import RecurrentClassifier
 from textrnn.training import (
     Callback,
@@ -40,13 +40,7 @@ from textrnn.training.losses import Loss
 from textrnn.training.pretraining import usual_batch_size
 from textrnn.training.step import Precision
 
-__all__ = [
-    "Outcome",
-    "class_weights_of",
-    "fit_network",
-    "resolve_device",
-    "seeded",
-]
+__all__ = ["Outcome", "class_weights_of", "fit_network", "resolve_device", "seeded"]
 
 _LOGGER = logging.getLogger("textrnn")
 _MONITOR = "log_loss"  # the figure that tells which weights are best

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from textrnn._folder import FOLDER_FORMAT
-from textrnn._inputs import chunks, examples, unlabelled_texts
-from textrnn._labels import label_to_json
 from textrnn._storage import check_writable
+from textrnn.cli.inputs import chunks, examples, unlabelled_texts
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra
 from textrnn.estimator import TextClassifier
+from textrnn.estimator.labels import label_to_json
+from textrnn.estimator.saving import FOLDER_FORMAT
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.plotting import plot_confusion
 from textrnn.training import ClassificationReport

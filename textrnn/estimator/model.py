@@ -6,9 +6,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from textrnn._labels import LabelSet
-from textrnn._loading import Column, only_batch, prediction_loader
 from textrnn.data import WordDataset
+from textrnn.estimator.batches import Column, only_batch, prediction_loader
+from textrnn.estimator.labels import LabelSet
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
 from textrnn.text import Tokenizer, Vocabulary
