@@ -1,4 +1,4 @@
-"""Word vectors from text files: aligned, counted, and never trusted."""
+"""Word vectors from text files are aligned, counted and validated."""
 
 import gzip
 import os
@@ -21,7 +21,7 @@ FASTTEXT = "4 3\n" + GLOVE.replace("\n", " \n")
 
 @pytest.fixture
 def write(tmp_path):
-    """Return a function that writes a file of vectors and gives its path."""
+    """Return a function that writes a file of vectors and returns its path."""
 
     def write_file(content: str | bytes, name: str = "vectors.txt") -> Path:
         path: Path = tmp_path / name
@@ -32,14 +32,14 @@ def write(tmp_path):
 
 
 def fails(path: Path, match: str, **settings: object) -> None:
-    """Expect a file to be refused with such a message."""
+    """Assert that a file is refused with a message."""
     with pytest.raises(CorruptFileError, match=match) as caught:
         read_vectors(path, VOCABULARY, **settings)
     assert path.name in str(caught.value)
 
 
 def same(one: WordVectors, other: WordVectors) -> bool:
-    """Tell whether two results are equal throughout."""
+    """Return whether two results are equal."""
     return (
         np.array_equal(one.matrix, other.matrix)
         and np.array_equal(one.found, other.found)
@@ -47,15 +47,15 @@ def same(one: WordVectors, other: WordVectors) -> bool:
     )
 
 
-def test_rows_are_those_of_the_vocabulary(write):
-    """Each word's vector stands in the row of its id; other rows are zero."""
+def test_rows_follow_the_vocabulary(write):
+    """The vector of a word is in the row of its id; other rows are zero."""
     vectors = read_vectors(write(GLOVE), VOCABULARY)
     expected = np.zeros((len(VOCABULARY), 3), np.float32)
     expected[OIL], expected[PRICES] = (1, 2, 3), (-0.5, 1e-3, 4.25)
     np.testing.assert_array_equal(vectors.matrix, expected)
     assert vectors.matrix.dtype == np.float32
     assert vectors.found.nonzero()[0].tolist() == [OIL, PRICES]
-    assert repr(vectors) == "<WordVectors of 3 numbers for 2 of 8 tokens>"
+    assert repr(vectors) == "<WordVectors of dimension 3 for 2 of 8 tokens>"
 
 
 @pytest.mark.parametrize(
@@ -73,42 +73,42 @@ def test_rows_are_those_of_the_vocabulary(write):
     ],
     ids=["header", "crlf", "tabs", "blanks", "end", "empty", "bom", "gzip", "gzip-header"],
 )
-def test_all_forms_of_a_file_are_read_alike(write, content):
-    """A header, other blanks, line ends, a mark of order and compression change nothing."""
+def test_all_file_formats_give_equal_vectors(write, content):
+    """A header, other blanks, line ends, a byte order mark and gzip don't affect the result."""
     plain = read_vectors(write(GLOVE, "plain"), VOCABULARY)
     assert same(read_vectors(write(content), VOCABULARY), plain)
 
 
 def test_coverage_counts_words_and_tokens(write):
-    """Words found are told by themselves and by how often they occur, missing ones by name."""
+    """Found words are counted once and by occurrences; missing words are listed."""
     coverage = read_vectors(write(GLOVE), VOCABULARY).coverage
     assert (coverage.words, coverage.words_found, coverage.word_share) == (4, 2, 0.5)
     assert (coverage.tokens, coverage.tokens_found, coverage.token_share) == (12, 9, 0.75)
     assert coverage.missing == ("paris", "opec")
     assert str(coverage) == (
         "2 of 4 words have a vector (50.0%; 75.0% of all tokens). "
-        "The most frequent without: paris, opec."
+        "Most frequent missing words: paris, opec."
     )
 
 
-def test_coverage_of_everything_and_of_nothing(write):
-    """Nothing is missing where all words or no words are there."""
+def test_complete_and_empty_coverage(write):
+    """The coverage is 1 if all words are found, or if there are none."""
     whole = read_vectors(write("a 1\nb 2\n"), Vocabulary({"a": 1, "b": 1})).coverage
     assert str(whole) == "2 of 2 words have a vector (100.0%; 100.0% of all tokens)."
     empty = read_vectors(write("a 1\n"), Vocabulary({})).coverage
     assert (empty.word_share, empty.token_share, empty.missing) == (1.0, 1.0, ())
 
 
-def test_a_long_list_of_missing_words_is_cut(write):
-    """Ten of them are shown."""
+def test_a_long_list_of_missing_words_is_truncated(write):
+    """The summary shows ten missing words."""
     vocabulary = Vocabulary({f"w{i:02}": 20 - i for i in range(12)})
     shown = str(read_vectors(write("a 1\n"), vocabulary).coverage)
     assert shown.endswith("w08, w09, ....")
     assert "w10" not in shown
 
 
-def test_case_is_ignored_where_that_is_asked_for(write):
-    """A word without a vector gets that of the first one in another case."""
+def test_ignore_case_finds_words_in_another_case(write):
+    """A missing word gets the vector of the first word in another case."""
     path = write("PARIS 1 1\nParis 2 2\nOil 3 3\noil 4 4\nOIL 5 5\n")
     strict = read_vectors(path, VOCABULARY)
     assert strict.found.nonzero()[0].tolist() == [OIL]
@@ -119,8 +119,8 @@ def test_case_is_ignored_where_that_is_asked_for(write):
     assert vectors.coverage.words_found == 2
 
 
-def test_a_vocabulary_with_cases_can_share_a_vector(write):
-    """What the file has in lower case alone serves all its forms, and special tokens do not."""
+def test_words_that_differ_in_case_can_share_a_vector(write):
+    """One vector serves all cases of a word, but not special tokens."""
     vocabulary = Vocabulary({"Oil": 2, "oil": 1, "OIL": 1})
     vectors = read_vectors(write("<UNK> 9\noil 1\n"), vocabulary, ignore_case=True)
     assert vectors.matrix[4:].tolist() == [[1.0]] * 3
@@ -128,33 +128,33 @@ def test_a_vocabulary_with_cases_can_share_a_vector(write):
     assert not vectors.found[:4].any()
 
 
-def test_special_tokens_get_vectors_but_for_padding(write):
-    """GloVe has a vector for unknown words; one for padding would undo its zeros."""
+def test_special_tokens_except_padding_get_vectors(write):
+    """The unknown token gets its vector, as in GloVe; padding stays zero."""
     vectors = read_vectors(write("<unk> 1\n<pad> 2\n"), VOCABULARY)
     assert vectors.matrix[:4, 0].tolist() == [0, 1, 0, 0]
     assert vectors.coverage.words_found == 0
 
 
-def test_the_first_of_two_vectors_counts(write):
-    """Later ones are counted and left out."""
+def test_the_first_of_two_vectors_is_used(write):
+    """Repeated words are ignored and counted."""
     vectors = read_vectors(write("oil 1\noil 2\nthe 1\nthe 2\noil 3\n"), VOCABULARY)
     assert vectors.matrix[OIL] == 1
     assert vectors.coverage.repeated == 2
 
 
-def test_words_may_have_blanks_in_them(write):
-    """The numbers are what stands last; `size` helps where the first word has blanks."""
+def test_words_may_contain_blanks(write):
+    """The last fields are the components; `size` is needed if the first word has blanks."""
     vocabulary = Vocabulary({". . .": 2, "at me": 1, "oil": 1})
     vectors = read_vectors(write("oil 1 2\n. . . 3 4\nat me 5 6\n"), vocabulary)
     assert vectors.matrix[4:].tolist() == [[3, 4], [5, 6], [1, 2]]
     path = write(". . . 3 4\noil 1 2\n")
     assert read_vectors(path, vocabulary, size=2).matrix[4].tolist() == [3, 4]
-    with pytest.raises(CorruptFileError, match="line 2 has 2 numbers instead of 4"):
+    with pytest.raises(CorruptFileError, match="line 2 has 2 components instead of 4"):
         read_vectors(path, vocabulary)
 
 
-def test_words_of_any_bytes_are_passed_over(write):
-    """Other words need not be UTF-8, and those of the vocabulary may be any string."""
+def test_words_may_be_any_bytes(write):
+    """Other words need not be UTF-8, and words of the vocabulary may be any string."""
     vocabulary = Vocabulary({"\u00e9t\u00e9": 1, "\ud83d": 1})
     content = b"\xff\xfe 1\n" + "\u00e9t\u00e9 2\n".encode() + b"\xed\xa0\xbd 3\n"
     for ignore_case in (False, True):
@@ -168,40 +168,43 @@ def test_words_of_any_bytes_are_passed_over(write):
         ("", "it has no vectors"),
         ("\n \n", "it has no vectors"),
         ("0 2\n", "it has no vectors"),
-        ("5 2\n", "line 1 is the last one, after 0 vectors instead of the 5 promised"),
-        ("oil\n", "line 1 is for vectors of 0 numbers instead of from 1 to 16384"),
-        ("oil 1 2\nthe 1\n", "line 2 has 1 numbers instead of 2"),
-        ("oil 1 2\nthe\n", "line 2 has 0 numbers instead of 2"),
-        ("2 2\noil 1 2\n", "line 2 is the last one, after 1 vectors instead of the 2 promised"),
-        ("1 2\noil 1 2\nthe 1 2\n", "line 3 comes after the 1 vectors promised"),
-        ("1 99999999999\noil 1\n", "line 1 is for vectors of 99999999999 numbers"),
-        ("1 0\noil\n", "line 1 is for vectors of 0 numbers"),
-        ("the 1\noil x\n", "line 2 has b'x' instead of a finite number"),
-        ("the 1\noil nan\n", "line 2 has b'nan' instead of a finite number"),
-        ("the 1\noil -inf\n", "line 2 has b'-inf' instead of a finite number"),
-        ("the 1\noil 1e39\n", "line 2 has b'1e39' instead of a finite number of single precision"),
-        ("the 1\noil 1_0\n", "line 2 has b'1_0' instead of a finite number"),
-        ("the 1\noil 1\x002\n", r"line 2 has b'1\\x002' instead of a finite number"),
-        ("oil" + " 1" * 20_000, "line 1 is for vectors of 20000 numbers"),
+        ("5 2\n", "line 1 is the last, after 0 of 5 declared vectors"),
+        ("oil\n", "line 1 has vectors of dimension 0 instead of from 1 to 16384"),
+        ("oil 1 2\nthe 1\n", "line 2 has 1 components instead of 2"),
+        ("oil 1 2\nthe\n", "line 2 has 0 components instead of 2"),
+        ("2 2\noil 1 2\n", "line 2 is the last, after 1 of 2 declared vectors"),
+        ("1 2\noil 1 2\nthe 1 2\n", "line 3 exceeds the 1 declared vectors"),
+        ("1 99999999999\noil 1\n", "line 1 has vectors of dimension 99999999999"),
+        ("1 0\noil\n", "line 1 has vectors of dimension 0"),
+        ("the 1\noil x\n", "line 2 has b'x' instead of a finite single-precision number"),
+        ("the 1\noil nan\n", "line 2 has b'nan' instead of a finite single-precision number"),
+        ("the 1\noil -inf\n", "line 2 has b'-inf' instead of a finite single-precision number"),
+        ("the 1\noil 1e39\n", "line 2 has b'1e39' instead of a finite single-precision number"),
+        ("the 1\noil 1_0\n", "line 2 has b'1_0' instead of a finite single-precision number"),
+        (
+            "the 1\noil 1\x002\n",
+            r"line 2 has b'1\\x002' instead of a finite",
+        ),
+        ("oil" + " 1" * 20_000, "line 1 has vectors of dimension 20000"),
         ("the 1\n" + "x" * (2**20 + 1) + " 1\n", "line 2 is longer than 1048576 bytes"),
-        (b"\x1f\x8bnonsense", "it can't be unpacked after line 0"),
-        (gzip.compress(GLOVE.encode())[:-12], "it can't be unpacked after line"),
-        (gzip.compress(GLOVE.encode())[:-6] + b"\0" * 6, "it can't be unpacked after line 4"),
+        (b"\x1f\x8bnonsense", "it can't be decompressed after line 0"),
+        (gzip.compress(GLOVE.encode())[:-12], "it can't be decompressed after line"),
+        (gzip.compress(GLOVE.encode())[:-6] + b"\0" * 6, "it can't be decompressed after line 4"),
     ],
 )
-def test_what_is_no_file_of_vectors_is_refused(write, content, match):
-    """The message names the file, the line and what is wrong with it."""
+def test_invalid_files_are_refused(write, content, match):
+    """The message names the file, the line and the fault."""
     fails(write(content), match)
 
 
-def test_a_size_that_was_asked_for_is_held(write):
-    """A file with other vectors is refused at its first line."""
-    fails(write(FASTTEXT), "line 1 promises 3 numbers a vector instead of 4", size=4)
-    fails(write(GLOVE), "line 1 has 3 numbers instead of 4", size=4)
+def test_another_size_is_refused(write):
+    """A file with vectors of another dimension is refused at its first line."""
+    fails(write(FASTTEXT), "line 1 declares dimension 3 instead of 4", size=4)
+    fails(write(GLOVE), "line 1 has 3 components instead of 4", size=4)
 
 
-def test_arguments_are_checked(write):
-    """Wrong ones are named."""
+def test_wrong_arguments_are_named(write):
+    """Errors name the invalid argument."""
     path = write(GLOVE)
     with pytest.raises(InvalidTypeError, match="`vocabulary` to be a Vocabulary"):
         read_vectors(path, ["oil"])
@@ -214,7 +217,7 @@ def test_arguments_are_checked(write):
 
 
 def test_memory_does_not_grow_with_the_file(write):
-    """A file far larger than what is wanted of it is read in little memory."""
+    """Reading a large file needs memory only for the vectors of the vocabulary."""
     line = " ".join(["0.25"] * 100)
     path = write(gzip.compress("".join(f"w{i} {line}\n" for i in range(20_000)).encode()))
     tracemalloc.start()
@@ -227,8 +230,8 @@ def test_memory_does_not_grow_with_the_file(write):
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_are_vectors_or_refused(tmp_path_factory, content):
-    """No file makes it fail in another way."""
+def test_arbitrary_bytes_are_read_or_refused(tmp_path_factory, content):
+    """Arbitrary files give finite vectors or a `CorruptFileError`."""
     path = tmp_path_factory.getbasetemp() / f"any-{os.getpid()}"
     path.write_bytes(content)
     vocabulary = Vocabulary({"0": 1, "1": 1, "": 1})
@@ -249,8 +252,8 @@ def test_any_bytes_are_vectors_or_refused(tmp_path_factory, content):
         min_size=1,
     )
 )
-def test_numbers_come_back_exactly(tmp_path_factory, words):
-    """Whatever the words and numbers, each row is what was written."""
+def test_components_are_read_exactly(tmp_path_factory, words):
+    """Each row equals the written components, for any words and numbers."""
     path = tmp_path_factory.getbasetemp() / f"exact-{os.getpid()}"
     lines = [f"{word} {' '.join(map(repr, numbers))}\n" for word, numbers in words.items()]
     head = f"{len(words)} 3\n"

@@ -1,4 +1,4 @@
-"""From strings to tokens to ids."""
+"""Tokenize texts and encode them as ids."""
 
 from textrnn.text.counter import WordCounter
 from textrnn.text.encoding import encode_texts

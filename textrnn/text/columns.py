@@ -112,23 +112,26 @@ def _column(texts: list[str], tokenizer: Tokenizer) -> str | None:
     return None
 
 
-def _join(texts: Iterable[str], lowercase: bool) -> str:
-    """Join texts by dividers."""
-    joined = _DIVIDER.join([text.replace(_DIVIDER, " ") for text in texts])
-    return joined.lower() if lowercase else joined
-
-
 def _space_words(texts: list[str], lowercase: bool) -> str:
     """Join texts as words of a `WordTokenizer` between white space."""
-    data = _join(texts, lowercase).encode("utf-8", "surrogatepass")
-    text = data.translate(None, ENCODED_PUNCTUATION).decode("utf-8", "surrogatepass")
-    return space_contractions(space_quotes(text), lowercase=lowercase)
+    if lowercase:
+        texts = [text.lower() for text in texts]
+    # Text by text, since the search for quotation marks skips ASCII.
+    data = _join(map(space_quotes, texts)).encode("utf-8", "surrogatepass")
+    joined = data.translate(None, ENCODED_PUNCTUATION).decode("utf-8", "surrogatepass")
+    return space_contractions(joined, lowercase=lowercase)
 
 
 def _space_kinds(texts: Iterable[str], lowercase: bool) -> str:
     """Join ASCII texts as tokens of a `WordPunctTokenizer` between white space."""
-    data = _join(texts, lowercase).encode()
+    joined = _join(texts)
+    data = (joined.lower() if lowercase else joined).encode()
     kinds = np.frombuffer(data.translate(_KINDS), np.uint8)  # (characters,)
     touching = kinds[1:] ^ kinds[:-1] == _WORD ^ _PUNCTUATION  # (characters - 1,)
     letters = np.frombuffer(data, np.uint8)
     return np.insert(letters, np.flatnonzero(touching) + 1, ord(" ")).tobytes().decode()
+
+
+def _join(texts: Iterable[str]) -> str:
+    """Join texts by dividers."""
+    return _DIVIDER.join([text.replace(_DIVIDER, " ") for text in texts])

@@ -41,7 +41,7 @@ class WordCounter:
     Args:
         tokenizer: Splits a text into tokens. None is `WordTokenizer()`. Default: None.
         max_words: Maximum number of distinct words to hold, exceeded by at most those of a million
-            characters. A million words take about 150 MB. Default: 2,000,000.
+            characters. A million words take about 100 MB. Default: 2,000,000.
         num_workers: Number of worker processes that tokenize and count. 0 uses this process alone.
             Workers start in the same way as those of a `torch.utils.data.DataLoader`. Default: 0.
 

@@ -1,4 +1,4 @@
-"""Pretrained word vectors from the text files of word2vec, fastText and GloVe."""
+"""Read pretrained word vectors from text files of word2vec, fastText and GloVe."""
 
 import gzip
 import os
@@ -18,8 +18,8 @@ from textrnn.text.vocabulary import Vocabulary
 
 __all__ = ["VectorCoverage", "WordVectors", "read_vectors"]
 
-_MAX_SIZE = 16_384  # far more than any vectors have, so that a damaged header asks for no memory
-_MAX_LINE = 2**20  # bytes: 64 for each number of the longest vector
+_MAX_SIZE = 16_384  # far above any real dimension, so that a corrupt header allocates little
+_MAX_LINE = 2**20  # bytes: 64 per component of the longest vector
 _LARGEST = float(np.finfo(np.float32).max)
 _WHAT = "vector"
 _GZIP = b"\x1f\x8b"
@@ -29,18 +29,31 @@ _BLANKS = b" \t\r\n"
 
 @dataclass(frozen=True, kw_only=True)
 class VectorCoverage:
-    """How much of a vocabulary a file of vectors knows; special tokens don't count.
+    """Coverage of a vocabulary by a file of word vectors, without special tokens.
 
-    `print` shows it as a sentence or two.
+    `print` shows a summary.
 
     Attributes:
-        words: How many words the vocabulary has.
-        words_found: How many of them have a vector.
-        other_case: How many of these have that of a word in another case.
-        tokens: How often the vocabulary's words occurred in its texts.
-        tokens_found: How often those that have a vector did.
-        missing: The words without a vector, the most frequent first.
-        repeated: How many lines were left out, since their word had come before.
+        words: Number of words in the vocabulary.
+        words_found: Number of words with a vector.
+        other_case: Number of words with the vector of a word in another case.
+        tokens: Sum of the counts of all words.
+        tokens_found: Sum of the counts of words with a vector.
+        missing: Words without a vector, in descending order of count.
+        repeated: Number of lines ignored because their word occurred before.
+
+    Example:
+        >>> coverage = VectorCoverage(
+        ...     words=2,
+        ...     words_found=1,
+        ...     other_case=0,
+        ...     tokens=8,
+        ...     tokens_found=6,
+        ...     missing=("opec",),
+        ...     repeated=0,
+        ... )
+        >>> coverage.word_share, coverage.token_share
+        (0.5, 0.75)
     """
 
     words: int
@@ -53,12 +66,12 @@ class VectorCoverage:
 
     @property
     def word_share(self) -> float:
-        """The share of words that have a vector, from 0 to 1; 1 where there are no words."""
+        """Fraction of words with a vector; 1 if there are no words."""
         return self.words_found / self.words if self.words else 1.0
 
     @property
     def token_share(self) -> float:
-        """The share of all occurrences of words that have a vector, from 0 to 1."""
+        """Fraction of tokens with a vector; 1 if there are no tokens."""
         return self.tokens_found / self.tokens if self.tokens else 1.0
 
     def __str__(self) -> str:
@@ -69,18 +82,17 @@ class VectorCoverage:
         if not self.missing:
             return text
         more = ", ..." if len(self.missing) > 10 else ""
-        return f"{text} The most frequent without: {', '.join(self.missing[:10])}{more}."
+        return f"{text} Most frequent missing words: {', '.join(self.missing[:10])}{more}."
 
 
 @dataclass(frozen=True, eq=False)
 class WordVectors:
-    """Vectors in the order of a vocabulary.
+    """Word vectors in the order of a vocabulary.
 
     Attributes:
-        matrix: A row for each token, zeros where the file has none; float32
-            `(len(vocabulary), size)`.
-        found: Which tokens have a vector, bool `(len(vocabulary),)`. Padding never has.
-        coverage: How much of the vocabulary was found.
+        matrix: The vector of each token, or zeros, float32 `(len(vocabulary), size)`.
+        found: Whether each token has a vector, bool `(len(vocabulary),)`. False for padding.
+        coverage: Coverage of the vocabulary.
     """
 
     matrix: NDArray[np.float32]
@@ -89,7 +101,7 @@ class WordVectors:
 
     def __repr__(self) -> str:
         rows, size = self.matrix.shape
-        return f"<WordVectors of {size} numbers for {int(self.found.sum())} of {rows} tokens>"
+        return f"<WordVectors of dimension {size} for {int(self.found.sum())} of {rows} tokens>"
 
 
 def read_vectors(
@@ -99,32 +111,32 @@ def read_vectors(
     size: int | None = None,
     ignore_case: bool = False,
 ) -> WordVectors:
-    r"""Read the vectors of a vocabulary's words from a file of any length.
+    r"""Read the word vectors of a vocabulary from a file of any length.
 
-    A line is a word and its numbers, divided by blanks; a first line of two integers, the numbers
-    of vectors and of their numbers, may stand before (word2vec and fastText's ``.vec`` have it,
-    GloVe has not). A file compressed by gzip is read as it is. Only the vectors that are wanted
-    are kept, whatever the file has; where a word comes twice, its first vector counts.
+    Each line has a word and the components of its vector, separated by blanks. A header with the
+    number of vectors and their dimension may come first (word2vec and fastText's `.vec` have one,
+    GloVe has none). Files may be compressed by gzip. Only vectors of the vocabulary are held in
+    memory. If a word occurs twice, its first vector is used.
 
-    The tokens have to be cut as the file's are: a vocabulary in lower case finds no names in a
-    file that has them in capitals, unless `ignore_case`.
+    Tokenize texts like those the vectors were trained on. For example, a lower-case vocabulary
+    finds no capitalized names unless `ignore_case` is True.
 
     Args:
         path: The file.
         vocabulary: The vocabulary.
-        size: How many numbers a vector must have. Default: as many as the first one; to be given
-            for a file without a first line of two integers whose first word has blanks in it.
-        ignore_case: Whether a word that the file doesn't have gets the vector of the first one
-            that differs from it in case alone.
+        size: Dimension of the vectors. None is that of the header or the first vector. It is
+            required if there is no header and the first word contains blanks. Default: None.
+        ignore_case: Give a word that is missing from the file the vector of the first word that
+            differs only in case. Default: False.
 
     Returns:
-        The vectors, and how much they cover.
+        The vectors and their coverage of the vocabulary.
 
     Raises:
         OSError: If the file is missing or can't be read.
-        CorruptFileError: If the file is no such file: a line is too long, has too few numbers or
-            something else in their place, or a number is not finite; or there are fewer or more
-            vectors than the first line says. The line is named.
+        CorruptFileError: If a line is too long, has too few components or one that is not a finite
+            number, or if the number of vectors differs from the header. The message names the
+            line.
         InvalidTypeError: If an argument has the wrong type.
         InvalidValueError: If `size` is not positive.
 
@@ -138,7 +150,7 @@ def read_vectors(
         >>> vectors.matrix[vocabulary["prices"]]
         array([2. , 1.5], dtype=float32)
         >>> print(vectors.coverage)
-        2 of 3 words have a vector (66.7%; 80.0% of all tokens). The most frequent without: opec.
+        2 of 3 words have a vector (66.7%; 80.0% of all tokens). Most frequent missing words: opec.
     """
     if not isinstance(vocabulary, Vocabulary):
         raise InvalidTypeError(expected("vocabulary", "a Vocabulary", vocabulary))
@@ -153,20 +165,14 @@ def read_vectors(
 
 
 class _Table:
-    """The rows of a vocabulary, filled line by line.
-
-    Args:
-        path: The file that the lines come from, to name it.
-        vocabulary: The vocabulary.
-        ignore_case: Whether words may differ in case.
-    """
+    """The vectors of a vocabulary while they are read line by line."""
 
     def __init__(
         self, path: str | os.PathLike[str], vocabulary: Vocabulary, *, ignore_case: bool
     ) -> None:
         self.path = path
         self.vocabulary = vocabulary
-        # Bytes, so that what is not wanted need not be decoded, nor be UTF-8 at all.
+        # Bytes, so that other words are not decoded and need not be UTF-8.
         self.rows = {
             token.encode("utf-8", "surrogatepass"): i for i, token in enumerate(vocabulary)
         }
@@ -183,55 +189,45 @@ class _Table:
         self.repeated = 0
 
     def read(self, lines: Iterator[tuple[int, bytes]], size: int | None) -> None:
-        """Take what is wanted from the lines of a file.
-
-        Args:
-            lines: The lines with their numbers, none of them blank.
-            size: How many numbers a vector must have, or None.
-
-        Raises:
-            CorruptFileError: If the file is no file of vectors.
-        """
-        promised, read, last = None, 0, 0
+        """Read numbered lines that are not blank; None takes the dimension from the first."""
+        declared, read, last = None, 0, 0
         for last, line in lines:
             if last == 1 and (header := _header(line)) is not None:
-                promised, given = header
+                declared, given = header
                 if size not in {None, given}:
-                    raise self._corrupt(
-                        last, f"promises {given} numbers a vector instead of {size}"
-                    )
+                    raise self._corrupt(last, f"declares dimension {given} instead of {size}")
                 size = self._begin(last, given)
                 continue
             if not self.matrix.shape[1]:
                 size = self._begin(last, len(line.split()) - 1 if size is None else size)
-            if read == promised:
-                raise self._corrupt(last, f"comes after the {promised} vectors promised")
+            if read == declared:
+                raise self._corrupt(last, f"exceeds the {declared} declared vectors")
             read += 1
             self._take(last, line)
-        if promised not in {None, read}:
-            got = f"after {read} vectors instead of the {promised} promised"
-            raise self._corrupt(last, f"is the last one, {got}")
+        if declared not in {None, read}:
+            got = f"after {read} of {declared} declared vectors"
+            raise self._corrupt(last, f"is the last, {got}")
         if not read:
             raise corrupt(self.path, _WHAT, "it has no vectors")
 
     def _begin(self, number: int, size: int) -> int:
-        """Make room for vectors of that size."""
+        """Allocate vectors of a dimension and return it."""
         if not 1 <= size <= _MAX_SIZE:
             rule = f"from 1 to {_MAX_SIZE}"
-            raise self._corrupt(number, f"is for vectors of {size} numbers instead of {rule}")
+            raise self._corrupt(number, f"has vectors of dimension {size} instead of {rule}")
         self.matrix = np.zeros((len(self.vocabulary), size), np.float32)
         return size
 
     def _take(self, number: int, line: bytes) -> None:
-        """Take the vector of a line, if its word is wanted."""
+        """Store the vector of a line if its word is in the vocabulary."""
         size = self.matrix.shape[1]
         word, _, numbers = line.partition(b" ")
         if numbers.count(b" ") != size - 1 or b"\t" in line:
-            # The word has blanks in it, or what divides the numbers is something else.
+            # The word contains blanks, or the separators are unusual.
             *start, numbers = _split(line, size)
             if not start:
                 found = max(len(line.split()) - 1, 0)
-                raise self._corrupt(number, f"has {found} numbers instead of {size}")
+                raise self._corrupt(number, f"has {found} components instead of {size}")
             word = start[0]
         row = self.rows.get(word)
         wanted = [] if row is None else [row]
@@ -250,24 +246,25 @@ class _Table:
             self.matrix[wanted] = self._parse(number, numbers)
 
     def _parse(self, number: int, numbers: bytes) -> NDArray[np.float32]:
-        """Return the numbers of a line."""
+        """Parse the components of a vector."""
         fields = numbers.split()
         try:
             values = np.array(list(map(float, fields)))
         except ValueError:
             values = np.array([np.nan])
-        # Python allows an underscore in a number.
+        # Python allows underscores in numbers.
         if not (np.abs(values) <= _LARGEST).all() or b"_" in numbers:
             wrong = next(field for field in fields if not _is_number(field))
-            rule = "a finite number of single precision"
+            rule = "a finite single-precision number"
             raise self._corrupt(number, f"has {show(wrong)} instead of {rule}")
         return values.astype(np.float32)
 
     def _corrupt(self, number: int, reason: str) -> CorruptFileError:
+        """Return the error for a line."""
         return corrupt(self.path, _WHAT, f"line {number} {reason}")
 
     def vectors(self) -> WordVectors:
-        """Return what was found."""
+        """Return the vectors read so far."""
         found = self.exact | self.other_case
         first = len(self.vocabulary.specials)
         counts = np.array(self.vocabulary.counts[first:], dtype=np.int64)
@@ -286,7 +283,7 @@ class _Table:
 
 
 def _header(line: bytes) -> tuple[int, int] | None:
-    """Return the two integers that a first line consists of, if it does."""
+    """Return the two integers of a header, or None for another line."""
     fields = line.split()
     if len(fields) != 2 or not all(field.isdigit() and len(field) < 20 for field in fields):
         return None
@@ -294,7 +291,7 @@ def _header(line: bytes) -> tuple[int, int] | None:
 
 
 def _is_number(field: bytes) -> bool:
-    """Tell whether a field is a finite number of single precision."""
+    """Return whether a field is a finite single-precision number."""
     try:
         return abs(float(field)) <= _LARGEST and b"_" not in field
     except ValueError:
@@ -302,14 +299,14 @@ def _is_number(field: bytes) -> bool:
 
 
 def _split(line: bytes, size: int) -> list[bytes]:
-    """Cut a line into the word and its numbers, or leave it whole if there are too few."""
+    """Split a line into the word and its components, or return it whole if there are too few."""
     fields = line.rsplit(None, size)
     return [fields[0], b" ".join(fields[1:])] if len(fields) > size else [line]
 
 
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file whose first bytes tell whether it is compressed."""
+    """Open a file, decompressing it if its first bytes are those of gzip."""
     with Path(path).open("rb") as file:
         if not file.peek(2).startswith(_GZIP):
             yield file
@@ -319,7 +316,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def _lines(path: str | os.PathLike[str], file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Give the lines that are not blank with their numbers, never more than one in memory."""
+    """Yield numbered lines that are not blank, with one in memory at a time."""
     number = 0
     try:
         while line := file.readline(_MAX_LINE + 1):
@@ -331,5 +328,5 @@ def _lines(path: str | os.PathLike[str], file: BinaryIO) -> Iterator[tuple[int, 
             if stripped := line.rstrip(_BLANKS):
                 yield number, stripped
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        reason = f"it can't be unpacked after line {number} ({error})"
+        reason = f"it can't be decompressed after line {number} ({error})"
         raise corrupt(path, _WHAT, reason) from None
