@@ -1,7 +1,7 @@
-"""What one of several processes does in the tests of distributed training.
+"""The work of one of several processes in the tests of distributed training.
 
-``python ranks.py RANK COUNT FOLDER JOB...`` joins the others by a file in FOLDER and does the jobs
-in turn. What each returns is saved as ``JOB-RANK.pt``, an error as its kind and its message.
+`python ranks.py RANK COUNT FOLDER JOB...` joins the others by a file in FOLDER and does the jobs in
+turn. The result of each is saved as `JOB-RANK.pt`, an error as its kind and its message.
 """
 
 import os
@@ -156,7 +156,7 @@ class Noise(PaddingCollator):
 
 
 def resumable(folder: Path, count: int, *callbacks: Callback, dropout: float = 0.3) -> Any:
-    """Train with random numbers, from the checkpoints in a folder on; return what came of it."""
+    """Train with random numbers from the checkpoints in a folder, and return the results."""
     model = toys.make_model(dropout=dropout, hidden_size=16)
     trainer = toys.make_trainer(
         model,

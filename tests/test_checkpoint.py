@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, whatever happens to process, disk and folder."""
+"""Checkpoints are complete or absent, whatever happens to process, disk and folder."""
 
 import errno
 import hashlib
@@ -101,13 +101,13 @@ def test_a_checkpoint_is_a_folder_of_files_without_code(written):
     ],
 )
 def test_checkpoints_come_when_they_are_due_and_old_ones_go(settings, names, tmp_path):
-    """After so many steps or after each epoch, at the end in any case; `keep` are kept."""
+    """After every `every_steps` or each epoch, and always at the end; the newest `keep` remain."""
     fit(Checkpoint(tmp_path, **settings))
     assert steps(tmp_path) == names
 
 
 def test_never_more_than_one_checkpoint_too_many_is_there(tmp_path):
-    """An old one goes when the new one is whole, and not before."""
+    """An old one is removed only after the new one is complete."""
     seen: list[list[str]] = []
     original = Checkpoint.write
 
@@ -121,7 +121,7 @@ def test_never_more_than_one_checkpoint_too_many_is_there(tmp_path):
 
 
 def test_a_stop_writes_a_checkpoint_of_its_step(tmp_path):
-    """Whoever asked for it, training goes on from there."""
+    """Training continues from there."""
     stop = LambdaCallback(on_batch_end=lambda s: s.step == 3 and s.request_stop("enough"))
     trainer, _ = fit(Checkpoint(tmp_path, every_steps=100), stop)
     assert steps(tmp_path) == ["step-00000003"]
@@ -130,7 +130,7 @@ def test_a_stop_writes_a_checkpoint_of_its_step(tmp_path):
 
 
 def test_a_checkpoint_is_written_when_all_callbacks_have_run(tmp_path):
-    """What a callback behind the checkpoint does in the same step is in it."""
+    """It includes the effect of callbacks listed after the checkpoint."""
 
     class Count(Callback):
         count = 0
@@ -177,16 +177,16 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_passed_over(name, damage, run, end):
-    """The one before it is taken, with a warning, and the run ends with the same bits."""
+def test_a_damaged_checkpoint_is_skipped(name, damage, run, end):
+    """The previous one is used, with a warning, and the run ends with the same bits."""
     DAMAGES[damage](run / "step-00000006" / name)
     if name != "state.json":  # one of them in full is enough
-        with pytest.warns(UserWarning, match="step-00000006 can't be read: .* It is passed over"):
+        with pytest.warns(UserWarning, match="step-00000006 can't be read: .* It is skipped"):
             found = load_latest(run)
         assert found is not None
         assert found[0] == run / "step-00000003"
         return
-    with pytest.warns(UserWarning, match="step-00000006 can't be read: .* It is passed over"):
+    with pytest.warns(UserWarning, match="step-00000006 can't be read: .* It is skipped"):
         trainer, _ = fit(Checkpoint(run, every_steps=3), resume_from=run)
     assert toys.worst_difference(toys.weights_of(trainer.model), end) == 0.0
     assert steps(run) == ["set-aside-step-00000006", "step-00000006", "step-00000008"]
@@ -196,7 +196,7 @@ def test_a_damaged_checkpoint_is_passed_over(name, damage, run, end):
     "content", ["[]", "3", '{"state.json": 5}', "{}", "[" * 99_999, '{"a": {}}']
 )
 def test_checksums_of_another_kind_are_damage(content, run):
-    """So is anything else that is no list of checksums."""
+    """Anything else than a mapping of checksums is damage, too."""
     (run / "step-00000006" / "checksums.json").write_text(content)
     with pytest.warns(UserWarning, match="step-00000006 can't be read"):
         load_latest(run)
@@ -214,15 +214,15 @@ def test_checksums_that_lead_elsewhere_are_damage(run, tmp_path):
         load_latest(run)
 
 
-def test_without_a_whole_checkpoint_training_starts_anew(run, end):
+def test_without_a_complete_checkpoint_training_starts_from_scratch(run, end):
     """The damaged ones are set aside, not deleted."""
     for folder in run.iterdir():
         torn(folder / "model.safetensors")
-    with pytest.warns(UserWarning, match="can't be read|starts anew") as warned:
+    with pytest.warns(UserWarning, match="can't be read|starts from scratch") as warned:
         trainer, history = fit(Checkpoint(run, every_steps=4), resume_from=run)
     messages = [str(each.message) for each in warned]
     assert len(messages) == 3
-    assert messages[2] == f"{run} holds no complete checkpoint; training starts anew."
+    assert messages[2] == f"{run} holds no complete checkpoint; training starts from scratch."
     assert all(each.filename.endswith("test_checkpoint.py") for each in warned)
     assert history[0]["step"] == 2
     assert toys.worst_difference(toys.weights_of(trainer.model), end) == 0.0
@@ -235,20 +235,20 @@ def test_without_a_whole_checkpoint_training_starts_anew(run, end):
 
 
 def test_an_empty_folder_gives_a_warning(tmp_path, end):
-    """So a script may always resume, the first time too."""
-    with pytest.warns(UserWarning, match="holds no complete checkpoint; training starts anew"):
+    """A script may therefore always resume, even the first time."""
+    with pytest.warns(UserWarning, match="no complete checkpoint; training starts from scratch"):
         trainer, _ = fit(Checkpoint(tmp_path), resume_from=tmp_path)
     assert toys.worst_difference(toys.weights_of(trainer.model), end) == 0.0
 
 
 def test_a_missing_folder_is_an_error(tmp_path):
-    """A typing error must not begin a long run anew."""
+    """A typing error must not restart a long run."""
     with pytest.raises(InvalidValueError, match="`resume_from` to be a folder that exists, but"):
         fit(resume_from=tmp_path / "typo")
 
 
 def test_one_of_several_checkpoints_can_be_chosen(run, end):
-    """Then those ahead of it are set aside, and a damaged one is an error."""
+    """Later ones are then set aside, and a damaged one is an error."""
     trainer, _ = fit(Checkpoint(run, every_steps=100), resume_from=run / "step-00000003")
     assert toys.worst_difference(toys.weights_of(trainer.model), end) == 0.0
     assert steps(run) == ["set-aside-step-00000006", "step-00000003", "step-00000008"]
@@ -261,14 +261,14 @@ def test_setting_aside_replaces_what_was_aside(run):
     """The same damage twice leaves one folder."""
     for _ in range(2):
         torn(run / "step-00000006" / "model.safetensors")
-        with pytest.warns(UserWarning, match="It is passed over"):
+        with pytest.warns(UserWarning, match="It is skipped"):
             fit(Checkpoint(run, every_steps=3, keep=3), resume_from=run)
         assert "set-aside-step-00000006" in steps(run)
         shutil.rmtree(run / "step-00000008")
 
 
 def test_another_version_is_named_and_left_alone(run):
-    """It is an error, for to start anew would throw the run away."""
+    """It is an error, as starting from scratch would discard the run."""
     for folder in run.iterdir():
         values = json.loads((folder / "state.json").read_text())
         (folder / "state.json").write_text(json.dumps({**values, "format_version": 7}))
@@ -279,7 +279,7 @@ def test_another_version_is_named_and_left_alone(run):
 
 
 def test_files_that_may_not_be_read_are_no_damage(run, monkeypatch):
-    """To pass over what belongs to another user would throw the run away, too."""
+    """Skipping another user's files would discard the run, too."""
 
     def forbidden(_path: Path) -> bytes:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -290,7 +290,7 @@ def test_files_that_may_not_be_read_are_no_damage(run, monkeypatch):
 
 
 def test_another_runs_checkpoints_are_refused(run, tmp_path):
-    """Whether training starts anew or goes on from elsewhere, they stay as they are."""
+    """They stay as they are, whether training starts from scratch or resumes from elsewhere."""
     before = steps(run)
     with pytest.raises(InvalidValueError, match=r"a folder without another run's checkpoints \(or"):
         fit(Checkpoint(run))
@@ -302,7 +302,7 @@ def test_another_runs_checkpoints_are_refused(run, tmp_path):
 
 
 def test_a_run_may_have_two_folders(tmp_path):
-    """Resumed from one of them, it goes on in both; what lies ahead is set aside."""
+    """Resumed from one folder, it continues in both; later checkpoints are set aside."""
     often, seldom = tmp_path / "often", tmp_path / "seldom"
 
     class Death(Callback):
@@ -325,14 +325,14 @@ def test_a_run_may_have_two_folders(tmp_path):
 
 
 def test_two_checkpoints_may_share_a_folder(tmp_path):
-    """What both write in one step is there once, and whole."""
+    """A step that both write has one complete checkpoint."""
     fit(Checkpoint(tmp_path), Checkpoint(tmp_path, every_steps=3))
     assert steps(tmp_path) == ["step-00000006", "step-00000008"]
     assert load_latest(tmp_path) is not None
 
 
 def test_a_damaged_checkpoint_in_the_second_folder_is_set_aside(tmp_path):
-    """It can't be told whose it is, so it is kept, but not for one of the run."""
+    """Its run is unknown, so it is kept under another name."""
     one, two = tmp_path / "one", tmp_path / "two"
     fit(Checkpoint(one), Checkpoint(two), epochs=1)
     torn(two / "step-00000004" / "state.json")
@@ -341,7 +341,7 @@ def test_a_damaged_checkpoint_in_the_second_folder_is_set_aside(tmp_path):
 
 
 def test_leftovers_of_a_killed_run_are_cleared(run):
-    """Half-written checkpoints go when the run goes on."""
+    """Half-written checkpoints are removed when the run resumes."""
     (run / ".step-step-00000007.0123.tmp").mkdir()
     (run / ".step-step-00000007.0123.tmp" / "model.safetensors").write_bytes(b"half")
     fit(Checkpoint(run, every_steps=3), resume_from=run)
@@ -350,7 +350,7 @@ def test_leftovers_of_a_killed_run_are_cleared(run):
 
 @contextmanager
 def small_files(limit: int) -> Iterator[None]:
-    """Let the system refuse to write more than so many bytes into a file."""
+    """Limit the size of the files that the system writes."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
@@ -362,7 +362,7 @@ def small_files(limit: int) -> Iterator[None]:
 
 @contextmanager
 def full_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
-    """Let one of the files lie on a disk that is full."""
+    """Put one of the files on a full disk."""
     opened = Path.open
 
     def on_full(self: Path, *args: Any, **kwargs: Any) -> Any:
@@ -374,7 +374,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
 
 
 def assert_intact(folder: Path, end: dict[str, torch.Tensor]) -> None:
-    """Make sure that only the checkpoint of step 3 is there, and good."""
+    """Check that only the checkpoint of step 3 is there, and good."""
     assert steps(folder) == ["step-00000003"]
     trainer, _ = fit(resume_from=folder)
     assert toys.worst_difference(toys.weights_of(trainer.model), end) == 0.0
@@ -401,7 +401,7 @@ def test_a_write_that_the_system_refuses_leaves_the_last_checkpoint(limit, tmp_p
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk to write to")
 @pytest.mark.parametrize("name", FILES)
 def test_a_full_disk_leaves_the_last_checkpoint(name, tmp_path, monkeypatch, end):
-    """Whichever file meets the end of the disk, the error names the last good checkpoint."""
+    """Whichever file fails, the error names the last good checkpoint."""
     contexts: list[Any] = []
 
     def fill(state: Any) -> None:
@@ -433,7 +433,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(name, tmp_path, monkeypatch, end
 def test_whatever_fails_while_writing_leaves_the_last_checkpoint(
     function, code, tmp_path, monkeypatch, end
 ):
-    """No operation's failure leaves half a checkpoint behind, nor a temporary folder."""
+    """A failing operation leaves neither half a checkpoint nor a temporary folder."""
 
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise OSError(code, os.strerror(code))
@@ -451,13 +451,13 @@ def test_whatever_fails_while_writing_leaves_the_last_checkpoint(
 def test_the_first_checkpoint_has_none_before_it(tmp_path, monkeypatch):
     """The error says so."""
     monkeypatch.setattr(Path, "rename", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
-    with pytest.raises(TrainError, match=r"can't be written: full. There is none before it\."):
+    with pytest.raises(TrainError, match=r"can't be written: full. There is no earlier one\."):
         fit(Checkpoint(tmp_path, every_steps=3))
     assert steps(tmp_path) == []
 
 
 def test_an_interrupt_while_writing_leaves_nothing_behind(tmp_path, monkeypatch):
-    """A second Ctrl-C in the middle of it is not in the way of a clean folder."""
+    """The folder is clean after a second Ctrl-C during the write."""
 
     def interrupt(_descriptor: int) -> None:
         raise KeyboardInterrupt
@@ -469,7 +469,7 @@ def test_an_interrupt_while_writing_leaves_nothing_behind(tmp_path, monkeypatch)
 
 
 def test_a_folder_that_can_not_be_written_to_is_found_before_the_first_step(tmp_path, monkeypatch):
-    """Neither a probe nor setting aside fails late."""
+    """Errors of the write probe and of setting aside come before training."""
     checkpoint = Checkpoint(tmp_path)
 
     def read_only(path: Path, *_args: Any, **_kwargs: Any) -> None:
@@ -485,7 +485,7 @@ def test_a_folder_that_can_not_be_written_to_is_found_before_the_first_step(tmp_
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_is_found_before_the_first_step(run):
-    """The real thing: what the permissions forbid is named, and nothing is lost."""
+    """The error names the missing permission, and nothing is lost."""
     run.chmod(0o500)
     try:
         with pytest.raises(TrainError, match="can't be written to: Permission denied"):
@@ -503,7 +503,7 @@ def test_a_folder_that_can_not_be_made_is_found_at_once(tmp_path):
 
 
 def test_what_can_not_be_written_without_code_is_an_error_at_once(tmp_path):
-    """A checkpoint that nobody could read would be worse than none."""
+    """The error comes at the time of writing, not of reading."""
 
     class Odd(Callback):
         def state_dict(self) -> dict[str, Any]:
@@ -515,7 +515,7 @@ def test_what_can_not_be_written_without_code_is_an_error_at_once(tmp_path):
 
 
 def test_weights_that_are_not_finite_are_never_kept(tmp_path):
-    """The last checkpoint is a good one, also where only the next loss would show the damage."""
+    """The last checkpoint is good, even if only the next loss would show the damage."""
 
     def spoil(state: Any) -> None:
         if state.step == 6:
@@ -569,14 +569,14 @@ class Bomb:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickle_bomb_does_not_go_off(zipped, run, tmp_path):
-    """Also with right checksums, no code of a checkpoint is run; it is passed over."""
+    """No code of a checkpoint runs, even with right checksums; the checkpoint is skipped."""
     mark, target = tmp_path / "mark", run / "step-00000006" / "optimizer.pt"
     if zipped:
         torch.save({"optimizer": Bomb(mark)}, target)
     else:
         target.write_bytes(pickle.dumps(Bomb(mark), protocol=2))
     toys.reseal(target.parent)
-    with pytest.warns(UserWarning, match="step-00000006 can't be read: .* It is passed over"):
+    with pytest.warns(UserWarning, match="step-00000006 can't be read: .* It is skipped"):
         fit(resume_from=run)
     assert not mark.exists()
 
@@ -606,8 +606,8 @@ VALUES = [None, True, -1, 10**30, 0.5, "text", [], {}, [1], {"a": 1}, torch.zero
 
 
 @pytest.mark.parametrize("name", ["state.json", "optimizer.pt"])
-def test_a_hostile_checkpoint_never_leads_into_the_depths(name, run):
-    """With any place changed and right checksums: passed over, refused, or harmless."""
+def test_a_hostile_checkpoint_never_crashes_a_run(name, run):
+    """With any value changed and right checksums, it is skipped, refused, or harmless."""
     chance = random.Random(0)
     target = run / "step-00000006" / name
     good = target.read_bytes()
@@ -615,7 +615,7 @@ def test_a_hostile_checkpoint_never_leads_into_the_depths(name, run):
     tree = json.loads(good) if is_json else torch.load(io.BytesIO(good), weights_only=True)
     paths = list(places(tree))
     values = [each for each in VALUES if not (is_json and isinstance(each, torch.Tensor))]
-    outcomes = {"passed over": 0, "refused": 0, "harmless": 0}
+    outcomes = {"skipped": 0, "refused": 0, "harmless": 0}
     for _ in range(40):
         changed = with_changed(tree, chance.choice(paths), chance.choice(values))
         if is_json:
@@ -629,5 +629,5 @@ def test_a_hostile_checkpoint_never_leads_into_the_depths(name, run):
             except TextrnnError:
                 outcomes["refused"] += 1
             else:
-                outcomes["passed over" if warned else "harmless"] += 1
+                outcomes["skipped" if warned else "harmless"] += 1
     assert min(outcomes.values()) > 0, outcomes

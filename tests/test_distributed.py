@@ -1,4 +1,4 @@
-"""Two processes train as one does, stop together, and end when one of them dies."""
+"""Two processes train as one does, stop together, and end if one of them dies."""
 
 import os
 import subprocess
@@ -19,7 +19,13 @@ from textrnn import Trainer
 from textrnn.errors import InvalidValueError, TrainingError
 from textrnn.training import Checkpoint
 from textrnn.training.distributed import processes as distributed
-from textrnn.training.distributed.processes import ALONE, Processes, check_devices, join, place_of
+from textrnn.training.distributed.processes import (
+    ALONE,
+    Processes,
+    check_devices,
+    device_location,
+    join,
+)
 from textrnn.training.resume.generators import separate_generators
 
 JOBS = [name for name in ranks.JOBS if name != "dying"]
@@ -105,7 +111,7 @@ def test_lists_of_unlike_batches_are_added_up(results):
 
 
 def test_buffers_are_the_main_process_s(results):
-    """What no gradient keeps alike is the same everywhere when it is evaluated and kept."""
+    """Buffers are the same in all processes at evaluations and in checkpoints."""
     first, second = results("buffers")
     assert toys.worst_difference(first, second) == 0.0
     assert float(first["weights"]["mean_length"]) > 1.0
@@ -122,7 +128,7 @@ def test_each_process_draws_random_numbers_of_its_own(results):
 
 
 def test_generators_that_differ_already_are_left_alone(monkeypatch):
-    """Who seeded each process otherwise keeps these seeds."""
+    """A script that seeds each process differently keeps these seeds."""
     torch.manual_seed(11)
     before = torch.get_rng_state()
     other = {"python": b"", "numpy": b"", "torch": b""}
@@ -145,8 +151,8 @@ def test_every_process_resumes_exactly(results):
 
 
 def test_another_number_of_processes_may_go_on(run, tmp_path):
-    """With the same texts to a step, one process continues what two began; it says what differs."""
-    with pytest.warns(UserWarning, match="had 2 processes, this has 1: .* other random numbers"):
+    """With the same texts per step, one process continues the run of two, with a warning."""
+    with pytest.warns(UserWarning, match="had 2 processes, but this one has 1: .* other random"):
         resumed = ranks.resumable(run.folder / "left", 1, dropout=0.0)
     whole = ranks.resumable(tmp_path, 1, dropout=0.0)
     for name in ("weights", "optimizer", "history"):
@@ -154,14 +160,14 @@ def test_another_number_of_processes_may_go_on(run, tmp_path):
 
 
 def test_another_number_of_texts_to_a_step_is_refused(run):
-    """The place in the epoch means nothing to batches of another size."""
+    """The position in the epoch does not apply to batches of another size."""
     trainer = toys.make_trainer(
         scheduler=ranks.schedulers.one_cycle(),
         weight_averaging="ema",
         accumulation_steps=2,
         callbacks=[Checkpoint(run.folder / "whole")],
     )
-    message = "`loader` to be 'one of 3 steps per epoch' as in the run that is resumed"
+    message = "`loader` to be 'one of 3 steps per epoch' as in the resumed run"
     with pytest.raises(InvalidValueError, match=message):
         trainer.fit(
             toys.bucketed(ranks.TRAIN, 4),
@@ -199,7 +205,11 @@ def test_all_stop_when_one_is_asked_to(results):
         ("shuffled", "InvalidValueError", "`loader` to be one that gives each of 2 processes"),
         ("whole", "InvalidValueError", "its share, but got that of rank 0 of 1 in rank "),
         ("same texts", "InvalidValueError", "each text to one process, but 2 have text 0."),
-        ("lengths", "InvalidValueError", "as many batches in all processes, but got [1, 2]."),
+        (
+            "lengths",
+            "InvalidValueError",
+            "number of batches in all processes, but got [1, 2].",
+        ),
         ("exhausted", "TrainingError", "but it ended in 1 of 2 after step 2."),
         ("evaluated whole", "InvalidValueError", "its share, but got 'RandomSampler'."),
         ("padded", "InvalidValueError", "each text to one process, but 2 have text 0."),
@@ -212,8 +222,8 @@ def test_all_stop_when_one_is_asked_to(results):
         ("not finite", "NonFiniteLossError", "The loss became nan in step 3, on the texts with"),
     ],
 )
-def test_what_goes_wrong_is_told_in_all_processes(results, mistake, kind, message):
-    """Also a mistake that only one process sees ends both with the same words."""
+def test_errors_are_raised_in_all_processes(results, mistake, kind, message):
+    """A mistake that only one process sees ends both with the same message."""
     for rank in range(2):
         found_kind, text = results("complaints")[rank][mistake]
         assert (found_kind, message in text) == (kind, True), text
@@ -227,12 +237,12 @@ def test_a_loss_that_is_not_finite_is_blamed_on_its_own_texts(results):
 
 
 def test_a_process_that_is_killed_ends_the_other_at_once(tmp_path):
-    """Nobody waits for a process that died, even where no agent looks after them."""
+    """The other process ends with an error, even without an agent such as torchrun."""
     (_, _, died), (survivor_code, survivor_errors, ended) = (
         (code, errors, end) for code, errors, end in finish(start(tmp_path, ["dying"]))[::-1]
     )
     assert survivor_code == 1
-    assert "TrainingError: Another process of this training can't be reached any more" in (
+    assert "TrainingError: Lost the connection to another process of this training" in (
         survivor_errors
     )
     assert ended - died < 60  # a second or so on an idle machine
@@ -242,8 +252,8 @@ def test_a_process_that_is_killed_ends_the_other_at_once(tmp_path):
     ]
 
 
-def test_one_process_tells_nobody_anything():
-    """Without others every question is answered here, and errors pass."""
+def test_one_process_does_not_communicate():
+    """All methods work without communication, and errors pass."""
     assert join() == ALONE
     assert list(ALONE.sum([1.0, 2.0])) == [1.0, 2.0]
     assert ALONE.gather("x") == ["x"]
@@ -274,7 +284,7 @@ def test_processes_are_joined_where_all_variables_say_so(monkeypatch, missing):
 
 
 def test_one_process_of_torchrun_is_alone(monkeypatch):
-    """With ``--nproc-per-node=1`` there is nobody to join."""
+    """With `--nproc-per-node=1` no group is created."""
     variables = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -283,7 +293,7 @@ def test_one_process_of_torchrun_is_alone(monkeypatch):
 
 
 def test_each_process_takes_the_gpu_of_its_number(monkeypatch):
-    """Where there are GPUs, NCCL joins them, and gloo what lies on the CPU."""
+    """NCCL is used for GPUs, and gloo for tensors on the CPU."""
     chosen: list[Any] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
@@ -303,16 +313,16 @@ def test_two_processes_on_one_gpu_are_refused():
     check_devices([("a", "cuda:0"), ("b", "cuda:0")])
     check_devices([("a", "cpu"), ("a", "cpu")])
     with pytest.raises(
-        InvalidValueError, match=r"but 2 of them have .cuda:0. of .a.\. Pass `device"
+        InvalidValueError, match=r"but 2 processes use .cuda:0. of .a.\. Pass `device"
     ):
         check_devices([("a", "cuda:1"), ("a", "cuda:0"), ("a", "cuda:0")])
     with pytest.raises(InvalidValueError, match=r"of the same kind .*, but got .cpu and cuda."):
         check_devices([("a", "cpu"), ("a", "cuda:0")])
-    assert place_of(torch.device("cpu"))[1] == "cpu"
+    assert device_location(torch.device("cpu"))[1] == "cpu"
 
 
 def test_errors_that_can_not_be_sent_are_described():
-    """An error that holds what can't be pickled still reaches the other processes in words."""
+    """An error that can't be pickled reaches the other processes as a description."""
     error = ValueError(lambda: None)
     assert isinstance(distributed._portable(error), TrainingError)
     assert str(distributed._portable(error)).startswith("The main process failed: ValueError(")
@@ -321,7 +331,7 @@ def test_errors_that_can_not_be_sent_are_described():
 
 
 def test_errors_of_another_kind_are_not_taken_for_a_lost_connection():
-    """A shape that does not fit is told as it is."""
+    """Other errors are raised unchanged."""
     wrong = pytest.raises(RuntimeError, match="shapes cannot be multiplied")
     with wrong as caught, distributed._connected():
         torch.ones(2, 3) @ torch.ones(2, 3)

@@ -1,4 +1,4 @@
-"""Random generators: put back exactly, and checked before they are."""
+"""Random generators are restored exactly, and checked before that."""
 
 import copy
 import random
@@ -73,7 +73,7 @@ def test_a_loaders_own_generator_is_restored(place):
 
 
 def test_generators_are_left_alone_also_after_an_error():
-    """Whatever is drawn within the block, nothing of it is felt outside."""
+    """Drawing within the block has no effect outside."""
     loader, generator = loaders()["loader"]
     torch.manual_seed(0)
     expected = torch.rand(2)
@@ -111,7 +111,7 @@ def test_generators_are_left_alone_also_after_an_error():
     ],
 )
 def test_damaged_states_are_found_before_any_is_set(name, value):
-    """The check says that they can't be used, and draws go on as if it had not been made."""
+    """The check refuses them and does not change the generators."""
     loader, _ = loaders()["loader"]
     states = copy.deepcopy(generator_states(loader))
     states[name] = value
@@ -124,13 +124,13 @@ def test_damaged_states_are_found_before_any_is_set(name, value):
 
 
 def test_missing_states_are_found():
-    """A state that is not there is damaged, too."""
+    """A missing state is damage, too."""
     with pytest.raises(CorruptFileError, match="can't be used: 'python'"):
         check_generators({}, ())
 
 
 def test_another_loader_is_found():
-    """A loader whose generators are not those that were saved is not the run's own."""
+    """A loader with other generators than those saved is not the run's own."""
     loader, _ = loaders()["loader"]
     with pytest.raises(InvalidValueError, match=r"`loader` to be the run's own, whose generators"):
         check_generators(generator_states(()), loader)

@@ -1,4 +1,4 @@
-"""Histories: rows of plain numbers that can be read by column, written and read back."""
+"""Histories hold plain numbers by row and column, and survive a round trip."""
 
 import copy
 import json
@@ -35,7 +35,7 @@ def test_a_position_gives_a_record_and_a_slice_a_history():
 
 
 def test_a_name_gives_the_values_where_there_are_any():
-    """A column leaves out the records that have no such value, and tells the steps of the rest."""
+    """A column skips records without the value, and has the steps of the rest."""
     history = History(ROWS)
     assert history["eval_accuracy"] == [0.5, 0.75]
     assert history["step"] == [10, 15, 20]
@@ -51,15 +51,15 @@ def test_a_column_of_records_without_steps_has_none():
 
 
 def test_an_unknown_name_lists_those_there_are():
-    """A column that no record has is an error that names the others."""
+    """The error for an unknown name lists the known ones."""
     with pytest.raises(MissingKeyError, match=r"no 'acuracy'; it has 'epoch', 'loss', 'step'"):
         History(ROWS[:1])["acuracy"]
     with pytest.raises(MissingKeyError, match="it has none"):
         History()["loss"]
 
 
-def test_what_is_handed_out_are_copies():
-    """Neither the rows given nor those handed out lead back into the history."""
+def test_reading_returns_copies():
+    """Changing a row that was given or returned does not change the history."""
     row = dict(ROWS[0])
     history = History([row])
     row["loss"] = 5.0
@@ -96,7 +96,7 @@ def test_json_brings_back_an_equal_history(rows):
 
 
 def test_a_file_brings_back_an_equal_history(tmp_path):
-    """What `save` wrote, `load` reads, and nothing lies beside it."""
+    """`load` reads what `save` wrote, and no other file is left."""
     history = History(ROWS)
     path = tmp_path / "history.json"
     history[:1].save(path)
@@ -119,8 +119,8 @@ def test_a_file_brings_back_an_equal_history(tmp_path):
         '[{"step": 1' + "0" * 400 + "}]",
     ],
 )
-def test_what_is_no_history_is_refused(text, tmp_path):
-    """A text or file that holds something else is an error of one kind."""
+def test_a_damaged_history_is_refused(text, tmp_path):
+    """A text or file with other contents raises one kind of error."""
     with pytest.raises(CorruptFileError):
         History.from_json(text)
     path = tmp_path / "history.json"
@@ -129,14 +129,14 @@ def test_what_is_no_history_is_refused(text, tmp_path):
         History.load(path)
 
 
-def test_what_is_no_text_is_refused():
-    """`from_json` says what it can't read."""
+def test_another_type_than_text_is_refused():
+    """`from_json` raises the same error."""
     with pytest.raises(CorruptFileError, match="Not a history"):
         History.from_json(3)
 
 
 def test_a_missing_file_is_an_os_error(tmp_path):
-    """A history that was never written can't be read."""
+    """Reading needs a file, and writing a folder."""
     with pytest.raises(FileNotFoundError):
         History.load(tmp_path / "none.json")
     with pytest.raises(FileNotFoundError):
@@ -144,7 +144,7 @@ def test_a_missing_file_is_an_os_error(tmp_path):
 
 
 def test_a_history_can_be_copied_pickled_and_tabulated():
-    """Other tools take it as it is."""
+    """Other tools accept it."""
     history = History(ROWS[:2])
     assert copy.deepcopy(history) == history
     assert pickle.loads(pickle.dumps(history)) == history  # noqa: S301 # its own pickle
@@ -153,7 +153,7 @@ def test_a_history_can_be_copied_pickled_and_tabulated():
 
 
 def test_equality_and_repr():
-    """Histories are equal by value, have no hash, and say in short what they hold."""
+    """Histories are equal by value, have no hash, and have a short repr."""
     assert History(ROWS[:2]) == History(ROWS[:2])
     assert History(ROWS[:2]) != History(ROWS[:1])
     assert History() != []

@@ -1,4 +1,4 @@
-"""Logs of a run: exact also when it was interrupted."""
+"""Logs hold each record once, even of an interrupted run."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def run(callbacks: list[Callback], **settings: Any) -> History:
 
 
 def rows_of(path: Path) -> list[dict[str, float]]:
-    """Read a CSV file; what is empty is left out."""
+    """Read a CSV file without its empty cells."""
     with path.open(newline="") as file:
         return [
             {name: float(value) for name, value in row.items() if value}
@@ -41,7 +41,7 @@ def rows_of(path: Path) -> list[dict[str, float]]:
 
 
 def test_csv_has_a_row_for_each_record(tmp_path):
-    """Columns that come later are empty in the earlier rows."""
+    """Columns that are added later are empty in earlier rows."""
     path = tmp_path / "logs" / "run.csv"
     history = run([CSVLogger(path)])
     assert rows_of(path) == list(history)
@@ -68,7 +68,7 @@ def test_numbers_that_json_lacks_become_null(tmp_path):
 
 
 def test_logs_grow_while_training_goes_on(tmp_path):
-    """After each record the files hold it."""
+    """The files hold each record at once."""
     csv_path, json_path = tmp_path / "run.csv", tmp_path / "run.jsonl"
     counts: list[tuple[int, int, int]] = []
 
@@ -82,7 +82,7 @@ def test_logs_grow_while_training_goes_on(tmp_path):
 
 
 def test_a_resumed_run_logs_nothing_twice(tmp_path):
-    """What was logged after the checkpoint is undone, and then logged again."""
+    """Records after the checkpoint are removed, and then logged again."""
 
     class Death(Callback):
         def on_batch_end(self, state: Any) -> None:
@@ -109,8 +109,8 @@ def test_a_resumed_run_logs_nothing_twice(tmp_path):
     assert [record["step"] for record in history] == [2, 3, 4, 6]
 
 
-def test_a_new_run_begins_a_new_log(tmp_path):
-    """What an earlier run has logged in the same file is replaced."""
+def test_a_new_run_starts_a_new_log(tmp_path):
+    """It replaces an earlier run's log in the same file."""
     path = tmp_path / "run.csv"
     logger = CSVLogger(path)
     run([logger])
@@ -119,7 +119,7 @@ def test_a_new_run_begins_a_new_log(tmp_path):
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Read what TensorBoard would show."""
+    """Read the scalars that TensorBoard would show."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder))
@@ -132,7 +132,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tensorboard's own
 def test_tensorboard_shows_each_record_once(tmp_path):
-    """Also after a resume: what the interrupted run wrote after its checkpoint is hidden."""
+    """After a resume, records that the interrupted run wrote after its checkpoint are hidden."""
 
     class Death(Callback):
         def on_batch_end(self, state: Any) -> None:

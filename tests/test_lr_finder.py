@@ -1,4 +1,4 @@
-"""The range test finds the rate at which the loss falls, and leaves no trace."""
+"""The range test finds the rate at which the loss falls, and restores everything."""
 
 import copy
 import math
@@ -161,7 +161,7 @@ def test_noise_alone_suggests_nothing(seed):
 
 
 def test_rising_losses_suggest_nothing():
-    """Where the first loss is the lowest, no rate helps."""
+    """If the first loss is the lowest, no rate is suggested."""
     curve = find_learning_rate(
         make_model(), [make_batch()], loss=script(np.linspace(1, 2, 40)), num_steps=40
     )
@@ -243,14 +243,14 @@ def test_a_loss_that_explodes_at_once_is_an_error():
     ],
 )
 def test_bad_arguments_are_refused(settings, error, message):
-    """What is wrong is said before the first step."""
+    """Errors come before the first step."""
     arguments = {"model": make_model(), "loader": [make_batch()]} | settings
     with pytest.raises(error, match=message):
         find_learning_rate(**arguments)
 
 
 class Stream:
-    """A loader without a length, which only shows what it has when it is run."""
+    """A loader without a length, whose batches are known only when it is iterated."""
 
     def __init__(self, batches: list[Batch]) -> None:
         self.batches = batches
@@ -268,6 +268,6 @@ class Stream:
     ],
 )
 def test_a_stream_is_checked_as_it_comes(batches, message):
-    """A loader that can't be looked into has its batches checked one by one."""
+    """The batches of a loader without a length are checked one by one."""
     with pytest.raises(InvalidValueError, match=message):
         find_learning_rate(make_model(), Stream(batches))

@@ -1,4 +1,4 @@
-"""A checkpoint is taken by the run that it belongs to, and by no other."""
+"""A checkpoint is accepted only by the run that it belongs to."""
 
 import copy
 from collections.abc import Callable
@@ -82,38 +82,38 @@ def fit(
         (
             {},
             {"optimizer": torch.optim.SGD},
-            "`optimizer` to be 'Adam of .9. parameters' as in the run that is resumed, but got 'S",
+            "`optimizer` to be 'Adam of .9. parameters' as in the resumed run, but got 'S",
         ),
         (
             {},
             {"scheduler": schedulers.cosine()},
-            "`scheduler` to be None as in the run that is resumed, but got 'LambdaLR'",
+            "`scheduler` to be None as in the resumed run, but got 'LambdaLR'",
         ),
         (
             {"scheduler": schedulers.exponential(interval="epoch")},
             {"scheduler": schedulers.exponential(interval="step")},
-            "`scheduler_interval` to be 'epoch' as in the run that is resumed, but got 'step'",
+            "`scheduler_interval` to be 'epoch' as in the resumed run, but got 'step'",
         ),
-        ({}, {"precision": "bf16"}, "`precision` to be 'fp32' as in the run that is resumed"),
-        ({}, {"weight_averaging": "ema"}, "`weight_averaging` to be None as in the run that is"),
+        ({}, {"precision": "bf16"}, "`precision` to be 'fp32' as in the resumed run"),
+        ({}, {"weight_averaging": "ema"}, "`weight_averaging` to be None as in the resumed run"),
         ({"weight_averaging": "ema"}, {}, "Expected `weight_averaging` to be .WeightAveraging"),
-        ({}, {"accumulation_steps": 2}, "Expected `accumulation_steps` to be 1 as in the run"),
+        ({}, {"accumulation_steps": 2}, "`accumulation_steps` to be 1 as in the resumed run"),
         (
             {},
             {"loader": toys.make_batches()[:2]},
-            "`loader` to be 'one of 4 steps per epoch' as in the run that is resumed, but got 'one",
+            "`loader` to be 'one of 4 steps per epoch' as in the resumed run, but got 'one",
         ),
-        ({}, {"monitor": "accuracy"}, "Expected `monitor` to be 'loss' as in the run that is resu"),
-        ({}, {"mode": "max"}, "Expected `mode` to be 'min' as in the run that is resumed, but got"),
+        ({}, {"monitor": "accuracy"}, "Expected `monitor` to be 'loss' as in the resumed run"),
+        ({}, {"mode": "max"}, "Expected `mode` to be 'min' as in the resumed run, but got"),
         (
             {},
             {"model": toys.make_model(hidden_size=9)},
-            "Expected `model` to be that of the run that is resumed, whose 'embedding.weight' is t",
+            "Expected `model` to be that of the resumed run, whose 'embedding.weight' is t",
         ),
         (
             {"model": toys.make_model(bidirectional=True)},
             {"optimizer": lambda weights, lr: torch.optim.Adam(list(weights) + EXTRA, lr)},
-            "Expected `model` to be that of the run that is resumed, whose .* but got nothing",
+            "Expected `model` to be that of the resumed run, whose .* but got nothing",
         ),
         (
             {"loader": toys.shuffled(TRAIN, 5, generator=torch.Generator())},
@@ -123,17 +123,17 @@ def fit(
         (
             {"callbacks": (LearningRateMonitor(), Count())},
             {"callbacks": (LearningRateMonitor(),)},
-            r"`callbacks` to be with the Count of the run that is resumed, but got \['LearningR",
+            r"`callbacks` to be with the Count of the resumed run, but got \['LearningR",
         ),
         (
             {"callbacks": (Count(), Count())},
             {"callbacks": (Count(),)},
-            r"`callbacks` to be with the Count of the run that is resumed",
+            r"`callbacks` to be with the Count of the resumed run",
         ),
     ],
 )
 def test_another_setting_than_the_runs_is_named(before, after, message, tmp_path):
-    """What would make the run another one is refused, and nothing has changed then."""
+    """A setting that changes the run is refused, and nothing has changed then."""
     fit(tmp_path, **before)
     model = after.pop("model", None) or toys.make_model()
     weights = toys.weights_of(model)
@@ -169,7 +169,7 @@ def test_callbacks_of_one_class_keep_their_order():
 
 
 def test_a_state_that_a_callback_can_not_take_is_an_error(tmp_path):
-    """Whatever its own method raises."""
+    """Any exception of its own method is reported so."""
 
     class Count(Callback):
         def load_state_dict(self, state: Any) -> None:
@@ -182,9 +182,9 @@ def test_a_state_that_a_callback_can_not_take_is_an_error(tmp_path):
 
 
 def test_settings_are_compared_by_what_is_there_now():
-    """A setting that the checkpoint lacks is another one; what it has in excess does not matter."""
+    """A setting that the checkpoint lacks differs; further settings in it do not matter."""
     check_settings({"a": 1, "b": 2}, {"a": 1})
-    with pytest.raises(InvalidValueError, match="`a` to be None as in the run that is resumed, b"):
+    with pytest.raises(InvalidValueError, match="`a` to be None as in the resumed run, b"):
         check_settings({}, {"a": 1})
 
 
@@ -219,7 +219,7 @@ def test_values_of_one_form_pass(saved, present):
     ],
 )
 def test_values_of_another_form_are_named(saved, present, message):
-    """The place is told."""
+    """The message names the place."""
     with pytest.raises(CorruptFileError, match=message):
         check_form("value", saved, present)
 
@@ -239,7 +239,7 @@ def test_values_of_another_form_are_named(saved, present, message):
     ],
 )
 def test_an_optimizers_state_is_checked(make):
-    """A good state passes and stays as it is, a damaged one does not; the weights don't move."""
+    """A good state passes unchanged, a damaged one is refused; the weights do not change."""
     model = toys.make_model()
     optimizer = make(model.parameters())
     for _ in range(2):
@@ -320,8 +320,46 @@ def test_a_state_of_all_sizes_of_weights_is_checked():
         check_optimizer_state(torch.optim.Adafactor(weights), state)
 
 
+class SizeDependent(torch.optim.Optimizer):
+    """Keeps a mean of the gradients of small weights, and two means of those of large ones."""
+
+    def __init__(self, weights: Any, lr: float = 0.1) -> None:
+        super().__init__(weights, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, _closure: Any = None) -> None:
+        """Take a step."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                state = self.state[weight]
+                if weight.numel() < 100:
+                    state.setdefault("mean", torch.zeros_like(weight)).lerp_(weight.grad, 0.1)
+                    weight.sub_(group["lr"] * state["mean"])
+                    continue
+                for axis, name in enumerate(("rows", "columns")):
+                    mean = weight.grad.mean(axis)
+                    state.setdefault(name, torch.zeros_like(mean)).lerp_(mean, 0.1)
+                weight.sub_(group["lr"] * (state["rows"] + state["columns"][:, None]))
+
+
+def test_entries_may_depend_on_the_size_of_a_weight():
+    """An optimizer from elsewhere may keep other entries for large weights; damage is found."""
+    weight = torch.ones(30, 40, requires_grad=True)
+    weight.grad = torch.ones_like(weight)
+    optimizer = SizeDependent([weight])
+    optimizer.step()
+    state = optimizer.state_dict()
+    check_optimizer_state(SizeDependent([weight]), state)
+    state["state"][0]["rows"] = torch.ones(30)
+    with pytest.raises(CorruptFileError, match=r"state.0.rows can't have the shape \(30,\)"):
+        check_optimizer_state(SizeDependent([weight]), state)
+    del state["state"][0]["rows"]
+    with pytest.raises(CorruptFileError, match=r"state.0 has no 'rows'"):
+        check_optimizer_state(SizeDependent([weight]), state)
+
+
 def test_checking_a_state_copies_no_weights(monkeypatch):
-    """What is made for it has a few numbers for each weight."""
+    """The stand-ins of the weights have a few numbers each."""
     weight = torch.ones(300, 400, requires_grad=True)
     optimizer = torch.optim.Adam([weight])
     weight.grad = torch.ones_like(weight)
@@ -338,14 +376,14 @@ def test_checking_a_state_copies_no_weights(monkeypatch):
 
 
 def test_an_optimizer_that_can_not_be_tried_is_trusted():
-    """One whose step wants more than gradients can't be tried, and is not refused for it."""
+    """One whose step needs more than gradients can't be tried, and is not refused for that."""
     model = toys.make_model()
     optimizer = torch.optim.LBFGS(model.parameters())
     check_optimizer_state(optimizer, optimizer.state_dict())
 
 
 def test_a_scheduler_keeps_its_methods(tmp_path):
-    """A state that would put something in the place of a method is refused."""
+    """A state that would replace a method is refused."""
     fit(tmp_path, scheduler=schedulers.cosine())
     folder = max(tmp_path.glob("step-*"))
     states = torch.load(folder / "optimizer.pt", weights_only=True)

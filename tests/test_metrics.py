@@ -160,7 +160,7 @@ def test_multilabel_scores_equal_those_of_scikit_learn(texts):
 @settings(max_examples=40)
 @given(labelled_texts(), st.integers(0, 9))
 def test_multilabel_batches_do_not_change_the_result(texts, cut):
-    """Two processes with a part of the texts each count what one with all of them counts."""
+    """Two processes with a part of the texts each have the same result as one with all."""
     logits, labels = texts
     whole, first, second = (MultilabelMetrics(logits.shape[1]) for _ in range(3))
     whole.update(logits, labels)
@@ -216,7 +216,7 @@ def test_infinite_logits_count_as_the_largest_number():
 
 
 def test_a_nan_logit_makes_every_value_nan():
-    """NaN is passed on rather than hidden, and JSON gets null for it."""
+    """NaN is propagated, and is null in JSON."""
     metrics = measured(
         torch.tensor([[1.0, math.nan], [1.0, 0.0]]), torch.tensor([0, 0]), top_k=(1,)
     )
@@ -296,7 +296,7 @@ def test_cuda_finds_impossible_labels_when_asked():
 
 
 def test_impossible_labels_of_another_device_are_found_when_asked():
-    """What can't be checked at once is counted, and told with the result."""
+    """Labels that can't be checked at once are counted, and raise an error with the result."""
     metrics = ClassificationMetrics(2)
     metrics.counts[-1] = 3  # as an update on a GPU leaves it
     with pytest.raises(InvalidValueError, match="class ids from 0 to 1, but 3 texts have others"):
@@ -308,7 +308,7 @@ def test_impossible_labels_of_another_device_are_found_when_asked():
 
 
 def test_several_processes_sum_their_counts():
-    """Adding the counts is all that it takes to reduce."""
+    """The sum of their counts gives the values of all texts."""
     first = measured(torch.eye(3), torch.tensor([0, 1, 1]))
     second = measured(torch.eye(3), torch.tensor([0, 1, 2]))
     total = ClassificationMetrics(3)
@@ -393,7 +393,7 @@ def test_bad_batches_are_refused(logits, labels, error, message):
     ],
 )
 def test_bad_multilabel_batches_are_refused(labels, error, message):
-    """Labels that are no zeros and ones get a clear error and leave the counts as they were."""
+    """Other labels than zeros and ones get a clear error and leave the counts as they were."""
     metrics = MultilabelMetrics(2)
     with pytest.raises(error, match=message):
         metrics.update(torch.zeros(1, 2), labels)

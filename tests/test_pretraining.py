@@ -1,4 +1,4 @@
-"""Pretraining: the classifier's own parts learn, everything else stays as it was."""
+"""Pretraining changes embedding and encoder, and nothing else."""
 
 import copy
 import math
@@ -51,7 +51,7 @@ def test_embedding_and_encoder_learn_and_the_rest_stays():
 
 
 def test_records_tell_losses_and_perplexities():
-    """Those of evaluations are exact over all tokens; nothing about classes is left."""
+    """Those of evaluations are exact over all tokens; there are no figures about classes."""
     model, dataset = make(), make_dataset(20, labelled=False)
     history = pretrain(model, texts(), dataset, epochs=2, progress=False)
     assert [set(record) for record in history] == [
@@ -66,7 +66,7 @@ def test_records_tell_losses_and_perplexities():
 
 
 def test_the_weights_of_the_lowest_perplexity_come_back():
-    """What an evaluation found best is what the classifier has at the end."""
+    """The classifier ends with the weights of the best evaluation."""
     model, dataset = make(), make_dataset(20)
     kept = []
 
@@ -253,7 +253,7 @@ def is_in(weight: torch.Tensor, group: dict[str, list[torch.Tensor]]) -> bool:
     return any(weight is each for each in group["params"])
 
 
-def test_what_does_not_fit_is_refused():
+def test_wrong_arguments_are_refused():
     """Wrong arguments are named, before anything is trained."""
     model = make()
     before = weights_of(model)

@@ -18,7 +18,7 @@ def report_of(labels, **settings) -> ClassificationReport:
 
 
 def test_a_report_prints_as_three_tables():
-    """The figures, the classes and the confusions follow each other, all aligned."""
+    """Figures, classes and confusions follow in this order, all aligned."""
     metrics = ClassificationMetrics(3, top_k=(2,))
     logits = torch.tensor([[9.0, 1, 0], [0, 9, 1], [0, 9, 1], [9, 0, 1]])
     metrics.update(logits, torch.tensor([0, 1, 2, 2]))
@@ -73,7 +73,7 @@ def test_wide_combining_and_unprintable_names_stay_aligned():
 
 
 def test_many_classes_print_without_their_confusions():
-    """A table wider than a screen helps nobody; the report still has it."""
+    """A confusion matrix wider than a screen is not printed, but the report has it."""
     report = report_of(range(21))
     assert "prediction" not in str(report)
     assert len(report.confusion) == 21
@@ -81,7 +81,7 @@ def test_many_classes_print_without_their_confusions():
 
 
 def test_a_report_turns_into_json():
-    """All that a report holds comes back from its JSON."""
+    """The JSON holds all values of the report."""
     report = report_of(["no", None], top_k=(1, 2))
     data = json.loads(report.to_json())
     assert data == report.to_dict()
@@ -115,7 +115,7 @@ def test_a_multilabel_report_turns_into_json():
 
 
 def test_equal_reports_compare_equal():
-    """Reports are values."""
+    """Reports compare by value."""
     assert report_of("ab") == report_of("ab")
     assert report_of("ab") != report_of("ac")
 

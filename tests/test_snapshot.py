@@ -1,4 +1,4 @@
-"""Snapshots: bytes that hold no code, and that nothing hostile gets through."""
+"""Snapshots are bytes without code, and hostile ones are refused."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def make_snapshot(**changes: Any) -> Snapshot:
 
 
 def test_files_bring_everything_back():
-    """Tensors, torch's states and plain values are equal after the way through bytes."""
+    """Tensors, torch's states and plain values are equal after a round trip."""
     snapshot = make_snapshot()
     files = snapshot.to_files()
     assert set(files) == {"model.safetensors", "optimizer.pt", "state.json"}
@@ -51,7 +51,7 @@ def test_files_bring_everything_back():
     assert back.values == {"format_version": 1, **snapshot.values}
 
 
-def test_the_batch_that_was_read_ahead_comes_back():
+def test_the_prefetched_batch_comes_back():
     """With labels and indices, or without."""
     (batch,) = toys.make_batches((3,))
     ids = {"input_ids": batch.input_ids, "lengths": batch.lengths}
@@ -65,15 +65,15 @@ def test_the_batch_that_was_read_ahead_comes_back():
 
 
 def test_tied_and_strided_tensors_are_written():
-    """Weights that share memory are written twice, views as what they show."""
+    """Weights that share memory are written twice, views with their own elements."""
     shared = torch.arange(6.0).reshape(2, 3)
     tensors = {"model": {"a": shared, "b": shared, "c": shared.t(), "d": shared[0]}}
     back = Snapshot.from_files(make_snapshot(tensors=tensors).to_files())
     assert toys.worst_difference(back.tensors, tensors) == 0.0
 
 
-def test_what_torch_keeps_is_made_plain():
-    """NumPy's numbers and odd dictionaries are written as what they stand for."""
+def test_states_of_torch_are_made_plain():
+    """NumPy's numbers and subclasses of dictionaries are written as plain ones."""
 
     class Level(int):
         pass
@@ -113,7 +113,7 @@ def test_what_torch_keeps_is_made_plain():
 
 
 def test_what_needs_code_is_refused_when_it_is_written():
-    """The place is named; a checkpoint that could not be read would come too late."""
+    """The message names the place."""
     optimizer = {**make_snapshot().optimizer, "scheduler": {"rule": [max]}}
     with pytest.raises(
         TypeError, match=r"optimizer.scheduler.rule.0 is <built-in function max>, w"
@@ -126,7 +126,7 @@ def test_what_needs_code_is_refused_when_it_is_written():
 
 
 def test_another_format_is_no_damage():
-    """A checkpoint of a later version is named as such rather than passed over."""
+    """The error for a checkpoint of a later version names its format."""
     files = make_snapshot().to_files()
     values = json.loads(files["state.json"])
     files["state.json"] = json.dumps({**values, "format_version": 2}).encode()
@@ -215,7 +215,7 @@ def test_damaged_values_are_refused(path, value):
     ],
 )
 def test_damaged_states_of_torch_are_refused(path, value):
-    """So is each part of what torch keeps."""
+    """Each part of torch's states is checked for its type."""
     snapshot = make_snapshot()
     bad = make_snapshot(optimizer=changed(snapshot.optimizer, path, value))
     with pytest.raises(CorruptFileError):
@@ -232,7 +232,7 @@ def test_damaged_states_of_torch_are_refused(path, value):
     ],
 )
 def test_damaged_tensors_are_refused(tensors):
-    """The model's are needed, and what was read ahead has to be a batch."""
+    """The model's tensors are required, and the prefetched ones must form a batch."""
     with pytest.raises(CorruptFileError):
         Snapshot.from_files(make_snapshot(tensors=tensors).to_files())
 
@@ -240,13 +240,13 @@ def test_damaged_tensors_are_refused(tensors):
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "state.json"])
 @pytest.mark.parametrize("data", [b"", b"\xff" * 100, b"[]", b"null"])
 def test_garbage_is_refused(name, data):
-    """Whatever the parsers raise, nothing comes of it."""
+    """Whatever the parsers raise, no snapshot results."""
     with pytest.raises(Exception) as error:  # noqa: PT011 # of any kind, as documented
         Snapshot.from_files({**make_snapshot().to_files(), name: data})
     assert not isinstance(error.value, InvalidValueError)
 
 
 def test_files_that_do_not_belong_are_refused():
-    """A checkpoint holds what it says and nothing else."""
+    """A checkpoint holds no other files than its own."""
     with pytest.raises(CorruptFileError, match=r"'run.py' does not belong here"):
         Snapshot.from_files({**make_snapshot().to_files(), "run.py": b""})

@@ -1,4 +1,4 @@
-"""The same programs under ``torchrun``: a job that dies and goes on, the commands, the example."""
+"""Programs under `torchrun`: a job that dies and resumes, the commands, the example."""
 
 import json
 import os
@@ -43,7 +43,7 @@ torch.save(found, folder / f"resumed-{rank}.pt")
 
 
 def torchrun(*program: str) -> tuple[subprocess.CompletedProcess[str], float]:
-    """Run a program in two processes; return what came of it, and how many seconds it took."""
+    """Run a program in two processes; return the result and its time in seconds."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     start = time.monotonic()
     run = subprocess.run(  # noqa: S603 - the programs are ours
@@ -65,7 +65,7 @@ def torchrun(*program: str) -> tuple[subprocess.CompletedProcess[str], float]:
 
 
 @pytest.mark.slow
-def test_a_job_that_dies_goes_on_from_its_checkpoint(tmp_path):
+def test_a_job_that_dies_resumes_from_its_checkpoint(tmp_path):
     """A killed rank ends the job with an error; the same command again ends with the same bits."""
     script = tmp_path / "job.py"
     script.write_text(JOB)
@@ -90,7 +90,7 @@ def test_a_job_that_dies_goes_on_from_its_checkpoint(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_trains_the_model_that_one_process_trains(tmp_path, capsys):
-    """``textrnn train`` prints and saves once, and its figures are those of one process."""
+    """`textrnn train` prints and saves once, and its figures are those of one process."""
     rows = ["oil prices soar,business", "a striker scores,sports", "stocks fall,business"] * 40
     words = ["alpha", "beta", "gamma", "delta", "epsilon"]
     lines = [f"{words[i % 5]} {words[i % 3]} {row}" for i, row in enumerate(rows)]
@@ -133,7 +133,7 @@ def test_the_command_pretrains_in_two_processes(tmp_path):
 
 @pytest.mark.slow
 def test_the_example_runs_once_in_two_processes(tmp_path):
-    """One process tells of the run and writes its result, its plot and the report."""
+    """One process prints about the run and writes its result, its plot and the report."""
     texts = Texts([f"w{i % 4} of w{i % 4} and w{i % 7}" for i in range(160)], list(range(4)) * 40)
     write_parquet(tmp_path / "train.parquet", texts)
     write_parquet(tmp_path / "test.parquet", texts.select(range(40)))

@@ -1,4 +1,4 @@
-"""`History`: what was measured while training, as plain numbers."""
+"""`History`: the measurements of a training run, as plain numbers."""
 
 import json
 import math
@@ -19,29 +19,30 @@ from textrnn.errors import (
 __all__ = ["History", "Record"]
 
 Record: TypeAlias = Mapping[str, float]
-"""One row of a `History`: names to plain numbers."""
+"""A row of a `History`: names to plain numbers."""
 
 
 class History(Sequence[Record]):
     """The records of a training run: one at each evaluation and at the end of each epoch.
 
-    A record holds ``epoch`` (from 1), ``step`` (updates so far), ``loss`` (the mean over the
-    training texts since the record before), ``learning_rate``, ``seconds`` (spent so far, training
-    and evaluating) and, where an evaluation was made, its values as ``eval_loss``,
-    ``eval_accuracy`` and so on. What is handed out are copies, so records never change.
+    A record holds `epoch` (from 1), `step` (updates so far), `loss` (the mean over the training
+    texts since the previous record), `learning_rate`, `seconds` (so far, training and evaluation)
+    and, after an evaluation, its values as `eval_loss`, `eval_accuracy` and so on. Reading returns
+    copies, so records never change.
 
     Args:
-        records: The rows to begin with. Default: none.
+        records: The first rows. Default: none.
 
     Raises:
         InvalidTypeError: If a record is not a mapping of strings to numbers.
 
-    >>> history = History([{"epoch": 1, "step": 10, "loss": 0.9, "eval_accuracy": 0.6}])
-    >>> history.append({"epoch": 2, "step": 20, "loss": 0.5, "eval_accuracy": 0.8})
-    >>> history["eval_accuracy"]
-    [0.6, 0.8]
-    >>> history[-1]["step"]
-    20
+    Example:
+        >>> history = History([{"epoch": 1, "step": 10, "loss": 0.9, "eval_accuracy": 0.6}])
+        >>> history.append({"epoch": 2, "step": 20, "loss": 0.5, "eval_accuracy": 0.8})
+        >>> history["eval_accuracy"]
+        [0.6, 0.8]
+        >>> history[-1]["step"]
+        20
     """
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
@@ -50,7 +51,7 @@ class History(Sequence[Record]):
             self.append(record)
 
     def append(self, record: Record) -> None:
-        """Add a row.
+        """Append a record.
 
         Args:
             record: Names to numbers; integers stay integers.
@@ -69,23 +70,24 @@ class History(Sequence[Record]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that any record has, in order of first appearance."""
+        """The names of all records, in order of first appearance."""
         return tuple(dict.fromkeys(name for record in self._records for name in record))
 
     def column(self, name: str) -> tuple[list[float], list[float]]:
-        """Return the steps at which a value was recorded, and the values.
+        """Return the values of a name, and the steps at which they were recorded.
 
         Args:
-            name: For example ``"eval_accuracy"``.
+            name: For example `"eval_accuracy"`.
 
         Returns:
             Two lists of the same length: steps and values.
 
         Raises:
-            MissingKeyError: If no record has that name; those there are, are listed.
+            MissingKeyError: If no record has that name; the message lists the names.
 
-        >>> History([{"step": 10, "loss": 0.9}, {"step": 20, "loss": 0.5}]).column("loss")
-        ([10, 20], [0.9, 0.5])
+        Example:
+            >>> History([{"step": 10, "loss": 0.9}, {"step": 20, "loss": 0.5}]).column("loss")
+            ([10, 20], [0.9, 0.5])
         """
         rows = [record for record in self._records if name in record]
         if not rows:
@@ -99,7 +101,7 @@ class History(Sequence[Record]):
     @overload
     def __getitem__(self, key: str) -> list[float]: ...
     def __getitem__(self, key: int | slice | str) -> "Record | History | list[float]":
-        """Return one record by its position, several as a `History`, or a value's list by name."""
+        """Return a record by position, a `History` by slice, or the list of values by name."""
         if isinstance(key, str):
             return self.column(key)[1]
         if isinstance(key, slice):
@@ -122,16 +124,17 @@ class History(Sequence[Record]):
         return f"History({len(self)} {noun} of {', '.join(self.names) or 'nothing'})"
 
     def to_json(self) -> str:
-        """Return the records as a JSON array, one record a line.
+        """Return the records as a JSON array, one record per line.
 
         Returns:
-            Text that `from_json` reads back to an equal history. Values that JSON has no number
-            for (NaN, infinities) are written as strings.
+            Text that `from_json` reads back to an equal history. NaN and infinities, for which
+            JSON has no number, are written as strings.
 
-        >>> print(History([{"step": 1, "loss": 0.5}]).to_json())
-        [
-        {"step": 1, "loss": 0.5}
-        ]
+        Example:
+            >>> print(History([{"step": 1, "loss": 0.5}]).to_json())
+            [
+            {"step": 1, "loss": 0.5}
+            ]
         """
         rows = (
             json.dumps({name: _encode(value) for name, value in record.items()}, allow_nan=False)
@@ -141,16 +144,16 @@ class History(Sequence[Record]):
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote.
+        """Read a history from JSON.
 
         Args:
-            text: A JSON array of objects.
+            text: The result of `to_json`.
 
         Returns:
             The history.
 
         Raises:
-            CorruptFileError: If the text is not such an array.
+            CorruptFileError: If the text is not a JSON array of records.
         """
         try:
             rows = json.loads(text)
@@ -162,10 +165,10 @@ class History(Sequence[Record]):
         """Write the records to a JSON file, whole or not at all.
 
         Args:
-            path: The file; what was there before is replaced.
+            path: The file; an existing one is replaced.
 
         Raises:
-            OSError: If the file can't be written; the old one is as it was.
+            OSError: If the file can't be written; an existing one stays intact.
         """
         write_atomically(path, (self.to_json() + "\n").encode())
 
@@ -180,7 +183,7 @@ class History(Sequence[Record]):
             The history.
 
         Raises:
-            CorruptFileError: If it holds no history.
+            CorruptFileError: If it does not hold a history.
             OSError: If it can't be read.
         """
         return cls._from_rows(read_json(path, what="history"))
@@ -204,5 +207,5 @@ def _encode(value: float) -> float | str:
 
 def _decode(value: Any) -> Any:
     if isinstance(value, int):
-        float(value)  # an integer beyond all floats is no measurement
+        float(value)  # an integer beyond all floats is not a measurement
     return float(value) if value in ("nan", "inf", "-inf") else value

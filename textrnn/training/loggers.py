@@ -1,4 +1,4 @@
-"""Callbacks that write the history somewhere while it grows."""
+"""Callbacks that log each new record of the history."""
 
 import csv
 import io
@@ -19,11 +19,7 @@ __all__ = ["CSVLogger", "JSONLogger", "TensorBoardLogger"]
 
 
 class _Logger(Callback, ABC):
-    """Hand each new record of the history to `_write`, once.
-
-    At the start of a run `_start` gets the records there are already: none, or those of the run
-    that is resumed. So a log never holds a record twice, nor one that a resume has undone.
-    """
+    """Pass the records of a resumed run to `_start`, and each new one to `_write`, exactly once."""
 
     main_only = True
 
@@ -31,7 +27,7 @@ class _Logger(Callback, ABC):
         self._written = 0
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        """Begin the log with the records there are."""
+        """Start the log with the records of the resumed run, if any."""
         self._start(state.history)
         self._written = len(state.history)
 
@@ -58,13 +54,15 @@ class _Logger(Callback, ABC):
 class CSVLogger(_Logger):
     """Write each record of the history as a row of a CSV file.
 
-    Columns are added when a record brings a new name; what a record lacks stays empty.
+    A new name in a record adds a column; missing values stay empty. A resumed run continues the
+    file: it has each record once.
 
     Args:
-        path: The file; what was there is replaced when training starts.
+        path: The file; an existing one is replaced when training starts.
 
-    >>> CSVLogger("run.csv")
-    CSVLogger('run.csv')
+    Example:
+        >>> CSVLogger("run.csv")
+        CSVLogger('run.csv')
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -104,13 +102,15 @@ class CSVLogger(_Logger):
 class JSONLogger(_Logger):
     """Write each record of the history as a line of a JSON Lines file.
 
-    Numbers that JSON does not have (NaN, infinities) are written as null.
+    NaN and infinities, for which JSON has no number, are written as null. A resumed run continues
+    the file: it has each record once.
 
     Args:
-        path: The file; what was there is replaced when training starts.
+        path: The file; an existing one is replaced when training starts.
 
-    >>> JSONLogger("run.jsonl")
-    JSONLogger('run.jsonl')
+    Example:
+        >>> JSONLogger("run.jsonl")
+        JSONLogger('run.jsonl')
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
@@ -137,7 +137,7 @@ class JSONLogger(_Logger):
 class TensorBoardLogger(_Logger):
     """Write each record of the history as scalars for TensorBoard.
 
-    Needs the extra ``tensorboard``.
+    Needs the extra `tensorboard`.
 
     Args:
         log_dir: The folder of the event files.
@@ -157,7 +157,7 @@ class TensorBoardLogger(_Logger):
 
     def _start(self, history: History) -> None:
         module = import_extra("torch.utils.tensorboard", extra="tensorboard")
-        # What an interrupted run wrote after its last checkpoint is hidden, not shown twice.
+        # Hides the records that an interrupted run wrote after its last checkpoint.
         purge = int(history[-1]["step"]) + 1 if history else 0
         self._writer = module.SummaryWriter(self.log_dir, purge_step=purge)
 

@@ -30,7 +30,7 @@ from textrnn.training.resume.matching import (
     check_weights,
     match_callbacks,
 )
-from textrnn.training.resume.position import Place
+from textrnn.training.resume.position import Position
 from textrnn.training.resume.snapshot import Snapshot
 from textrnn.training.scheduling import Scheduler
 from textrnn.training.state import TrainingState
@@ -90,7 +90,7 @@ class Run:
         )
         self.best: dict[str, Tensor] | None = None
         self._num_classes = getattr(state.model, "num_classes", None)
-        self._place = Place(loader, self.processes)
+        self._place = Position(loader, self.processes)
         self._clock = time.perf_counter() - state.seconds
 
     def begin(self) -> None:

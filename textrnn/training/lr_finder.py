@@ -1,4 +1,4 @@
-"""The learning-rate range test: which rate to train with, in the time of a hundred steps."""
+"""The learning-rate range test: find a good learning rate in about a hundred steps."""
 
 import copy
 import math
@@ -35,11 +35,11 @@ class LearningRateCurve:
     """The losses of a range test.
 
     Attributes:
-        rates: The rate of each step, growing by a constant factor.
+        rates: The learning rate of each step, growing by a constant factor.
         losses: The loss of each step's batch, before the step.
-        smoothed: Exponential moving averages of the losses, without a bias towards the first.
+        smoothed: Bias-corrected exponential moving averages of the losses.
         suggestion: The rate at which the smoothed loss falls most steeply over the logarithm of
-            the rate; None where it falls by less than two batches usually differ.
+            the rate; None if it falls by less than the typical difference of two batches.
     """
 
     rates: tuple[float, ...]
@@ -59,32 +59,34 @@ def find_learning_rate(
     num_steps: int = 100,
     smoothing: float = 0.9,
 ) -> LearningRateCurve:
-    """Train with a growing rate, see where the loss falls and where it explodes, and undo it all.
+    """Run a learning-rate range test: train with a growing rate, record the loss, undo it all.
 
     From Smith (2017), "Cyclical Learning Rates for Training Neural Networks", section 3.3. The
-    test ends early when the loss is no longer finite or its average is four times the lowest
-    one. Afterwards weights, gradients, modes, the optimizer and the generators are as before,
-    after an error, too.
+    test ends early when the loss is not finite or its average is four times the lowest one.
+    Afterwards weights, gradients, modes, the optimizer and the random generators are as before,
+    even after an error.
 
-    The suggestion is a good peak for a schedule that falls from there; for a constant rate take
-    about a third of it.
+    The suggestion is a good peak for a decaying schedule; for a constant rate take about a third.
 
     Args:
-        model: The network, called as ``model(input_ids, lengths)``.
-        loader: Labelled batches, again from the first one when they run out.
-        loss: A function of logits and labels; None takes what the `Trainer` does.
-        optimizer: The optimizer of the model's parameters, in which groups keep the ratio of
-            their rates; None takes AdamW.
-        start: The first rate.
-        end: The last rate.
-        num_steps: How many steps to take.
-        smoothing: The weight of the past in the moving average, from 0 (none) to below 1.
+        model: The network, called as `model(input_ids, lengths)`.
+        loader: Labelled batches, repeated when they run out.
+        loss: A function of logits and labels. Default: the loss of the `Trainer`.
+        optimizer: An optimizer of the model's parameters; groups keep the ratio of their rates.
+            Default: AdamW.
+        start: The first rate. Default: 1e-5.
+        end: The last rate. Default: 10.
+        num_steps: The number of steps. Default: 100.
+        smoothing: The weight of the past in the moving average, from 0 (none) to 0.999.
+            Default: 0.9.
+
+    Returns:
+        The losses of all steps, and a suggested rate.
 
     Raises:
-        InvalidTypeError: If the loader can't be gone through again and again, or an argument has
-            a wrong type.
+        InvalidTypeError: If the loader can be iterated only once, or an argument has a wrong type.
         InvalidValueError: If the loader is empty, labels are missing or out of range, the model
-            has no parameters or the optimizer not these, or a setting is out of range.
+            has no parameters or the optimizer has others, or a setting is out of range.
         TrainingError: If the loss explodes within three steps.
 
     Example:
@@ -147,7 +149,7 @@ def find_learning_rate(
 def _steepest(
     rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], smoothing: float
 ) -> float | None:
-    """Return the rate at which the loss falls most over the rate's logarithm."""
+    """Return the rate at which the loss falls most steeply over the rate's logarithm."""
     settled = min(int(1 / (1 - smoothing)), len(rates) // 4)  # averages of few losses are noise
     lowest = int(np.argmin(smoothed))
     noise = np.median(np.abs(np.diff(losses[: lowest + 2])))
@@ -159,7 +161,7 @@ def _steepest(
 
 
 def _endless(loader: Iterable[Batch]) -> Iterator[Batch]:
-    """Go through the loader again and again."""
+    """Repeat the batches of a loader forever."""
     while True:
         batch = None
         for batch in loader:
@@ -170,13 +172,13 @@ def _endless(loader: Iterable[Batch]) -> Iterator[Batch]:
 
 @contextmanager
 def _undone(model: nn.Module, loader: Iterable[Batch], optimizer: Optimizer) -> Iterator[None]:
-    """Leave no trace of what is done to a model, even after an error."""
+    """Restore model, optimizer and generators at the end, even after an error."""
     tensors = [*model.parameters(), *model.buffers()]
     values = [tensor.detach().clone() for tensor in tensors]
     gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     state = copy.deepcopy(optimizer.state_dict())
     for parameter, _ in gradients:
-        parameter.grad = None  # a fresh one, for the kept one is not to be added to
+        parameter.grad = None  # or steps would add to the kept one
     try:
         with undisturbed_modes(model), undisturbed_generators(loader):
             yield

@@ -1,7 +1,7 @@
-"""Streaming metrics: exact whatever the batches, and without waiting for the device.
+"""Streaming metrics: exact for any division into batches, and without waiting for the device.
 
-All that a metric remembers is one tensor of whole numbers. So its result depends neither on how
-the texts were cut into batches nor on their order, and adding up several processes is exact too.
+The whole state of a metric is one tensor of integers. Its result therefore depends neither on the
+batches nor on their order, and adding up several processes is exact too.
 """
 
 import math
@@ -20,20 +20,16 @@ from textrnn.errors import (
 )
 from textrnn.training.reports import ClassificationReport, ClassScores, MultilabelReport
 
-__all__ = [
-    "ClassificationMetrics",
-    "CountingMetric",
-    "MultilabelMetrics",
-    "check_names",
-    "check_total",
-    "divide",
-    "mean",
-    "scores",
-]
+__all__ = ["ClassificationMetrics", "MultilabelMetrics"]
+
+_INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_UNIT = 2**32  # a probability is added up as a whole number of 1 / _UNIT; fits 2**31 texts
 
 
-class CountingMetric:
-    """What the built-in metrics share: one tensor of counts, cut into named sections."""
+class _CountingMetric:
+    """A metric whose state is one tensor of counts, divided into named sections."""
+
+    _rule: str  # for labels
 
     def __init__(self, num_classes: int, **sections: int) -> None:
         self.num_classes = num_classes
@@ -41,7 +37,7 @@ class CountingMetric:
         self.counts = torch.zeros(sum(self._sections.values()), dtype=torch.int64)
 
     def to(self, device: torch.device | str) -> Self:
-        """Move the counts to a device, as `update` otherwise does with the first logits."""
+        """Move the counts to a device, and return this metric; `update` follows the logits."""
         with torch.inference_mode(False):  # or they could not be changed outside of it
             self.counts = self.counts.to(device)
         return self
@@ -52,7 +48,7 @@ class CountingMetric:
             self.counts = torch.zeros_like(self.counts)
 
     def merge(self, other: Self) -> Self:
-        """Add what another metric with the same settings has counted, and return this one.
+        """Add the counts of another metric with the same settings, and return this one.
 
         Raises:
             InvalidValueError: If `other` is another kind of metric or has other settings.
@@ -63,12 +59,12 @@ class CountingMetric:
         return self
 
     def _split(self, counts: Tensor) -> dict[str, Tensor]:
-        """Name the sections of the counts, as views."""
+        """Return views of the sections by name."""
         sections = torch.split(counts, list(self._sections.values()))
         return dict(zip(self._sections, sections, strict=True))
 
     def _check_logits(self, logits: object) -> Tensor:
-        """Return the logits without infinities, after moving the counts to where they are."""
+        """Return the logits without infinities, after moving the counts to their device."""
         if not isinstance(logits, Tensor) or not logits.is_floating_point():
             raise InvalidTypeError(expected("logits", "a tensor of floating-point numbers", logits))
         if logits.dim() != 2 or logits.shape[1] != self.num_classes:
@@ -82,86 +78,52 @@ class CountingMetric:
         largest = torch.finfo(logits.dtype).max
         return logits.clamp(-largest, largest)  # NaN stays
 
-    def _fetch(self, rule: str) -> dict[str, Tensor]:
-        """Bring the counts to the CPU and make sure that all labels fitted the rule."""
+    def _fetch(self) -> dict[str, Tensor]:
+        """Return the sections on the CPU after checking that no labels were out of range."""
         counts = self._split(self.counts.cpu())
         if num_outside := int(counts["outside"]):
             raise InvalidValueError(
-                f"Expected `labels` to be {rule}, but {num_outside} texts have others."
+                f"Expected `labels` to be {self._rule}, but {num_outside} texts have others."
             )
         return counts
 
-
-def check_names(names: Sequence[object] | None, number: int) -> Sequence[object]:
-    """Return the classes' names, or their ids where there are none."""
-    if names is None:
-        return range(number)
-    if len(names) != number:
-        raise InvalidValueError(expected("labels", f"{number} names", names))
-    return names
-
-
-def check_total(total: int) -> int:
-    """Return the number of texts, if there were any."""
-    if total == 0:
-        raise InvalidValueError("Expected at least one text before a metric's value, but got none.")
-    return total
+    def _names(self, names: Sequence[object] | None) -> Sequence[object]:
+        """Return the names of the classes, by default their ids."""
+        if names is None:
+            return range(self.num_classes)
+        if len(names) != self.num_classes:
+            raise InvalidValueError(expected("labels", f"{self.num_classes} names", names))
+        return names
 
 
-def divide(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Divide in double precision; 0 / 0 is 0."""
-    return numerator.double() / denominator.clamp(min=1)
-
-
-def mean(values: Tensor, weights: Tensor) -> float:
-    """Return the weighted mean; without any weight it is 0."""
-    return float((values * weights).sum() / weights.sum().clamp(min=1))
-
-
-def scores(
-    names: Sequence[object], hits: Tensor, support: Tensor, predicted: Tensor, valid: float
-) -> tuple[tuple[ClassScores, ...], Tensor]:
-    """Return each class's scores multiplied by `valid`, and their F1 as a tensor."""
-    f1 = divide(2 * hits, support + predicted)
-    columns = [divide(hits, predicted), divide(hits, support), f1]
-    values = (valid * torch.stack(columns, dim=1)).tolist()
-    classes = tuple(
-        ClassScores(name, precision, recall, f1_score, number)
-        for name, (precision, recall, f1_score), number in zip(
-            names, values, support.tolist(), strict=True
-        )
-    )
-    return classes, f1
-
-
-_INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
-_UNIT = 2**32  # a confidence is added up as a whole number of 1 / _UNIT; fits 2**31 texts
-
-
-class ClassificationMetrics(CountingMetric):
+class ClassificationMetrics(_CountingMetric):
     """Accuracy, F1, calibration error, top-k accuracy and confusions; each text has one class.
 
-    Precision, recall and F1 are 0 where their denominator is 0, and ``macro_f1`` is the mean over
+    Precision, recall and F1 are 0 where their denominator is 0, and `macro_f1` is the mean over
     the classes that occur among the labels or the predictions, both as in scikit-learn.
 
-    ``calibration_error`` is the expected calibration error: the texts are put into bins of equal
-    width by the probability of their predicted class, and the distances between a bin's accuracy
-    and its mean probability are averaged, weighted by the bins' sizes (Guo et al., 2017, "On
-    Calibration of Modern Neural Networks", equation 3).
+    `calibration_error` is the expected calibration error: texts are put into bins of equal width
+    by the probability of their predicted class, and the distances between a bin's accuracy and its
+    mean probability are averaged, weighted by the bins' sizes (Guo et al., 2017, "On Calibration
+    of Modern Neural Networks", equation 3).
 
-    Of equal logits the one with the lower class id ranks first. An infinite logit counts as the
-    largest number there is. A text with a NaN among its logits makes every value NaN and is
-    left out of the confusions.
+    Among equal logits the lower class id ranks first. An infinite logit counts as the largest
+    finite number. A text with a NaN among its logits makes every value NaN and is left out of the
+    confusions.
 
     Args:
-        num_classes: How many classes there are.
-        top_k: For which ``k`` to compute ``top_k_accuracy``: how often a text's class is among
-            the ``k`` most probable ones.
-        num_bins: The number of bins of the calibration error.
+        num_classes: The number of classes.
+        top_k: The values of `k` of `top_k_accuracy`, the fraction of texts whose class is among
+            the `k` most probable ones. Default: none.
+        num_bins: The number of bins of the calibration error. Default: 15.
+
+    Raises:
+        InvalidTypeError: If a setting has a wrong type.
+        InvalidValueError: If a setting is out of range.
 
     Attributes:
-        counts: All that the metric remembers, an int64 tensor on the logits' device. Summing it
-            (``torch.distributed.all_reduce(metrics.counts)``) reduces over processes.
+        counts: The state of the metric, an int64 tensor on the logits' device. Its sum over
+            processes (`torch.distributed.all_reduce(metrics.counts)`) is the state of all.
 
     Example:
         >>> metrics = ClassificationMetrics(3, top_k=(2,))
@@ -182,26 +144,23 @@ class ClassificationMetrics(CountingMetric):
         super().__init__(
             num_classes, confusion=num_classes**2, bins=3 * self.num_bins, hits=len(self.top_k)
         )
+        self._rule = f"class ids from 0 to {num_classes - 1}"
 
     def __repr__(self) -> str:
         settings = f"top_k={self.top_k}, num_bins={self.num_bins}"
         return f"ClassificationMetrics({self.num_classes}, {settings})"
 
-    @property
-    def _rule(self) -> str:
-        return f"class ids from 0 to {self.num_classes - 1}"
-
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in a batch.
+        """Count a batch.
 
         Args:
-            logits: Floating-point numbers of shape ``(batch, classes)``.
-            labels: Class ids of shape ``(batch,)``. Those on the CPU are checked here, others
-                when a result is asked for.
+            logits: Floating-point numbers of shape `(batch, classes)`.
+            labels: Class ids of shape `(batch,)`. Labels on the CPU are checked here, others when
+                a result is computed.
 
         Raises:
-            InvalidTypeError: If one of them is no tensor or holds another kind of numbers.
-            InvalidValueError: If a shape is wrong or a label is no class id.
+            InvalidTypeError: If an argument is not a tensor or holds another kind of numbers.
+            InvalidValueError: If a shape is wrong or a label is not a class id.
         """
         logits = self._check_logits(logits)
         labels = self._check_labels(labels, len(logits)).to(logits.device, non_blocking=True)
@@ -243,10 +202,14 @@ class ClassificationMetrics(CountingMetric):
         return labels.long()
 
     def compute(self) -> dict[str, float]:
-        """Return ``accuracy``, ``macro_f1``, ``weighted_f1``, ``calibration_error`` and top-k ones.
+        """Return the values of all batches so far.
+
+        Returns:
+            `accuracy`, `macro_f1`, `weighted_f1`, `calibration_error` and `top_{k}_accuracy` for
+            each `k`.
 
         Raises:
-            InvalidValueError: If there was no text yet or a label was no class id.
+            InvalidValueError: If there was no text yet or a label was not a class id.
         """
         report = self.report()
         values = {
@@ -258,29 +221,32 @@ class ClassificationMetrics(CountingMetric):
         return values | {f"top_{k}_accuracy": value for k, value in report.top_k_accuracy.items()}
 
     def report(self, labels: Sequence[object] | None = None) -> ClassificationReport:
-        """Return all figures, class by class.
+        """Return all values, also for each class.
 
         Args:
-            labels: The names of the classes in the order of their ids; None takes the ids.
+            labels: The names of the classes in the order of their ids. Default: the ids.
+
+        Returns:
+            The report.
 
         Raises:
             InvalidValueError: If there are more or fewer names than classes, if there was no
-                text yet, or if a label was no class id.
+                text yet, or if a label was not a class id.
         """
-        names = check_names(labels, self.num_classes)
-        counts = self._fetch(self._rule)
+        names = self._names(labels)
+        counts = self._fetch()
         confusion = counts["confusion"].view(self.num_classes, self.num_classes)
         sizes, right, confidence = counts["bins"].view(3, self.num_bins).double()
-        total = check_total(int(sizes.sum()) + int(counts["nan"]))
+        total = _check_total(int(sizes.sum()) + int(counts["nan"]))
         valid = math.nan if counts["nan"] else 1.0  # multiplies every value
         hits = confusion.diagonal()
         support, predicted = confusion.sum(dim=1), confusion.sum(dim=0)
-        classes, f1 = scores(names, hits, support, predicted, valid)
+        classes, f1 = _class_scores(names, hits, support, predicted, valid)
         occurs = (support + predicted) > 0
         return ClassificationReport(
             accuracy=valid * int(hits.sum()) / total,
-            macro_f1=valid * mean(f1, occurs),
-            weighted_f1=valid * mean(f1, support),
+            macro_f1=valid * _mean(f1, occurs),
+            weighted_f1=valid * _mean(f1, support),
             calibration_error=valid * float((right - confidence / _UNIT).abs().sum()) / total,
             classes=classes,
             confusion=tuple(map(tuple, confusion.tolist())),
@@ -291,21 +257,25 @@ class ClassificationMetrics(CountingMetric):
         )
 
 
-class MultilabelMetrics(CountingMetric):
+class MultilabelMetrics(_CountingMetric):
     """Accuracy and F1 of texts that have any number of labels each.
 
-    A label is predicted where its logit's sigmoid is above the threshold. ``accuracy`` is the
-    part of the texts with exactly the right labels (subset accuracy). F1 is 0 where its
-    denominator is 0. All are as in scikit-learn. A text with a NaN among its logits makes every
-    value NaN and is left out of the counts.
+    A label is predicted where the sigmoid of its logit is above the threshold. `accuracy` is the
+    fraction of texts with exactly the right labels (subset accuracy). F1 is 0 where its denominator
+    is 0. All are as in scikit-learn. A text with a NaN among its logits makes every value NaN and
+    is left out of the counts.
 
     Args:
-        num_labels: How many labels there are.
-        threshold: The probability above which a label is predicted.
+        num_labels: The number of labels.
+        threshold: The probability above which a label is predicted. Default: 0.5.
+
+    Raises:
+        InvalidTypeError: If a setting has a wrong type.
+        InvalidValueError: If a setting is out of range.
 
     Attributes:
-        counts: All that the metric remembers, an int64 tensor on the logits' device. Summing it
-            (``torch.distributed.all_reduce(metrics.counts)``) reduces over processes.
+        counts: The state of the metric, an int64 tensor on the logits' device. Its sum over
+            processes (`torch.distributed.all_reduce(metrics.counts)`) is the state of all.
 
     Example:
         >>> metrics = MultilabelMetrics(2)
@@ -327,15 +297,15 @@ class MultilabelMetrics(CountingMetric):
         return f"MultilabelMetrics({self.num_classes}, threshold={self.threshold})"
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Take in a batch.
+        """Count a batch.
 
         Args:
-            logits: Floating-point numbers of shape ``(batch, labels)``.
-            labels: Zeros and ones of the same shape and of any type. Those on the CPU are
-                checked here, others when a result is asked for.
+            logits: Floating-point numbers of shape `(batch, labels)`.
+            labels: Zeros and ones of the same shape and of any type. Labels on the CPU are checked
+                here, others when a result is computed.
 
         Raises:
-            InvalidTypeError: If one of them is no tensor or the logits are no floats.
+            InvalidTypeError: If an argument is not a tensor or the logits are not floats.
             InvalidValueError: If a shape is wrong or a label is neither 0 nor 1.
         """
         logits = self._check_logits(logits)
@@ -368,7 +338,10 @@ class MultilabelMetrics(CountingMetric):
         return labels
 
     def compute(self) -> dict[str, float]:
-        """Return ``accuracy``, ``micro_f1``, ``macro_f1`` and ``weighted_f1``.
+        """Return the values of all batches so far.
+
+        Returns:
+            `accuracy`, `micro_f1`, `macro_f1` and `weighted_f1`.
 
         Raises:
             InvalidValueError: If there was no text yet or a label was neither 0 nor 1.
@@ -382,27 +355,62 @@ class MultilabelMetrics(CountingMetric):
         }
 
     def report(self, labels: Sequence[object] | None = None) -> MultilabelReport:
-        """Return all figures, label by label.
+        """Return all values, also for each label.
 
         Args:
-            labels: The names of the labels in the order of their ids; None takes the ids.
+            labels: The names of the labels in the order of their ids. Default: the ids.
+
+        Returns:
+            The report.
 
         Raises:
             InvalidValueError: If there are more or fewer names than labels, if there was no
                 text yet, or if a label was neither 0 nor 1.
         """
-        names = check_names(labels, self.num_classes)
-        counts = self._fetch(self._rule)
-        total = check_total(int(counts["total"]))
+        names = self._names(labels)
+        counts = self._fetch()
+        total = _check_total(int(counts["total"]))
         valid = math.nan if counts["nan"] else 1.0  # multiplies every value
         hits, support, predicted = counts["hits"], counts["support"], counts["predicted"]
-        classes, f1 = scores(names, hits, support, predicted, valid)
-        micro = divide(2 * hits.sum(), support.sum() + predicted.sum())
+        classes, f1 = _class_scores(names, hits, support, predicted, valid)
+        micro = _divide(2 * hits.sum(), support.sum() + predicted.sum())
         return MultilabelReport(
             accuracy=valid * int(counts["exact"]) / total,
             micro_f1=valid * float(micro),
             macro_f1=valid * float(f1.mean()),
-            weighted_f1=valid * mean(f1, support),
+            weighted_f1=valid * _mean(f1, support),
             classes=classes,
             num_texts=total,
         )
+
+
+def _check_total(total: int) -> int:
+    if total == 0:
+        raise InvalidValueError("Expected at least one text before a metric's value, but got none.")
+    return total
+
+
+def _class_scores(
+    names: Sequence[object], hits: Tensor, support: Tensor, predicted: Tensor, valid: float
+) -> tuple[tuple[ClassScores, ...], Tensor]:
+    """Return each class's scores multiplied by `valid`, and their F1 as a tensor."""
+    f1 = _divide(2 * hits, support + predicted)
+    columns = [_divide(hits, predicted), _divide(hits, support), f1]
+    values = (valid * torch.stack(columns, dim=1)).tolist()
+    classes = tuple(
+        ClassScores(name, precision, recall, f1_score, number)
+        for name, (precision, recall, f1_score), number in zip(
+            names, values, support.tolist(), strict=True
+        )
+    )
+    return classes, f1
+
+
+def _divide(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Divide in double precision; 0 / 0 is 0."""
+    return numerator.double() / denominator.clamp(min=1)
+
+
+def _mean(values: Tensor, weights: Tensor) -> float:
+    """Return the weighted mean, 0 if all weights are 0."""
+    return float((values * weights).sum() / weights.sum().clamp(min=1))

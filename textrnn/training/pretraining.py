@@ -1,4 +1,4 @@
-"""Training a classifier's embedding and encoder on texts without labels."""
+"""Pretrain a classifier's embedding and encoder as a language model, on texts without labels."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,8 +23,8 @@ from textrnn.training.trainer import Trainer, check_model
 
 __all__ = ["parameter_groups", "pretrain", "usual_batch_size"]
 
-_BATCH_IDS = 2500  # of a batch on average: smaller ones learn more in an epoch, larger ones faster
-_KEPT = ("epoch", "step", "loss", "learning_rate", "seconds")
+_BATCH_TOKENS = 2500  # on average: smaller batches learn more per epoch, larger ones are faster
+_RECORDED = ("epoch", "step", "loss", "learning_rate", "seconds")
 
 
 def pretrain(
@@ -47,48 +47,47 @@ def pretrain(
 ) -> History:
     """Train a classifier's embedding and encoder as a language model, in place.
 
-    They learn to predict the words of texts, for which no labels are needed, and know words and
-    phrases when the classifier is trained afterwards (Dai and Le, 2015, "Semi-supervised Sequence
-    Learning"; Howard and Ruder, 2018, "Universal Language Model Fine-tuning for Text
-    Classification"). Take the texts to classify, their labels left aside, and more of their kind.
-    See `LanguageModel` for what is predicted; pooling and head are not touched.
+    They learn to predict the words of texts, which needs no labels, before the classifier is
+    trained (Dai and Le, 2015, "Semi-supervised Sequence Learning"; Howard and Ruder, 2018,
+    "Universal Language Model Fine-tuning for Text Classification"). Use the texts to classify and
+    more of their kind. See `LanguageModel` for the training objective; pooling and head do not
+    change.
 
-    The rate of AdamW rises over a tenth of all steps and falls to 0 from there.
+    The learning rate of AdamW rises over a tenth of all steps and then falls to 0.
 
     Args:
         model: The classifier.
-        dataset: The texts, with or without labels, as a `WordDataset`; or batches of them, anew
-            each time they are iterated.
+        dataset: The texts, with or without labels, as a `WordDataset`, or batches of them that
+            can be iterated repeatedly.
         eval_dataset: Texts to evaluate on at the end of each epoch; the weights of the lowest
-            perplexity come back then. Default: none.
-        epochs: How many times to go through the texts in all, also when resuming.
-        batch_size: Texts in a batch of a `WordDataset`. Default: so many that a batch has 2,500
+            perplexity are restored at the end. Default: none.
+        epochs: The total number of epochs, also when resuming. Default: 1.
+        batch_size: Texts per batch of a `WordDataset`. Default: so many that a batch has 2,500
             tokens on average, but from 8 to 128.
-        learning_rate: The highest rate.
-        weight_decay: That of AdamW.
-        dropout: Dropout on states, as for `LanguageModel`.
-        max_grad_norm: The norm that gradients are scaled down to where they exceed it; None for
-            any.
-        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``, as for the `Trainer`.
-        device: Where to train; the classifier is moved there. Default: where it is.
-        seed: Seed of the order of a `WordDataset`, of the new weights and of dropout. The global
-            generators are left as they were.
-        callbacks: Those who watch, such as `Checkpoint`. They see the language model.
-        progress: Whether to show a bar on a terminal.
+        learning_rate: The highest learning rate. Default: 0.002.
+        weight_decay: Weight decay of AdamW. Default: 0.01.
+        dropout: Dropout on states, see `LanguageModel`. Default: 0.1.
+        max_grad_norm: The norm to which larger gradients are scaled, or None for no limit.
+            Default: 1.0.
+        precision: `"fp32"`, `"bf16"` or `"fp16"`, see `Trainer`. Default: `"fp32"`.
+        device: The device to train on; the classifier is moved there. Default: its own.
+        seed: The seed of the order of a `WordDataset`, of new weights and of dropout. The global
+            generators are not changed. Default: 0.
+        callbacks: Callbacks such as `Checkpoint`; they see the language model. Default: none.
+        progress: Whether to show a progress bar on a terminal. Default: True.
         resume_from: The folder of a `Checkpoint` to continue from. Default: none.
 
     Returns:
-        The history. Besides ``loss``, the mean negative logarithm of a token's probability, it has
-        ``perplexity``, the exponential of that: between how many words the model hesitates. With
-        ``eval_dataset`` there are ``eval_loss`` and ``eval_perplexity``, without dropout and
-        exact over all tokens; while training, means are taken batch by batch. Where several
-        processes train together, the part of each counts by its texts.
+        The history. Besides `loss`, the mean negative log-likelihood per token, it has
+        `perplexity`, the exponential of that. With `eval_dataset` there are `eval_loss` and
+        `eval_perplexity`, without dropout and exact over all tokens; values of training are means
+        over batches. Several processes are weighted by their numbers of texts.
 
     Raises:
         InvalidTypeError: If an argument has a wrong type.
         InvalidValueError: If an argument is out of range, or there are no texts.
         NonFiniteLossError: If the loss became NaN or infinite.
-        CorruptFileError: If a checkpoint is whole, but can't be used.
+        CorruptFileError: If a checkpoint is complete but can't be used.
 
     Example:
         >>> from textrnn.text import Vocabulary
@@ -136,28 +135,28 @@ def pretrain(
         try:
             history = trainer.fit(loader, eval_loader, epochs=epochs, resume_from=resume_from)
         finally:
-            # A GPU wants all layers in one piece, which the first one may have been taken out of.
+            # A GPU wants all weights in one block, which the first layer may have left.
             model.encoder.rnn.flatten_parameters()
-    return History(map(_in_words, history))
+    return History(map(_with_perplexity, history))
 
 
 def parameter_groups(
     model: RecurrentClassifier, learning_rate: float, *, decay: float = 2.6
 ) -> list[dict[str, Any]]:
-    """Divide a classifier's weights into groups whose rates fall from the head to the embedding.
+    """Return parameter groups whose learning rates fall from the head to the embedding.
 
-    What was pretrained keeps more of what it knows if it is changed less than a new head
-    ("discriminative fine-tuning": Howard and Ruder, 2018). Schedulers keep the ratio of the rates.
+    Lower rates preserve more of what was pretrained ("discriminative fine-tuning": Howard and
+    Ruder, 2018). Schedulers keep the ratio of the rates.
 
     Args:
         model: The classifier.
-        learning_rate: The head's rate.
-        decay: By how much each layer's rate is smaller than that of the layer above it, 1 or more;
-            theirs is 2.6.
+        learning_rate: The head's learning rate.
+        decay: The factor by which each layer's rate is smaller than that of the layer above it,
+            at least 1. Default: 2.6.
 
     Returns:
         Groups for a torch optimizer: the head, the recurrent layers from the last to the first,
-        the embedding, each with its weights as ``"params"`` and its rate as ``"lr"``.
+        the embedding, each with its weights as `"params"` and its rate as `"lr"`.
 
     Raises:
         InvalidTypeError: If an argument has a wrong type.
@@ -189,19 +188,15 @@ def parameter_groups(
     ]
 
 
-class _Unlabelled:
-    """Batches with a label that nobody reads for each text, since the trainer wants some.
-
-    Args:
-        loader: Batches, labelled or not.
-    """
+class _DummyLabels:
+    """Batches of a loader with zeros as labels, which the trainer requires and the loss ignores."""
 
     def __init__(self, loader: Iterable[Batch]) -> None:
         self.loader: Any = loader
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that comes next."""
+        """Set the number of the next epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -216,13 +211,13 @@ class _Unlabelled:
 
 def _loader(
     name: str, source: Any, batch_size: int | None, device: torch.device, seed: int | None
-) -> _Unlabelled:
-    """Return batches, those of a data set in the order of the seed or of its lengths."""
+) -> _DummyLabels:
+    """Return batches; those of a data set are shuffled by the seed, or sorted by length without."""
     if not isinstance(source, WordDataset):
         if not isinstance(source, Iterable) or isinstance(source, Iterator):
             rule = "a WordDataset, or batches that can be iterated anew each time"
             raise InvalidTypeError(expected(name, rule, source))
-        return _Unlabelled(source)
+        return _DummyLabels(source)
     if not len(source):
         raise InvalidValueError(expected(name, "at least one text", source))
     if batch_size is None:
@@ -234,36 +229,27 @@ def _loader(
         collate_fn=PaddingCollator(source.vocabulary.pad_id),
         pin_memory=device.type == "cuda",
     )
-    return _Unlabelled(loader)
+    return _DummyLabels(loader)
 
 
 def usual_batch_size(dataset: WordDataset) -> int:
-    """Return how many texts `pretrain` puts in a batch where nobody says: 2,500 tokens on average.
-
-    Args:
-        dataset: The texts, at least one.
-
-    Example:
-        >>> from textrnn.text import Vocabulary
-        >>> usual_batch_size(WordDataset(["oil " * 98] * 300, None, Vocabulary({}), str.split))
-        25
-    """
+    """Return the number of texts per batch for 2,500 tokens on average, from 8 to 128."""
     mean = float(dataset.lengths.double().mean())
-    return min(max(round(_BATCH_IDS / mean), 8), 128)
+    return min(max(round(_BATCH_TOKENS / mean), 8), 128)
 
 
 def _mean_loss(scores: Tensor, _labels: Tensor) -> Tensor:
-    """Return the mean negative logarithm of the probability of a batch's tokens."""
+    """Return the mean negative log-likelihood of a batch's tokens."""
     total, count = scores.sum(0)
     return torch.div(total, count.clamp(min=1))
 
 
-def _in_words(record: Record) -> dict[str, float]:
-    """Return what a record says of a language model: losses and perplexities."""
-    kept = {name: record[name] for name in _KEPT}
+def _with_perplexity(record: Record) -> dict[str, float]:
+    """Return a record with the losses and perplexities of a language model."""
+    kept = {name: record[name] for name in _RECORDED}
     kept["perplexity"] = _exp(record["loss"])
     if "eval_perplexity" in record:
-        # The trainer's own mean weighs all texts alike, however long they are.
+        # The trainer's own mean weights all texts equally, however long they are.
         kept["eval_loss"] = math.log(record["eval_perplexity"])
         kept["eval_perplexity"] = record["eval_perplexity"]
     return kept

@@ -1,4 +1,4 @@
-"""What an evaluation found, class by class: reports that print as tables and turn into JSON."""
+"""Reports of an evaluation, which print as tables and convert to JSON."""
 
 import json
 import math
@@ -16,14 +16,14 @@ _MOST_PRINTED = 20  # a wider confusion matrix does not fit on a screen
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How well one class was found.
+    """Precision, recall and F1 of one class.
 
     Attributes:
-        label: The class's name, or its id where no names were given.
-        precision: Which part of the texts predicted as this class belongs to it.
-        recall: Which part of the class's texts was predicted as this class.
+        label: The class's name, or its id if no names were given.
+        precision: The fraction of the texts predicted as this class that belong to it.
+        recall: The fraction of the class's texts that were predicted as this class.
         f1: The harmonic mean of both.
-        support: How many texts belong to the class.
+        support: The number of texts of the class.
     """
 
     label: Any
@@ -33,19 +33,35 @@ class ClassScores:
     support: int
 
 
+class _Report:
+    """A report that converts to JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain data for JSON, in which a NaN becomes None."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """Return the report as JSON text.
+
+        Args:
+            indent: The number of spaces per level, or None for a single line. Default: 2.
+        """
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
 @dataclass(frozen=True)
-class ClassificationReport:
+class ClassificationReport(_Report):
     """The result of an evaluation in which every text has exactly one class.
 
     Attributes:
-        accuracy: Which part of the texts was predicted rightly.
+        accuracy: The fraction of texts that were predicted correctly.
         macro_f1: The mean F1 of the classes that occur among the labels or the predictions.
         weighted_f1: The mean F1, each class weighted by its support.
         calibration_error: The expected calibration error, see `ClassificationMetrics`.
         classes: The scores of every class, in the order of the class ids.
-        confusion: How often class ``row`` was predicted as class ``column``.
-        top_k_accuracy: For each ``k`` asked for, which part of the texts has its class among
-            the ``k`` most probable ones.
+        confusion: Confusion matrix: the number of texts of class `row` predicted as class `column`.
+        top_k_accuracy: For each `k`, the fraction of texts whose class is among the `k` most
+            probable ones.
 
     Example:
         >>> import torch
@@ -77,14 +93,6 @@ class ClassificationReport:
     confusion: tuple[tuple[int, ...], ...]
     top_k_accuracy: dict[int, float] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data for JSON, in which a NaN becomes None."""
-        return _as_plain_dict(self)
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Return the report as a JSON text."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
-
     def __str__(self) -> str:
         top_k = {f"top-{k} accuracy": value for k, value in self.top_k_accuracy.items()}
         figures = {"accuracy": self.accuracy, "macro F1": self.macro_f1}
@@ -101,16 +109,16 @@ class ClassificationReport:
 
 
 @dataclass(frozen=True)
-class MultilabelReport:
+class MultilabelReport(_Report):
     """The result of an evaluation in which a text has any number of labels.
 
     Attributes:
-        accuracy: Which part of the texts was predicted with exactly its labels.
+        accuracy: The fraction of texts that were predicted with exactly their labels.
         micro_f1: The F1 of all decisions, whatever their label.
         macro_f1: The mean F1 of the labels.
         weighted_f1: The mean F1, each label weighted by its support.
         classes: The scores of every label, in the order of the label ids.
-        num_texts: How many texts were evaluated.
+        num_texts: The number of texts.
 
     Example:
         >>> import torch
@@ -136,36 +144,23 @@ class MultilabelReport:
     classes: tuple[ClassScores, ...]
     num_texts: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data for JSON, in which a NaN becomes None."""
-        return _as_plain_dict(self)
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Return the report as a JSON text."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
-
     def __str__(self) -> str:
         figures = {"accuracy": self.accuracy, "micro F1": self.micro_f1}
         figures |= {"macro F1": self.macro_f1, "weighted F1": self.weighted_f1}
         return _figures_table(self.num_texts, figures) + "\n\n" + _classes_table(self.classes)
 
 
-def _as_plain_dict(report: "ClassificationReport | MultilabelReport") -> dict[str, Any]:
-    plain: dict[str, Any] = _plain(vars(report))
-    return plain
-
-
-def _plain(value: Any) -> Any:
-    """Reduce what a report holds to what JSON can hold."""
-    if isinstance(value, ClassScores):
-        label = value.label.item() if isinstance(value.label, np.generic) else value.label
-        known = label is None or isinstance(label, bool | int | str)
-        return _plain({**vars(value), "label": label if known else str(label)})
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+def text_table(rows: Sequence[Sequence[str]], *, right: bool = True) -> str:
+    """Align columns two spaces apart, all but the first at the `right` by default."""
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            space = " " * (width - _width(cell))
+            cells.append(space + cell if right and i else cell + space)
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
 
 
 def _figures_table(num_texts: int, figures: dict[str, float]) -> str:
@@ -185,27 +180,21 @@ def _classes_table(classes: Sequence[ClassScores]) -> str:
     return text_table([["class", "precision", "recall", "F1", "support"], *rows])
 
 
-def text_table(rows: Sequence[Sequence[str]], *, right: bool = True) -> str:
-    """Align columns two spaces apart: the first to the left, the others to the `right` or not.
-
-    Example:
-        >>> print(text_table([["loss", "0.25"], ["accuracy", "0.9375"]]))
-        loss        0.25
-        accuracy  0.9375
-    """
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = []
-        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            space = " " * (width - _width(cell))
-            cells.append(space + cell if right and i else cell + space)
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+def _plain(value: Any) -> Any:
+    """Convert a value of a report to types that JSON has."""
+    if isinstance(value, ClassScores):
+        label = value.label.item() if isinstance(value.label, np.generic) else value.label
+        known = label is None or isinstance(label, bool | int | str)
+        return _plain({**vars(value), "label": label if known else str(label)})
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _printable(label: object) -> str:
-    """Return a label's name on one line, with escapes where a character can't be printed."""
+    """Return a label's name on one line, with escapes for unprintable characters."""
     name = str(label)
     return name if name.isprintable() else repr(name)[1:-1]
 

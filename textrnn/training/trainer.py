@@ -27,8 +27,8 @@ from textrnn.errors import (
 )
 from textrnn.training.averaging import WeightAveraging
 from textrnn.training.callbacks import Callback, ProgressBar
-from textrnn.training.distributed.processes import check_devices, join, place_of
-from textrnn.training.distributed.shares import check_lengths, check_overlap, check_share
+from textrnn.training.distributed.processes import check_devices, device_location, join
+from textrnn.training.distributed.shares import check_batch_counts, check_overlap, check_share
 from textrnn.training.evaluation import MetricFunction, evaluate, figure_names, predict
 from textrnn.training.history import History
 from textrnn.training.loaders import check_labels_of
@@ -138,7 +138,7 @@ class Trainer:
     ) -> None:
         self.processes = join()
         self.model, self.device = check_model(model, device)
-        check_devices(self.processes.gather(place_of(self.device)))
+        check_devices(self.processes.gather(device_location(self.device)))
         self.optimizer = check_optimizer(optimizer, model)
         self.loss = Loss(loss, class_weights=class_weights, label_smoothing=label_smoothing)
         self.loss.to(self.device)
@@ -276,7 +276,7 @@ class Trainer:
         labels = check_loader("loader", loader, num_classes)
         check_share("loader", loader, self.processes)
         check_overlap("loader", loader, _indices_of(loader), self.processes)
-        check_lengths("loader", loader, self.processes)
+        check_batch_counts("loader", loader, self.processes)
         if eval_loader is not None:
             check_share("eval_loader", eval_loader, self.processes)
             eval_labels = check_loader("eval_loader", eval_loader, num_classes)

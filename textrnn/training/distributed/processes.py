@@ -1,8 +1,4 @@
-"""Several processes that train one model together, and what they tell each other.
-
-The work is PyTorch's: `torch.distributed` connects the processes, `DistributedDataParallel` adds
-up their gradients while these are computed. Here stands what a trainer needs beside that.
-"""
+"""The processes that train one model together, on top of `torch.distributed`."""
 
 import atexit
 import os
@@ -22,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from textrnn.errors import InvalidValueError, TrainingError, expected, show
 
-__all__ = ["ALONE", "Processes", "Replica", "check_devices", "join", "place_of"]
+__all__ = ["ALONE", "Processes", "Replica", "check_devices", "device_location", "join"]
 
 T = TypeVar("T")
 
@@ -34,16 +30,17 @@ _TIMEOUT = timedelta(minutes=10)  # of a process that hangs; one that dies is no
 class Processes:
     """The processes that train one model together.
 
-    What tells or asks the others has to be called in all of them, in the same order. Where there is
-    just one process, nothing is told to anyone.
-
     Args:
-        rank: The number of this process, from 0.
-        count: How many processes there are.
+        rank: The number of this process, from 0. Default: 0.
+        count: The number of processes. Default: 1.
 
-    >>> Processes().is_main
-    True
+    Example:
+        >>> Processes().is_main
+        True
     """
+
+    # Methods that communicate must be called in all processes, in the same order. Those of a
+    # single process return at once.
 
     rank: int = 0
     count: int = 1
@@ -54,17 +51,7 @@ class Processes:
         return self.rank == 0
 
     def sum(self, values: Sequence[float]) -> Sequence[float]:
-        """Add numbers up over all processes, each in its place.
-
-        Args:
-            values: As many numbers in each process.
-
-        Returns:
-            The sums, the same in all processes.
-
-        Raises:
-            TrainingError: If another process can't be reached any more.
-        """
+        """Add up numbers over all processes, element by element."""
         if self.count == 1:
             return values
         sums = torch.tensor(values, dtype=torch.float64, device=_device())
@@ -73,14 +60,7 @@ class Processes:
         return sums.tolist()
 
     def begin_total(self, weight: Tensor | int) -> Callable[[], Tensor | float]:
-        """Begin to add up a weight, to do something else meanwhile.
-
-        Args:
-            weight: A number, or a scalar of any device.
-
-        Returns:
-            A function that waits for the sum and returns it.
-        """
+        """Start to add up a number in the background; return a function that waits for the sum."""
         if self.count == 1:
             return lambda: weight
         if isinstance(weight, Tensor):
@@ -98,17 +78,7 @@ class Processes:
         return wait
 
     def gather(self, value: T) -> list[T]:
-        """Collect a value of each process.
-
-        Args:
-            value: Anything that can be pickled.
-
-        Returns:
-            The values in the order of the ranks, in all processes.
-
-        Raises:
-            TrainingError: If another process can't be reached any more.
-        """
+        """Return the values of all processes, by rank; each must be picklable."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -117,18 +87,7 @@ class Processes:
         return values
 
     def from_main(self, function: Callable[[], T]) -> T:
-        """Call a function in the main process alone.
-
-        Args:
-            function: The function.
-
-        Returns:
-            What it returned, in all processes.
-
-        Raises:
-            Exception: What it raised, in all processes.
-            TrainingError: If the main process can't be reached any more.
-        """
+        """Call a function in the main process alone; return its result, or raise, in all."""
         if self.count == 1:
             return function()
         answer: list[Any] = [None, None]
@@ -149,11 +108,7 @@ class Processes:
         return result
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give all processes the main one's buffers, which no gradient keeps alike.
-
-        Args:
-            model: The model.
-        """
+        """Copy the main process's buffers, which no gradient synchronizes, to all processes."""
         if self.count > 1:
             with _connected():
                 for buffer in model.buffers():
@@ -161,65 +116,22 @@ class Processes:
 
 
 ALONE = Processes()
-"""One process, which talks to nobody."""
-
-
-class Replica:
-    """A model as one of several processes trains it.
-
-    After the last of an update's backward passes, the gradients are the means over the processes.
-
-    Args:
-        model: The model; all processes get the main one's weights.
-        processes: Those that train it.
-    """
-
-    def __init__(self, model: nn.Module, processes: Processes) -> None:
-        self.model = model
-        self.processes = processes
-        self._called = model
-        self._trained: tuple[bool, ...] | None = None
-        self.prepare()
-
-    def prepare(self) -> None:
-        """Find out which weights are trained; call it before each update, in all processes."""
-        if self.processes.count == 1:
-            return
-        trained = tuple(weight.requires_grad for weight in self.model.parameters())
-        if trained != self._trained:  # DDP waits for the weights that it found when it was made
-            self._trained = trained
-            with _connected():
-                self._called = DistributedDataParallel(self.model, gradient_as_bucket_view=True)
-
-    def __call__(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
-        """Return the logits ``(batch, classes)`` of ids ``(batch, time)``."""
-        logits: Tensor = self._called(input_ids, lengths)
-        return logits
-
-    def passing(self, *, last: bool) -> AbstractContextManager[object]:
-        """Return the context of a forward and a backward pass.
-
-        Args:
-            last: Whether it is the update's last, after which gradients are exchanged.
-        """
-        if not isinstance(self._called, DistributedDataParallel):
-            return nullcontext()
-        return _connected() if last else self._called.no_sync()
+"""A single process."""
 
 
 def join() -> Processes:
     """Return the processes that train together with this one.
 
-    They are those of the process group that `torch.distributed.init_process_group` made. Where
-    there is none, but ``torchrun`` (or whoever else sets the variables ``RANK``, ``WORLD_SIZE``,
-    ``MASTER_ADDR`` and ``MASTER_PORT``) started several processes, it is made here, and each
-    process gets the GPU of its ``LOCAL_RANK``.
+    They are the process group of `torch.distributed.init_process_group`. Without one, a group is
+    created from the variables `RANK`, `WORLD_SIZE`, `MASTER_ADDR` and `MASTER_PORT`, which
+    `torchrun` sets; each process then uses the GPU of its `LOCAL_RANK`.
 
     Returns:
-        The processes; just one where nobody started several.
+        The processes; a single one if neither is there.
 
-    >>> join()
-    Processes(rank=0, count=1)
+    Example:
+        >>> join()
+        Processes(rank=0, count=1)
     """
     if not dist.is_available():
         return ALONE
@@ -229,6 +141,59 @@ def join() -> Processes:
         _make_group()
     rank, count = dist.get_rank(), dist.get_world_size()
     return Processes(rank, count) if count > 1 else ALONE
+
+
+class Replica:
+    """One process's copy of the model, whose gradients are averaged over the processes."""
+
+    def __init__(self, model: nn.Module, processes: Processes) -> None:
+        self.model = model
+        self.processes = processes
+        self._called = model
+        self._trained: tuple[bool, ...] | None = None
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Adapt to the weights that are trained; call it before each update, in all processes."""
+        if self.processes.count == 1:
+            return
+        trained = tuple(weight.requires_grad for weight in self.model.parameters())
+        if trained != self._trained:  # DDP waits for the weights that it found when it was made
+            self._trained = trained
+            with _connected():
+                self._called = DistributedDataParallel(self.model, gradient_as_bucket_view=True)
+
+    def __call__(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits `(batch, classes)` of ids `(batch, time)`."""
+        logits: Tensor = self._called(input_ids, lengths)
+        return logits
+
+    def passing(self, *, last: bool) -> AbstractContextManager[object]:
+        """Return the context of a forward and backward pass; the update's last one averages."""
+        if not isinstance(self._called, DistributedDataParallel):
+            return nullcontext()
+        return _connected() if last else self._called.no_sync()
+
+
+def check_devices(locations: Sequence[tuple[str, str]]) -> None:
+    """Check that no two processes, given by machine and device, compute on the same GPU."""
+    kinds = sorted({device.partition(":")[0] for _, device in locations})
+    if len(kinds) > 1:
+        rule = "of the same kind in all processes"
+        raise InvalidValueError(expected("device", rule, " and ".join(kinds)))
+    ((machine, device), number), *_ = Counter(locations).most_common(1)
+    if number > 1 and kinds != ["cpu"]:
+        raise InvalidValueError(
+            f"Expected `device` to be a different GPU in each process, but {number} processes use "
+            f'{show(device)} of {show(machine)}. Pass `device="cuda"` to the Trainer, '
+            "and start as many processes as there are GPUs."
+        )
+
+
+def device_location(device: torch.device) -> tuple[str, str]:
+    """Return the name of this machine and of a device of it."""
+    name = str(device)
+    return socket.gethostname(), f"cuda:{torch.cuda.current_device()}" if name == "cuda" else name
 
 
 def _make_group() -> None:
@@ -247,45 +212,15 @@ def _leave_group() -> None:
         dist.destroy_process_group()
 
 
-def check_devices(places: Sequence[tuple[str, str]]) -> None:
-    """Make sure that no two processes compute on the same GPU.
-
-    Args:
-        places: For each process the name of its machine, and its device there.
-
-    Raises:
-        InvalidValueError: If two do, or devices are of several kinds.
-
-    >>> check_devices([("node", "cuda:0"), ("node", "cuda:1")])
-    """
-    kinds = sorted({device.partition(":")[0] for _, device in places})
-    if len(kinds) > 1:
-        rule = "of the same kind in all processes"
-        raise InvalidValueError(expected("device", rule, " and ".join(kinds)))
-    (place, number), *_ = Counter(places).most_common(1)
-    if number > 1 and kinds != ["cpu"]:
-        raise InvalidValueError(
-            f"Expected `device` to be another GPU in each process, but {number} of them have "
-            f'{show(place[1])} of {show(place[0])}. Pass `device="cuda"` to the Trainer, '
-            "and start as many processes as there are GPUs."
-        )
-
-
-def place_of(device: torch.device) -> tuple[str, str]:
-    """Return the name of this machine, and of a device of it."""
-    name = str(device)
-    return socket.gethostname(), f"cuda:{torch.cuda.current_device()}" if name == "cuda" else name
-
-
 def _device() -> torch.device:
-    """Return where tensors lie that the processes send each other."""
+    """Return the device of tensors that the processes exchange."""
     if "cpu:" in dist.get_backend_config():
         return torch.device("cpu")
     return torch.device("cuda", torch.cuda.current_device())
 
 
 def _portable(error: Exception) -> Exception:
-    """Return an error that can be sent to another process."""
+    """Return the error, or a description of it if it can't be pickled."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 # what was written the line before
     except Exception:  # noqa: BLE001 # whatever it is, it can't be sent
@@ -295,7 +230,7 @@ def _portable(error: Exception) -> Exception:
 
 @contextmanager
 def _connected() -> Iterator[None]:
-    """Say what it means when a connection breaks."""
+    """Turn torch's error about a lost connection into one that says what happened."""
     try:
         yield
     except TrainingError:
@@ -305,6 +240,6 @@ def _connected() -> Iterator[None]:
             raise
         reason = str(error).splitlines()[0]
         raise TrainingError(
-            "Another process of this training can't be reached any more; see what it wrote before "
-            f"its end. PyTorch says: {reason}"
+            "Lost the connection to another process of this training; see the output of that "
+            f"process for the cause. PyTorch says: {reason}"
         ) from error

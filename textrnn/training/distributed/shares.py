@@ -1,4 +1,4 @@
-"""Whether several processes have each their share of the texts, and no text twice."""
+"""Check that each process has its own share of the texts, and no text twice."""
 
 from collections.abc import Iterable, Sequence, Sized
 from typing import Any
@@ -18,23 +18,14 @@ from textrnn.data import BucketBatchSampler
 from textrnn.errors import InvalidValueError, expected
 from textrnn.training.distributed.processes import Processes
 
-__all__ = ["check_lengths", "check_overlap", "check_share"]
+__all__ = ["check_batch_counts", "check_overlap", "check_share"]
 
-_WHOLE = {RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler}
-_ADVICE = "A `BucketBatchSampler` shares them out."
+_UNSHARED = {RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler}
+_ADVICE = "A `BucketBatchSampler` divides the texts among the processes."
 
 
 def check_share(name: str, loader: Iterable[Any], processes: Processes) -> None:
-    """Make sure that a loader does not give every process all texts, where that can be seen.
-
-    Args:
-        name: What to call it in a message.
-        loader: The loader.
-        processes: Those that work together.
-
-    Raises:
-        InvalidValueError: If it gives all.
-    """
+    """Check that a loader does not give all texts to every process, as far as its sampler shows."""
     if processes.count == 1 or not isinstance(loader, DataLoader):
         return
     rule = f"one that gives each of {processes.count} processes its share"
@@ -46,28 +37,18 @@ def check_share(name: str, loader: Iterable[Any], processes: Processes) -> None:
             raise InvalidValueError(f"Expected `{name}` to be {rule}, but got {got}.")
         return
     inner = getattr(sampler, "sampler", loader.sampler)
-    if type(inner) in _WHOLE:  # what is derived from them may know of the processes
+    if type(inner) in _UNSHARED:  # a subclass may divide the texts
         raise InvalidValueError(f"{expected(name, rule, type(inner).__name__)} {_ADVICE}")
 
 
 def check_overlap(
     name: str, loader: Iterable[Any], indices: Sequence[Tensor], processes: Processes
 ) -> None:
-    """Make sure that no two processes have the same text, where batches tell indices.
-
-    Args:
-        name: What to call the loader in a message.
-        loader: The loader; of one with a `BucketBatchSampler` it is known.
-        indices: The indices of this process's texts, batch by batch; none where they don't tell.
-        processes: Those that work together.
-
-    Raises:
-        InvalidValueError: If two have.
-    """
-    shared_out = isinstance(loader, DataLoader) and isinstance(
+    """Check by the indices of each batch that no two processes have the same text."""
+    divided = isinstance(loader, DataLoader) and isinstance(
         loader.batch_sampler, BucketBatchSampler
     )
-    if processes.count == 1 or shared_out:
+    if processes.count == 1 or divided:
         return
     own = [np.unique(torch.cat(list(indices)).cpu().numpy())] if indices else []
     shares = [share for part in processes.gather(own) for share in part]
@@ -82,17 +63,8 @@ def check_overlap(
         )
 
 
-def check_lengths(name: str, loader: Iterable[Any], processes: Processes) -> None:
-    """Make sure that all processes have as many batches, where that is known.
-
-    Args:
-        name: What to call the loader in a message.
-        loader: The loader.
-        processes: Those that work together.
-
-    Raises:
-        InvalidValueError: If one has more than another.
-    """
+def check_batch_counts(name: str, loader: Iterable[Any], processes: Processes) -> None:
+    """Check that all processes have the same number of batches, where it is known."""
     if processes.count == 1:
         return
     try:
@@ -101,4 +73,5 @@ def check_lengths(name: str, loader: Iterable[Any], processes: Processes) -> Non
         length = None
     lengths = processes.gather(length)
     if len(set(lengths)) > 1:
-        raise InvalidValueError(expected(name, "of as many batches in all processes", lengths))
+        rule = "of the same number of batches in all processes"
+        raise InvalidValueError(expected(name, rule, lengths))

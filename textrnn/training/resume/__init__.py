@@ -1,4 +1,4 @@
-"""Checkpoints, and what a resumed run needs to continue exactly."""
+"""Checkpoints, and the state that a resumed run continues from."""
 
 from textrnn.training.resume.checkpoint import Checkpoint
 

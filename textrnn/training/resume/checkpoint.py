@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on, in one folder a step, whole or not there."""
+"""`Checkpoint`: write the complete state of a run, from which training continues exactly."""
 
 import hashlib
 import re
@@ -19,7 +19,7 @@ from textrnn.training.callbacks import Callback
 from textrnn.training.resume.snapshot import Snapshot
 from textrnn.training.state import TrainingState
 
-__all__ = ["Checkpoint", "Snapshot", "load_latest"]
+__all__ = ["Checkpoint", "load_latest"]
 
 _NAME = re.compile(r"step-(\d{8,})")
 _CHECKSUMS = "checksums.json"
@@ -28,32 +28,32 @@ _CHECKSUMS = "checksums.json"
 class Checkpoint(Callback):
     """Write checkpoints from which `Trainer.fit` continues exactly, bit for bit on a CPU.
 
-    A checkpoint is a folder ``step-00000500`` with the weights (safetensors), the optimizer's state
-    and everything else that a run needs to go on. It is written beside the others, synced and then
-    renamed, so an interruption at any moment leaves the one before it as it was; its files carry
-    checksums. One is written when all callbacks of the step have run, and where training stops.
+    A checkpoint is a folder `step-00000500` with the weights (safetensors), the optimizer's state
+    and everything else that a run needs to continue. It is written under a temporary name, synced
+    and then renamed, so an interruption never damages an existing checkpoint. Its files have
+    checksums. A checkpoint is written after all callbacks of the step, and when training stops.
 
-    Random numbers that a data set or a `collate_fn` draws from the global generators go on as well,
-    with one exception: those drawn in workers that live longer than an epoch
-    (``persistent_workers=True``).
+    Random numbers that a data set or a `collate_fn` draws from the global generators continue as
+    well, except in workers that live longer than an epoch (`persistent_workers=True`).
 
     Args:
-        directory: The folder of the checkpoints; it is made if it is not there.
-        every_steps: The number of updates from one to the next. Default: one after each epoch.
-        keep: How many of the newest are kept. Default: 2.
+        directory: The folder of the checkpoints, created if it is missing.
+        every_steps: The number of updates between checkpoints. Default: one after each epoch.
+        keep: The number of newest checkpoints to keep. Default: 2.
 
     Raises:
         InvalidValueError: If a number is not positive; when training starts, if the folder holds
             checkpoints of another run.
-        TrainingError: If one can't be written; those before it are as they were. A folder that
-            can't be written to is found when training starts.
+        TrainingError: If a checkpoint can't be written; existing ones stay intact. When training
+            starts, if the folder can't be written to.
 
-    >>> import tempfile
-    >>> folder = tempfile.TemporaryDirectory()
-    >>> checkpoint = Checkpoint(folder.name, every_steps=500)
-    >>> checkpoint.every_steps, checkpoint.keep
-    (500, 2)
-    >>> folder.cleanup()
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> checkpoint = Checkpoint(folder.name, every_steps=500)
+        >>> checkpoint.every_steps, checkpoint.keep
+        (500, 2)
+        >>> folder.cleanup()
     """
 
     def __init__(
@@ -71,23 +71,15 @@ class Checkpoint(Callback):
         )
 
     def begin(self, state: TrainingState, resumed_from: Path | None) -> None:
-        """Make the folder ready for a run.
-
-        Checkpoints that lie ahead of the place where the run goes on, or that could not be read,
-        are set aside under another name.
-
-        Args:
-            state: Where the run stands.
-            resumed_from: The folder whose checkpoint it goes on from, if any.
-
-        Raises:
-            InvalidValueError: If the folder holds checkpoints of another run.
-            TrainingError: If the folder can't be written to.
-        """
+        """Prepare the folder for a run; rename unreadable checkpoints and those of later steps."""
         self._make_directory()
-        own = resumed_from is not None and _same(resumed_from, self.directory)
+        own = (
+            resumed_from is not None
+            and resumed_from.exists()
+            and resumed_from.samefile(self.directory)
+        )
         set_aside = []
-        for step, folder in _steps(self.directory):
+        for step, folder in _checkpoints(self.directory):
             run = state.run_id if own else _run_of(folder) if resumed_from else ""
             if run not in {None, state.run_id}:
                 rule = "a folder without another run's checkpoints (or use `resume_from`)"
@@ -97,7 +89,7 @@ class Checkpoint(Callback):
         try:
             for folder in set_aside:
                 _set_aside(folder)
-            check_writable(self.directory / "step-probe")  # before the training, not in its midst
+            check_writable(self.directory / "step-probe")  # before training, not in the middle
         except OSError as error:
             raise TrainingError(
                 f"The folder {self.directory} can't be written to: {_reason(error)}."
@@ -106,38 +98,27 @@ class Checkpoint(Callback):
             shutil.rmtree(leftover, ignore_errors=True)
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        """Forget what an earlier run has left."""
+        """Forget a checkpoint that was due in an earlier run."""
         del state
         self.due = False
 
     def on_batch_end(self, state: TrainingState) -> None:
-        """Note when the time for a checkpoint has come."""
+        """Note whether a checkpoint is due after this step."""
         if self.every_steps is not None and state.step % self.every_steps == 0:
             self.due = True
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """Note when the time for a checkpoint has come."""
+        """Note whether a checkpoint is due after this epoch."""
         del state
         if self.every_steps is None:
             self.due = True
 
     def has(self, step: int) -> bool:
-        """Tell whether there is a checkpoint of a step."""
+        """Return whether there is a checkpoint of a step."""
         return (self.directory / _name(step)).exists()
 
     def write(self, state: TrainingState, snapshot: Snapshot) -> Path:
-        """Write a checkpoint and remove those that are too old.
-
-        Args:
-            state: Where the run stands.
-            snapshot: What to write.
-
-        Returns:
-            The checkpoint's own folder.
-
-        Raises:
-            TrainingError: If it can't be written; those before it are as they were.
-        """
+        """Write a checkpoint, remove those that are too old, and return its own folder."""
         target = self.directory / _name(state.step)
         try:
             files = snapshot.to_files()
@@ -148,11 +129,11 @@ class Checkpoint(Callback):
                 folder.write_json(_CHECKSUMS, checksums)
         except Exception as error:
             kept = state.last_checkpoint
-            good = f"The last good one is {kept}." if kept else "There is none before it."
+            good = f"The last good one is {kept}." if kept else "There is no earlier one."
             raise TrainingError(
                 f"The checkpoint {target} can't be written: {_reason(error)}. {good}"
             ) from error
-        for _, old in _steps(self.directory)[: -self.keep]:
+        for _, old in _checkpoints(self.directory)[: -self.keep]:
             remove_folder(old)
         return target
 
@@ -166,32 +147,19 @@ class Checkpoint(Callback):
 
 
 def load_latest(directory: str | PathLike[str]) -> tuple[Path, Snapshot] | None:
-    """Read the newest checkpoint of a folder that is whole.
-
-    Those that are torn or were tampered with are passed over, each with a warning.
-
-    Args:
-        directory: The folder of the checkpoints; or a checkpoint itself, to read that one.
-
-    Returns:
-        The checkpoint's own folder and what it holds; None where there is no whole one.
-
-    Raises:
-        InvalidValueError: If there is no such folder, or another version of the library wrote it.
-        CorruptFileError: If `directory` is itself a checkpoint and is not whole.
-        TrainingError: If files may not be read.
-    """
+    """Read a checkpoint, or the newest undamaged one of a folder, if any, with its own folder."""
     directory = Path(directory)
     if not directory.is_dir():
         raise InvalidValueError(expected("resume_from", "a folder that exists", str(directory)))
     if (directory / _CHECKSUMS).exists():
         return directory, _read(directory)
-    for _, folder in reversed(_steps(directory)):
+    for _, folder in reversed(_checkpoints(directory)):
         try:
             return folder, _read(folder)
         except CorruptFileError as error:
-            warnings.warn(f"{error} It is passed over.", stacklevel=4)
-    warnings.warn(f"{directory} holds no complete checkpoint; training starts anew.", stacklevel=4)
+            warnings.warn(f"{error} It is skipped.", stacklevel=4)
+    message = f"{directory} holds no complete checkpoint; training starts from scratch."
+    warnings.warn(message, stacklevel=4)
     return None
 
 
@@ -226,7 +194,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _run_of(folder: Path) -> str | None:
-    """Return the run that wrote a checkpoint; None where that can't be told."""
+    """Return the id of the run that wrote a checkpoint, or None if it can't be read."""
     try:
         run = _read(folder).values["state"]["run_id"]
     except (CorruptFileError, InvalidValueError, TrainingError):
@@ -234,8 +202,8 @@ def _run_of(folder: Path) -> str | None:
     return str(run)
 
 
-def _steps(directory: Path) -> list[tuple[int, Path]]:
-    """Return the checkpoints of a folder by their steps, the newest last."""
+def _checkpoints(directory: Path) -> list[tuple[int, Path]]:
+    """Return the steps and folders of all checkpoints, the newest last."""
     matches = ((_NAME.fullmatch(path.name), path) for path in directory.iterdir() if path.is_dir())
     return sorted((int(match[1]), path) for match, path in matches if match)
 
@@ -245,18 +213,14 @@ def _name(step: int) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return what an error says, in one line without a full stop."""
+    """Return an error's message in one line without a full stop."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
 
 
-def _same(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
-
-
 def _set_aside(folder: Path) -> None:
-    """Rename a checkpoint, so that it is not taken for one of the run, but not lost either."""
+    """Rename a checkpoint that the run must not take for its own, but that may still be wanted."""
     target = folder.with_name(f"set-aside-{folder.name}")
     if target.exists():
         remove_folder(target)

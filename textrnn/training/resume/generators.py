@@ -1,4 +1,4 @@
-"""The random generators that a run draws from: read, put back, and left alone."""
+"""Save and restore the states of random generators."""
 
 import hashlib
 import random
@@ -23,25 +23,18 @@ __all__ = [
     "undisturbed_generators",
 ]
 
+GeneratorStates = dict[str, Any]
+"""Plain values and tensors: `"python"`, `"numpy"`, `"torch"`, `"cuda"`, `"loader"`."""
+
 _SEEDS: dict[str, Callable[[int], object]] = {
     "python": random.seed,
     "numpy": np.random.seed,
     "torch": torch.manual_seed,
 }
 
-GeneratorStates = dict[str, Any]
-"""Plain values and tensors: ``"python"``, ``"numpy"``, ``"torch"``, ``"cuda"``, ``"loader"``."""
-
 
 def generator_states(loader: Iterable[Any]) -> GeneratorStates:
-    """Return the states of the global generators and of those that belong to a loader.
-
-    Args:
-        loader: A `DataLoader` may have generators of its own; nothing else is looked at.
-
-    Returns:
-        What `restore_generators` takes back.
-    """
+    """Return the states of the global generators and of a `DataLoader`'s own ones."""
     version, numbers, gauss = random.getstate()
     gpu_in_use: Callable[[], bool] = torch.cuda.is_initialized  # torch leaves its type open
     kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 # the global one
@@ -56,12 +49,7 @@ def generator_states(loader: Iterable[Any]) -> GeneratorStates:
 
 
 def restore_generators(states: Mapping[str, Any], loader: Iterable[Any] = ()) -> None:
-    """Set generators to what `generator_states` returned.
-
-    Args:
-        states: Its result; generators of GPUs that are not there are left out.
-        loader: The loader whose generators to set. Default: none, only the global ones.
-    """
+    """Set generators to what `generator_states` returned; states of missing GPUs are ignored."""
     random.setstate(_python_state(states["python"]))
     np.random.set_state(_numpy_state(states["numpy"]))  # noqa: NPY002 # the global one
     torch.set_rng_state(states["torch"])
@@ -75,11 +63,7 @@ def restore_generators(states: Mapping[str, Any], loader: Iterable[Any] = ()) ->
 
 @contextmanager
 def undisturbed_generators(loader: Iterable[Any]) -> Iterator[None]:
-    """Put all generators back at the end, whatever was drawn in between.
-
-    Args:
-        loader: The loader whose own generators to put back, too.
-    """
+    """Restore the global generators and the loader's own ones at the end, even after an error."""
     states = generator_states(loader)
     try:
         yield
@@ -88,13 +72,9 @@ def undisturbed_generators(loader: Iterable[Any]) -> Iterator[None]:
 
 
 def separate_generators(processes: Processes) -> None:
-    """Let processes draw random numbers of their own where several would draw the same.
+    """Reseed generators that are in the same state as those of a process of a lower rank.
 
-    A script that seeds generators does so in all its processes alike, and then the texts of all
-    would have the same dropout. Those of the first process stay as they are.
-
-    Args:
-        processes: Those that train together.
+    A script seeds all its processes alike, which would give the texts of all the same dropout.
     """
     if processes.count == 1:
         return
@@ -109,22 +89,14 @@ def separate_generators(processes: Processes) -> None:
 
 
 def check_generators(states: Any, loader: Iterable[Any]) -> None:
-    """Make sure that generators can be set to these states, without setting any.
-
-    Args:
-        states: What was saved.
-        loader: The loader whose generators will be set.
-
-    Raises:
-        CorruptFileError: If the states are none.
-        InvalidValueError: If the loader has other generators than that of the run.
-    """
+    """Check that `restore_generators` can take these states, without setting any."""
     found = _own_generators(loader)
     try:
         random.Random().setstate(_python_state(states["python"]))
         np.random.RandomState().set_state(_numpy_state(states["numpy"]))
         torch.Generator().set_state(states["torch"])
-        _check_tensors(states["cuda"])
+        for state in states["cuda"]:
+            state.numpy()  # only a tensor has this
         own = dict(states["loader"])
         for name in own.keys() & found.keys():
             torch.Generator(found[name].device).set_state(own[name])
@@ -134,11 +106,6 @@ def check_generators(states: Any, loader: Iterable[Any]) -> None:
     if found.keys() != own.keys():
         rule = f"the run's own, whose generators are {sorted(own)}"
         raise InvalidValueError(expected("loader", rule, sorted(found)))
-
-
-def _check_tensors(values: Any) -> None:
-    if not all(isinstance(value, Tensor) for value in values):
-        raise TypeError("not a tensor")
 
 
 def _python_state(state: Any) -> tuple[Any, ...]:
@@ -152,6 +119,7 @@ def _numpy_state(state: Any) -> tuple[Any, ...]:
 
 
 def _own_generators(loader: Iterable[Any]) -> dict[str, torch.Generator]:
+    """Return the generators of a `DataLoader` and its samplers by the place where they are."""
     if not isinstance(loader, DataLoader):
         return {}
     holders = {

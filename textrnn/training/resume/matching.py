@@ -26,37 +26,15 @@ __all__ = [
 
 
 def check_settings(saved: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Make sure that a run goes on with the settings that it began with.
-
-    Args:
-        saved: Those of the checkpoint, by the name of the argument.
-        present: Those of now.
-
-    Raises:
-        InvalidValueError: If one differs.
-
-    >>> check_settings({"precision": "bf16"}, {"precision": "fp32"})
-    Traceback (most recent call last):
-        ...
-    textrnn.errors.InvalidValueError: Expected `precision` to be 'bf16' as in the run that is
-    resumed, but got 'fp32'.
-    """
+    """Check that the present settings, by argument, are those of the checkpoint."""
     for name, value in present.items():
         if name not in saved or saved[name] != value:
-            rule = f"{show(saved.get(name))} as in the run that is resumed"
+            rule = f"{show(saved.get(name))} as in the resumed run"
             raise InvalidValueError(expected(name, rule, value))
 
 
 def check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Make sure that a model can take weights.
-
-    Args:
-        model: The model.
-        weights: Tensors by their names.
-
-    Raises:
-        InvalidValueError: If a name, a shape or a type of numbers differs.
-    """
+    """Check that saved weights have the names, shapes and types of the model's."""
     present = model.state_dict()
     for name in sorted(present.keys() | weights.keys()):
         ours, theirs = (
@@ -64,47 +42,12 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
             for part in (present, weights)
         )
         if ours != theirs:
-            rule = f"that of the run that is resumed, whose {show(name)} is {theirs}"
+            rule = f"that of the resumed run, whose {show(name)} is {theirs}"
             raise InvalidValueError(f"Expected `model` to be {rule}, but got {ours}.")
 
 
-def check_form(name: str, saved: Any, present: Any) -> None:
-    """Make sure that a value that was saved can take the place of one that there is.
-
-    Args:
-        name: What to call it in a message.
-        saved: The value that was saved.
-        present: The value that there is. Of two mappings the common keys are compared, of two
-            lists the common places; anything can take the place of None.
-
-    Raises:
-        CorruptFileError: If it can't.
-    """
-    if present is None:
-        return
-    alike: list[tuple[type, ...]] = [(bool,), (int, float), (list, tuple), (Mapping,)]
-    types = next((each for each in alike if isinstance(present, each)), (type(present),))
-    fits = isinstance(saved, types) and isinstance(saved, bool) == isinstance(present, bool)
-    if not fits:
-        raise CorruptFileError(f"{name} can't be {show(saved)}.")
-    if types == (Mapping,):
-        for key in saved.keys() & present.keys():
-            check_form(f"{name}.{key}", saved[key], present[key])
-    elif types == (list, tuple):
-        for i, (old, new) in enumerate(zip(saved, present, strict=False)):
-            check_form(f"{name}.{i}", old, new)
-
-
 def check_scheduler(scheduler: Scheduler, state: Mapping[str, Any]) -> None:
-    """Make sure that a scheduler can take a state, and that no method of it is overwritten.
-
-    Args:
-        scheduler: The scheduler.
-        state: What was saved.
-
-    Raises:
-        CorruptFileError: If it can't.
-    """
+    """Check that a scheduler can take a state, and that the state replaces no method."""
     for name in state:
         if callable(getattr(type(scheduler.scheduler), str(name), None)):
             raise CorruptFileError(f"A scheduler's state has no {show(name)}.")
@@ -112,79 +55,88 @@ def check_scheduler(scheduler: Scheduler, state: Mapping[str, Any]) -> None:
 
 
 def check_scaler(scaler: torch.amp.GradScaler, state: Mapping[str, Any]) -> None:
-    """Make sure that a gradient scaler can take a state.
-
-    Args:
-        scaler: The scaler.
-        state: What was saved.
-
-    Raises:
-        CorruptFileError: If it can't.
-    """
+    """Check that a gradient scaler can take a state."""
     for name, value in scaler.state_dict().items():
         checked(state, name, type(value))
 
 
+def match_callbacks(
+    callbacks: Sequence[Callback], saved: Sequence[tuple[str, dict[str, Any]]]
+) -> list[tuple[Callback, dict[str, Any]]]:
+    """Return the callbacks that have a saved state, with it; those of a class keep their order."""
+    states: dict[str, list[dict[str, Any]]] = {}
+    for name, state in saved:
+        states.setdefault(name, []).append(state)
+    pairs = [
+        (callback, states[type(callback).__name__].pop(0))
+        for callback in callbacks
+        if states.get(type(callback).__name__)
+    ]
+    left = sorted(name for name, rest in states.items() if any(rest))
+    if left:
+        rule = f"with the {' and '.join(left)} of the resumed run"
+        names = [type(callback).__name__ for callback in callbacks]
+        raise InvalidValueError(expected("callbacks", rule, names))
+    return [(callback, state) for callback, state in pairs if state]
+
+
 def check_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Make sure that an optimizer can go on with a state.
-
-    Names, shapes and values are compared with those that small stand-ins of the parameters have.
-    Settings and scalars are tried on the stand-ins. The optimizer and its parameters are not
-    copied, and the state is left as it is.
-
-    Args:
-        optimizer: The optimizer; it is left as it is.
-        state: What was saved.
-
-    Raises:
-        CorruptFileError: If a name, a shape or a value differs or is not finite.
-        Exception: If the optimizer can't make a step with the saved settings or scalars.
-    """
+    """Check that an optimizer can continue with a state, by a trial on small stand-in weights."""
     groups, present = state["param_groups"], optimizer.state_dict()["param_groups"]
     check_form("optimizer.param_groups", groups, present)
     if [group["params"] for group in groups] != [group["params"] for group in present]:
         raise CorruptFileError("The optimizer's parameters are not numbered as those saved.")
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     try:
-        twin, small = _stand_in(optimizer, weights)
+        _try_state(optimizer, weights, state, [range(2, 2 + weight.dim()) for weight in weights])
+    except Exception:  # noqa: BLE001 # the second trial raises it again if it is real
+        # The entries of an optimizer from elsewhere may depend on the sizes of the weights.
+        _try_state(optimizer, weights, state, [weight.shape for weight in weights])
+
+
+def _try_state(
+    optimizer: Optimizer,
+    weights: Sequence[Tensor],
+    state: Mapping[str, Any],
+    shapes: Sequence[Sequence[int]],
+) -> None:
+    """Make a step with the saved settings and scalars on stand-ins of the weights."""
+    stand_ins = [
+        torch.ones(tuple(shape), dtype=weight.dtype, device=weight.device)
+        for weight, shape in zip(weights, shapes, strict=True)
+    ]
+    for tensor in stand_ins:
+        tensor.requires_grad_().grad = torch.zeros_like(tensor)
+    # Copying takes these instead of the parameters and of what is kept about them.
+    replaced: dict[int, Any] = {id(optimizer.state): defaultdict(dict)}
+    replaced |= {id(weight): tensor for weight, tensor in zip(weights, stand_ins, strict=True)}
+    try:
+        twin = copy.deepcopy(optimizer, replaced)
         twin.step()
     except Exception:  # noqa: BLE001 # one that needs more than gradients can't be tried
         return
-    twin.load_state_dict({"state": {}, "param_groups": groups})
+    twin.load_state_dict({"state": {}, "param_groups": state["param_groups"]})
     twin.step()  # torch makes the state in the first step, with the names that the settings ask for
     for index, saved in state["state"].items():
         if index not in range(len(weights)):
             raise CorruptFileError(f"The optimizer has no parameter {show(index)}.")
-        if saved:
-            example = twin.state[small[index]]
-            sizes = dict(zip(small[index].shape, weights[index].shape, strict=True)) | {1: 1}
-            for key, value in example.items():
-                _check_entry(f"optimizer.state.{index}", key, saved, value, sizes)
-                if isinstance(value, Tensor) and value.dim() == 0:
-                    example[key] = saved[key].to(value.device, copy=True)
-                elif isinstance(value, int | float):
-                    example[key] = saved[key]
+        if not saved:
+            continue
+        example = twin.state[stand_ins[index]]
+        sizes = dict(zip(stand_ins[index].shape, weights[index].shape, strict=True)) | {1: 1}
+        for key, value in example.items():
+            _check_entry(f"optimizer.state.{index}", key, saved, value, sizes)
+            if isinstance(value, Tensor) and value.dim() == 0:
+                example[key] = saved[key].to(value.device, copy=True)
+            elif isinstance(value, int | float):
+                example[key] = saved[key]
     twin.step()
-
-
-def _stand_in(optimizer: Optimizer, weights: Sequence[Tensor]) -> tuple[Optimizer, list[Tensor]]:
-    """Return an optimizer of the same settings over tensors of size 2 x 3 x ..., and these."""
-    small = [
-        torch.ones(tuple(range(2, 2 + weight.dim())), dtype=weight.dtype, device=weight.device)
-        for weight in weights
-    ]
-    for tensor in small:
-        tensor.requires_grad_().grad = torch.zeros_like(tensor)
-    # Copying takes these instead of the parameters and of what is kept about them.
-    replaced: dict[int, Any] = {id(optimizer.state): defaultdict(dict)}
-    replaced |= {id(weight): tensor for weight, tensor in zip(weights, small, strict=True)}
-    return copy.deepcopy(optimizer, replaced), small
 
 
 def _check_entry(
     name: str, key: Any, saved: Mapping[Any, Any], example: Any, sizes: Mapping[int, int]
 ) -> None:
-    """Compare a saved entry with that of a stand-in, whose sizes stand for those of the weight."""
+    """Compare a saved entry with a stand-in's, whose sizes map to those of the weight."""
     if key not in saved:
         raise CorruptFileError(f"{name} has no {show(key)}.")
     value, name = saved[key], f"{name}.{key}"
@@ -200,35 +152,18 @@ def _check_entry(
             raise CorruptFileError(f"{name} is not finite.")
 
 
-def match_callbacks(
-    callbacks: Sequence[Callback], saved: Sequence[tuple[str, dict[str, Any]]]
-) -> list[tuple[Callback, dict[str, Any]]]:
-    """Find the saved state of each callback, by its class.
-
-    Of several callbacks of a class the first gets the first state. Those without a state may come
-    and go, and new ones may join.
-
-    Args:
-        callbacks: Those of now.
-        saved: Names of classes, and the states of their callbacks.
-
-    Returns:
-        The callbacks that have a state to load, with it.
-
-    Raises:
-        InvalidValueError: If a state is left over.
-    """
-    states: dict[str, list[dict[str, Any]]] = {}
-    for name, state in saved:
-        states.setdefault(name, []).append(state)
-    pairs = [
-        (callback, states[type(callback).__name__].pop(0))
-        for callback in callbacks
-        if states.get(type(callback).__name__)
-    ]
-    left = sorted(name for name, rest in states.items() if any(rest))
-    if left:
-        rule = f"with the {' and '.join(left)} of the run that is resumed"
-        names = [type(callback).__name__ for callback in callbacks]
-        raise InvalidValueError(expected("callbacks", rule, names))
-    return [(callback, state) for callback, state in pairs if state]
+def check_form(name: str, saved: Any, present: Any) -> None:
+    """Check that a saved value has the type of the present one, also within common items."""
+    if present is None:
+        return
+    alike: list[tuple[type, ...]] = [(bool,), (int, float), (list, tuple), (Mapping,)]
+    types = next((each for each in alike if isinstance(present, each)), (type(present),))
+    fits = isinstance(saved, types) and isinstance(saved, bool) == isinstance(present, bool)
+    if not fits:
+        raise CorruptFileError(f"{name} can't be {show(saved)}.")
+    if types == (Mapping,):
+        for key in saved.keys() & present.keys():
+            check_form(f"{name}.{key}", saved[key], present[key])
+    elif types == (list, tuple):
+        for i, (old, new) in enumerate(zip(saved, present, strict=False)):
+            check_form(f"{name}.{i}", old, new)

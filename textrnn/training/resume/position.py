@@ -1,4 +1,4 @@
-"""Where a process stands in an epoch: in its batches, and in its random numbers."""
+"""The position in an epoch that a run resumes from: consumed batches and random generators."""
 
 import warnings
 from collections.abc import Iterable
@@ -18,16 +18,11 @@ from textrnn.training.resume.generators import (
 )
 from textrnn.training.resume.snapshot import Snapshot
 
-__all__ = ["Place"]
+__all__ = ["Position"]
 
 
-class Place:
-    """A process's place in the batches and the random numbers of an epoch.
-
-    Args:
-        loader: The training batches.
-        processes: Those that train together; each has its own place.
-    """
+class Position:
+    """One process's position in the batches and the random numbers of an epoch."""
 
     def __init__(self, loader: Iterable[Batch], processes: Processes) -> None:
         self.loader = loader
@@ -37,25 +32,14 @@ class Place:
         self._resumed: tuple[GeneratorStates, Batch | None] | None = None
 
     def begin(self) -> None:
-        """Draw random numbers from where the resumed run was, or from where this process is."""
+        """Restore the resumed run's generators, or make those of the processes differ."""
         if self._resumed is not None:
             restore_generators(self._resumed[0], self.loader)
         else:
             separate_generators(self.processes)
 
     def open(self, *, epoch: int, consumed: int) -> Feed:
-        """Return the batches of an epoch, from the place on.
-
-        Args:
-            epoch: The number of the epoch, from 0.
-            consumed: How many of its batches are over.
-
-        Returns:
-            The batches.
-
-        Raises:
-            InvalidValueError: If there are none.
-        """
+        """Return the batches of an epoch (from 0) that follow the consumed ones."""
         resumed, self._resumed = self._resumed, None
         now, ahead = resumed or (None, None)
         if now is not None and consumed:
@@ -70,15 +54,7 @@ class Place:
         return self._feed
 
     def state_dict(self, *, consumed: int) -> dict[str, Any]:
-        """Return what is needed to go on from here, in this process.
-
-        Args:
-            consumed: How many batches of the epoch are over.
-
-        Returns:
-            The states of the generators, ``now`` and at the ``epoch_start``, and the batch that was
-            read ``ahead``.
-        """
+        """Return the generators `now` and at the `epoch_start`, and the prefetched batch."""
         ahead = self._feed.ahead if self._feed is not None else None
         if self._resumed is not None:  # and stopped before its first step
             ahead = self._resumed[1]
@@ -90,32 +66,20 @@ class Place:
         return {"now": now, "epoch_start": self._epoch_start, "ahead": batch}
 
     def check(self, snapshot: Snapshot) -> None:
-        """Make sure that `resume` can do its work; change nothing.
-
-        Args:
-            snapshot: What a checkpoint holds.
-
-        Raises:
-            CorruptFileError: If the states of generators are none.
-            InvalidValueError: If the loader has other generators than that of the run.
-        """
+        """Check that `resume` can take a snapshot; change nothing."""
         for rank in range(snapshot.processes):
             for states in snapshot.generators(rank):
                 check_generators(states, self.loader)
 
     def resume(self, snapshot: Snapshot) -> None:
-        """Continue from a checkpoint; with as many processes as before, exactly.
-
-        Args:
-            snapshot: What the checkpoint holds.
-        """
+        """Continue from a snapshot, exactly if the number of processes is the same."""
         rank, count = self.processes.rank, self.processes.count
         if snapshot.processes == count:
             now, self._epoch_start = snapshot.generators(rank)
             self._resumed = now, snapshot.ahead(rank)
         elif self.processes.is_main:
             warnings.warn(
-                f"The run that is resumed had {snapshot.processes} processes, this has {count}: "
-                "it goes on, but with other random numbers.",
+                f"The resumed run had {snapshot.processes} processes, but this one has {count}: "
+                "it continues with other random numbers.",
                 stacklevel=4,
             )

@@ -1,4 +1,4 @@
-"""`Snapshot`: all that a run needs to go on, as files that hold no code."""
+"""`Snapshot`: the complete state of a run, as files that hold no code."""
 
 import io
 import json
@@ -27,14 +27,15 @@ _TENSORS = {f"{name}.safetensors": name for name in ("model", "averaged", "best"
 
 @dataclass(kw_only=True)
 class Snapshot:
-    """What a checkpoint holds.
+    """The contents of a checkpoint: all that a run needs to continue.
 
     Args:
-        tensors: Tensors by file: the weights of the ``model``; where there are any, those
-            ``averaged`` over the steps and the ``best`` ones; the batch that was read ``ahead``.
-        optimizer: What torch keeps: the states of optimizer, scheduler, scaler and generators. Of
-            several processes, the ``others`` keep their generators and their batch there.
-        values: Plain values: the run's settings, its state, the callbacks' states.
+        tensors: Tensors by file: the weights of the `model`; if there are any, those `averaged`
+            over the steps, the `best` ones, and the batch that was prefetched (`ahead`).
+        optimizer: What torch saves: the states of optimizer, scheduler, scaler and generators. Of
+            several processes, `others` holds the generators and the prefetched batch of each but
+            the first.
+        values: Plain values: the run's settings, its state and the callbacks' states.
     """
 
     tensors: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -42,13 +43,13 @@ class Snapshot:
     values: dict[str, Any] = field(default_factory=dict)
 
     def to_files(self) -> dict[str, bytes]:
-        """Return the files' contents by their names: safetensors, torch's own, and JSON.
+        """Return the contents of the files.
 
         Returns:
-            The names and contents.
+            The contents by file name, in the formats of safetensors, torch and JSON.
 
         Raises:
-            TypeError: If something can't be written without code.
+            TypeError: If a value can't be written without code.
         """
         files = {
             f"{name}.safetensors": save_tensors(
@@ -59,24 +60,20 @@ class Snapshot:
         buffer = io.BytesIO()
         torch.save(_plain("optimizer", self.optimizer), buffer)
         values = {"format_version": _VERSION, **self.values}
-        return {
-            **files,
-            _OPTIMIZER: buffer.getvalue(),
-            _VALUES: json.dumps(values).encode(),
-        }
+        return {**files, _OPTIMIZER: buffer.getvalue(), _VALUES: json.dumps(values).encode()}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> "Snapshot":
-        """Read what `to_files` gave; nothing in it is run as code.
+        """Read what `to_files` returned, without running any code in it.
 
         Args:
-            files: The names and contents.
+            files: The contents by file name.
 
         Returns:
-            The snapshot, all of whose parts are of the right types.
+            The snapshot, all parts of which have the right types.
 
         Raises:
-            InvalidValueError: If another version of the library wrote them.
+            InvalidValueError: If another version of the library wrote the files.
             Exception: If the files are damaged.
         """
         values = parse_json(files[_VALUES], finite=False)
@@ -84,8 +81,7 @@ class Snapshot:
         if version != _VERSION:
             rule = f"of format {_VERSION}, which this version of textrnn reads"
             raise InvalidValueError(expected("resume_from", rule, f"format {version}"))
-        unknown = files.keys() - _TENSORS.keys() - {_OPTIMIZER, _VALUES}
-        if unknown:
+        if unknown := files.keys() - _TENSORS.keys() - {_OPTIMIZER, _VALUES}:
             raise CorruptFileError(f"{show(min(unknown))} does not belong here.")
         snapshot = cls(
             tensors={
@@ -96,35 +92,34 @@ class Snapshot:
             ),
             values=values,
         )
-        snapshot._check()  # it is one of this class
+        snapshot._check()
         return snapshot
 
     @property
     def processes(self) -> int:
-        """How many processes the run had."""
+        """The number of processes of the run."""
         return 1 + len(self.optimizer["others"])
 
     def generators(self, rank: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the states of a process's generators: now, and where the epoch began."""
+        """Return the states of a process's generators: now, and at the start of the epoch."""
         part = self.optimizer["others"][rank - 1] if rank else self.optimizer
         return part["now"], part["epoch_start"]
 
     def ahead(self, rank: int = 0) -> Batch | None:
-        """Return the batch that a process had read ahead, if there was one."""
+        """Return the batch that a process had prefetched, if any."""
         part = self.optimizer["others"][rank - 1] if rank else self.tensors
         return Batch(**part["ahead"]) if part.get("ahead") else None
 
     def _check(self) -> None:
-        """Make sure that all parts are there and of the right types."""
+        """Check that all parts are there and have the right types."""
         checked(self.tensors, "model", dict)
         for name in ("optimizer", "scheduler", "scaler", "now", "epoch_start"):
             checked(self.optimizer, name, dict)
-        others = checked(self.optimizer, "others", list)
-        for other in others:
+        for other in checked(self.optimizer, "others", list):
             for name in ("now", "epoch_start", "ahead"):
                 checked(other, name, dict)
         try:
-            for rank in range(1 + len(others)):
+            for rank in range(self.processes):
                 self.ahead(rank)
         except (TypeError, ValueError) as error:
             raise CorruptFileError(f"The prefetched batch is invalid: {error}") from error
@@ -144,12 +139,12 @@ class Snapshot:
 def _detached(name: str, value: object) -> Tensor:
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} is {show(value)}, not a tensor")
-    # Cloned, for safetensors refuses tensors that share memory, as tied weights do.
+    # Cloned, as safetensors refuses tensors that share memory, such as tied weights.
     return value.detach().cpu().contiguous().clone()
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Return a value without anything that only code could bring back, such as NumPy's numbers."""
+    """Convert a value, such as one with NumPy's numbers, to types that are loaded without code."""
     if value is None or isinstance(value, Tensor | torch.dtype | torch.device):
         return value
     if isinstance(value, np.generic):
@@ -163,4 +158,4 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         parts = [_plain(f"{name}.{i}", each) for i, each in enumerate(value)]
         return tuple(parts) if isinstance(value, tuple) else parts
-    raise TypeError(f"{name} is {show(value)}, which only code could bring back")
+    raise TypeError(f"{name} is {show(value)}, which can't be loaded without code")
