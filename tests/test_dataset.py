@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset
 
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
-from textrnn.data import columns as columns_module
 from textrnn.data import flat as flat_module
 from textrnn.data.batching import FetchedTexts
+from textrnn.data.corpus import rows as rows_module
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
 from textrnn.text import Vocabulary, WordTokenizer
 
@@ -488,7 +488,7 @@ def test_the_columns_of_a_hugging_face_data_set_can_be_named():
 def test_rows_are_read_some_at_a_time(monkeypatch):
     """However the rows are cut, the data set is the same."""
     whole = WordDataset.from_hf(hub(), VOCABULARY, TOKENIZER)
-    monkeypatch.setattr(columns_module, "_HUB_ROWS", 2)
+    monkeypatch.setattr(rows_module, "_HUB_ROWS", 2)
     assert_same_items(list(WordDataset.from_hf(hub(), VOCABULARY, TOKENIZER)), list(whole))
 
 
@@ -507,19 +507,19 @@ def test_an_empty_hugging_face_data_set_is_empty():
             hub(),
             {"text_column": "body"},
             MissingKeyError,
-            "No column 'body'; there are: 'label', 'text', 'title'",
+            "There is no column 'body'; there are: 'label', 'text', 'title'",
         ),
         (
             hub(),
             {"label_column": "stars"},
             MissingKeyError,
-            "No column 'stars'; there are: 'label'",
+            "There is no column 'stars'; there are: 'label'",
         ),
         (
             datasets.IterableDataset.from_generator(lambda: iter(hub())),
             {"text_column": "body"},
             MissingKeyError,
-            "No column 'body'; there are: 'label', 'text', 'title'",
+            "There is no column 'body'; there are: 'label', 'text', 'title'",
         ),
         (
             hub(label=[0, 1, -1]),
@@ -554,6 +554,6 @@ def test_bad_hugging_face_data_sets_are_named(dataset, options, kind, message):
 
 def test_the_number_of_a_row_counts_from_the_beginning(monkeypatch):
     """An unlabelled row far down is named by its place in the data set."""
-    monkeypatch.setattr(columns_module, "_HUB_ROWS", 2)
+    monkeypatch.setattr(rows_module, "_HUB_ROWS", 2)
     with pytest.raises(InvalidValueError, match=r"`label\[2\]`"):
         WordDataset.from_hf(hub(label=[0, 1, -1]), VOCABULARY, TOKENIZER)

@@ -83,7 +83,7 @@ def test_files_are_read_as_a_stream(tmp_path):
     path.write_text("text,label\noil,1\ngas,sports\n")
     rows = iter(FileRows(path))
     assert next(rows) == ("oil", 1)
-    with pytest.raises(CorruptFileError, match=r"news\.csv:3: 'sports' is no class id, and `class"):
+    with pytest.raises(CorruptFileError, match=r":3: 'sports' is not a class id, and `class"):
         next(rows)
 
 
@@ -92,9 +92,9 @@ def test_files_are_read_as_a_stream(tmp_path):
     [
         ("text,label\noil\n", {}, r"news\.csv:2: it has 1 fields, not 2\."),
         ("text,label\noil,\n", {}, r"news\.csv:2: the label is missing\."),
-        ("text,label\noil,1.5\n", {}, r"news\.csv:2: '1\.5' is no class id"),
-        ("text,label\noil,\u00b2\n", {}, r"news\.csv:2: '\\xb2' is no class id"),
-        ("text,label\n\noil,x\n", {"classes": ["y"]}, r"news\.csv:3: 'x' is none of the classes\."),
+        ("text,label\noil,1.5\n", {}, r"news\.csv:2: '1\.5' is not a class id"),
+        ("text,label\noil,\u00b2\n", {}, r"news\.csv:2: '\\xb2' is not a class id"),
+        ("text,label\n\noil,x\n", {"classes": ["y"]}, r"news\.csv:3: 'x' is not one of the classes"),
     ],
 )
 def test_bad_rows_are_named(tmp_path, content, options, message):
@@ -166,7 +166,7 @@ def test_bad_rows_of_the_hub_are_named():
     dataset = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, -1]})
     with pytest.raises(InvalidValueError, match=r"`label\[1\]` .*label_column=None.* but got -1"):
         list(HubRows(dataset))
-    with pytest.raises(MissingKeyError, match="No column 'body'"):
+    with pytest.raises(MissingKeyError, match="There is no column 'body'"):
         list(HubRows(dataset, text_column="body"))
     with pytest.raises(InvalidTypeError, match="a Hugging Face data set"):
         list(HubRows([("oil", 1)]))
