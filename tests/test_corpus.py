@@ -368,8 +368,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     ("damage", "message"),
     [
         (lambda path: path.unlink(), "can't be read"),
-        (lambda path: (path.unlink(), os.mkfifo(path)), "not an ordinary file"),
-        (lambda path: (path.unlink(), path.mkdir()), "not an ordinary file"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file"),
+        (lambda path: (path.unlink(), path.mkdir()), "not a regular file"),
         (lambda path: path.write_bytes(path.read_bytes()[:-2]), "bytes, and had|JSON expected"),
         (lambda path: path.write_bytes(path.read_bytes() + b"}"), "bytes, and had|JSON expected"),
     ],
