@@ -6,7 +6,6 @@ import pickle
 import random
 from unittest import mock
 
-import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -19,8 +18,7 @@ from torch.utils.data import DataLoader, Subset
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.data import flat as flat_module
 from textrnn.data.batching import FetchedTexts
-from textrnn.data.corpus import rows as rows_module
-from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
+from textrnn.errors import InvalidTypeError, InvalidValueError
 from textrnn.text import Vocabulary, WordTokenizer
 
 WORDS = ["oil", "prices", "soar", "fall", "again"]
@@ -291,72 +289,6 @@ def test_a_selection_is_a_copy():
     assert part.vocabulary is dataset.vocabulary
 
 
-@given(
-    st.lists(st.integers(0, 3), min_size=2, max_size=40),
-    st.floats(0.01, 0.99),
-    st.integers(0, 3),
-    LABELS,
-)
-def test_a_split_divides_the_texts_in_order(labels, fraction, seed, kind):
-    """Both parts are in the order of the whole, have no text in common and miss none."""
-    texts = [" ".join(["oil"] * i) for i in range(len(labels))]  # text i is found by its length
-    targets = labels if kind == "ids" else make_labels(kind, len(labels))
-    dataset = make(texts, targets)
-    rest, part = dataset.split(fraction, seed=seed)
-    first, second = (list(d.lengths.numpy() - 2) for d in (rest, part))
-    assert first == sorted(first)
-    assert second == sorted(second)
-    assert sorted(first + second) == list(range(len(labels)))
-    assert len(part) == min(max(round(len(labels) * fraction), 1), len(labels) - 1)
-    if kind == "ids":
-        assert part.labels.tolist() == [labels[i] for i in second]
-        shares = np.bincount(part.labels, minlength=4) - fraction * np.bincount(labels, minlength=4)
-        assert (np.abs(shares) < 1 + 1e-9).all()
-
-
-def test_a_split_is_repeatable_and_leaves_global_generators_alone():
-    """The same seed gives the same parts, another one others; nothing global is drawn or set."""
-    dataset = make([" ".join(["oil"] * i) for i in range(40)], [0, 1] * 20)
-    states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()  # noqa: NPY002 - the global generator is what is looked at
-    first, again, other = (dataset.split(0.5, seed=seed)[1].lengths for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert (random.getstate(), str(np.random.get_state())) == states[:2]  # noqa: NPY002 - see above
-    assert torch.equal(torch.get_rng_state(), states[2])
-
-
-def test_huge_class_ids_can_be_split():
-    """Stratifying counts the classes there are, not those there could be."""
-    rest, part = make(["oil"] * 4, [5, 2**60, 5, 2**60]).split(0.5)
-    assert sorted(rest.labels.tolist()) == sorted(part.labels.tolist()) == [5, 2**60]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "kind", "message"),
-    [
-        ({"fraction": 0}, InvalidValueError, "`fraction` to be a number between 0 and 1, both"),
-        ({"fraction": 1.0}, InvalidValueError, "`fraction` .* but got 1.0"),
-        ({"fraction": float("nan")}, InvalidValueError, "`fraction` .* but got nan"),
-        ({"fraction": "half"}, InvalidTypeError, "`fraction` .* but got 'half'"),
-        ({"fraction": 0.5, "seed": -1}, InvalidValueError, "`seed` .* but got -1"),
-        ({"fraction": 0.5, "seed": None}, InvalidTypeError, "`seed` .* but got None"),
-    ],
-)
-def test_a_bad_split_is_refused(arguments, kind, message):
-    """A fraction of nothing or of all, or a seed that is none, is named."""
-    with pytest.raises(kind, match=message):
-        make(["oil", "soar"]).split(**arguments)
-
-
-@pytest.mark.parametrize("texts", [[], ["oil"]])
-def test_fewer_than_two_texts_can_not_be_split(texts):
-    """Neither part may be empty."""
-    with pytest.raises(
-        InvalidValueError, match=f"at least two texts to split, but got {len(texts)}"
-    ):
-        make(texts).split(0.5)
-
-
 # --- making one -----------------------------------------------------------------------------------
 
 
@@ -433,127 +365,3 @@ def test_a_very_long_text_and_lone_surrogates_are_encoded():
     dataset = make(["oil " * 2_500_000, "\ud800 oil"])
     assert dataset.lengths.tolist() == [2_500_002, 4]
     assert dataset[1]["input_ids"].tolist()[1] == UNK
-
-
-# --- Hugging Face ---------------------------------------------------------------------------------
-
-ROWS = {"text": ["oil", "soar again", ""], "label": [2, 0, 1], "title": ["a", "b", "c"]}
-
-
-def hub(**columns):
-    """Make a Hugging Face data set."""
-    return datasets.Dataset.from_dict(ROWS | columns)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda dataset: dataset,
-        lambda dataset: dataset.to_iterable_dataset(),
-        lambda dataset: dataset.with_format("torch"),
-        lambda dataset: dataset.with_format("numpy"),
-        lambda dataset: dataset.select([2, 1, 0]).select([2, 1, 0]),
-        lambda dataset: datasets.IterableDataset.from_generator(lambda: iter(dataset)),
-    ],
-    ids=["plain", "streamed", "torch", "numpy", "selected", "stream without features"],
-)
-def test_a_hugging_face_data_set_is_read_in_any_form(change):
-    """Streams, formats and selections give what the columns themselves give."""
-    dataset = WordDataset.from_hf(change(hub()), VOCABULARY, TOKENIZER, max_length=3)
-    expected = make(ROWS["text"], ROWS["label"], max_length=3)
-    assert_same_items(list(dataset), list(expected))
-    assert dataset.max_length == 3
-
-
-def test_the_columns_of_a_hugging_face_data_set_can_be_named():
-    """Any column serves as text; labels may be a matrix, or left out."""
-    dataset = hub(tags=[[1.0, 0.0], [0.5, 1.0], [0.0, 0.0]])
-    several = WordDataset.from_hf(
-        dataset, VOCABULARY, TOKENIZER, text_column="title", label_column="tags"
-    )
-    assert several.labels.tolist() == [[1, 0], [0.5, 1], [0, 0]]
-    assert several.input_ids.tolist() == [BOS, UNK, EOS] * 3
-    bare = WordDataset.from_hf(
-        dataset.select_columns(["text"]),
-        VOCABULARY,
-        TOKENIZER,
-        label_column=None,
-        add_bos=False,
-        add_eos=False,
-    )
-    assert bare.labels is None
-    assert bare[0]["input_ids"].tolist() == VOCABULARY.encode(["oil"])
-
-
-def test_rows_are_read_some_at_a_time(monkeypatch):
-    """However the rows are cut, the data set is the same."""
-    whole = WordDataset.from_hf(hub(), VOCABULARY, TOKENIZER)
-    monkeypatch.setattr(rows_module, "_HUB_ROWS", 2)
-    assert_same_items(list(WordDataset.from_hf(hub(), VOCABULARY, TOKENIZER)), list(whole))
-
-
-def test_an_empty_hugging_face_data_set_is_empty():
-    """No rows are no texts, streamed or not."""
-    rows = hub().select([])
-    assert len(WordDataset.from_hf(rows, VOCABULARY, TOKENIZER)) == 0
-    stream = datasets.IterableDataset.from_generator(lambda: iter([]))
-    assert len(WordDataset.from_hf(stream, VOCABULARY, TOKENIZER)) == 0
-
-
-@pytest.mark.parametrize(
-    ("dataset", "options", "kind", "message"),
-    [
-        (
-            hub(),
-            {"text_column": "body"},
-            MissingKeyError,
-            "There is no column 'body'; there are: 'label', 'text', 'title'",
-        ),
-        (
-            hub(),
-            {"label_column": "stars"},
-            MissingKeyError,
-            "There is no column 'stars'; there are: 'label'",
-        ),
-        (
-            datasets.IterableDataset.from_generator(lambda: iter(hub())),
-            {"text_column": "body"},
-            MissingKeyError,
-            "There is no column 'body'; there are: 'label', 'text', 'title'",
-        ),
-        (
-            hub(label=[0, 1, -1]),
-            {},
-            InvalidValueError,
-            r"`label\[2\]` .* \(label_column=None if the rows have no labels\), but got -1",
-        ),
-        (
-            hub(label=[0, 1, -1]).with_format("torch"),
-            {},
-            InvalidValueError,
-            r"`label\[2\]` .* but got -1",
-        ),
-        (hub(label=[0, None, 1]), {}, InvalidValueError, r"`labels\[1\]` .* but got None"),
-        (hub(text=["a", None, "b"]), {}, InvalidTypeError, r"`texts\[1\]` .* but got None"),
-        (hub(), {"text_column": "label"}, InvalidTypeError, r"`texts\[0\]` .* but got 2"),
-        (
-            datasets.DatasetDict({"test": hub(), "train": hub()}),
-            {},
-            InvalidTypeError,
-            r"one split, such as dataset\['test'\], but got \['test', 'train'\]",
-        ),
-        ({}, {}, InvalidTypeError, r"one split, such as dataset\['train'\], but got \[\]"),
-        (["oil"], {}, InvalidTypeError, r"a Hugging Face data set, but got \['oil'\]"),
-    ],
-)
-def test_bad_hugging_face_data_sets_are_named(dataset, options, kind, message):
-    """A missing column lists those there are; unlabelled rows say what to do."""
-    with pytest.raises(kind, match=message):
-        WordDataset.from_hf(dataset, VOCABULARY, TOKENIZER, **options)
-
-
-def test_the_number_of_a_row_counts_from_the_beginning(monkeypatch):
-    """An unlabelled row far down is named by its place in the data set."""
-    monkeypatch.setattr(rows_module, "_HUB_ROWS", 2)
-    with pytest.raises(InvalidValueError, match=r"`label\[2\]`"):
-        WordDataset.from_hf(hub(label=[0, 1, -1]), VOCABULARY, TOKENIZER)

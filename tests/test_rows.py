@@ -6,9 +6,11 @@ from unittest import mock
 import datasets
 import pyarrow as pa
 import pytest
+import torch
 from pyarrow import parquet
 
 from textrnn.data import FileRows, HubRows, WordDataset
+from textrnn.data.corpus import rows as rows_module
 from textrnn.errors import (
     CorruptFileError,
     InvalidTypeError,
@@ -19,6 +21,17 @@ from textrnn.errors import (
 from textrnn.text import Vocabulary, WordCounter, WordTokenizer
 
 ROWS = [("Oil soars, again", 1), ("They won", 0), ("", 1)]
+HUB_ROWS = {"text": ["oil", "soar again", ""], "label": [2, 0, 1], "title": ["a", "b", "c"]}
+VOCABULARY = Vocabulary.build([["oil", "prices", "soar", "fall", "again"]])
+TOKENIZER = WordTokenizer()
+
+
+def assert_same_items(first, second):
+    """Compare items value by value, with their types."""
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert list(one) == list(other)
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 @pytest.fixture(name="files")
@@ -94,7 +107,7 @@ def test_files_are_read_as_a_stream(tmp_path):
         ("text,label\noil,\n", {}, r"news\.csv:2: the label is missing\."),
         ("text,label\noil,1.5\n", {}, r"news\.csv:2: '1\.5' is not a class id"),
         ("text,label\noil,\u00b2\n", {}, r"news\.csv:2: '\\xb2' is not a class id"),
-        ("text,label\n\noil,x\n", {"classes": ["y"]}, r"news\.csv:3: 'x' is not one of the classes"),
+        ("text,label\n\noil,x\n", {"classes": ["y"]}, r"\.csv:3: 'x' is not one of the classes\."),
     ],
 )
 def test_bad_rows_are_named(tmp_path, content, options, message):
@@ -170,3 +183,122 @@ def test_bad_rows_of_the_hub_are_named():
         list(HubRows(dataset, text_column="body"))
     with pytest.raises(InvalidTypeError, match="a Hugging Face data set"):
         list(HubRows([("oil", 1)]))
+
+
+def hub(**columns):
+    """Make a Hugging Face data set."""
+    return datasets.Dataset.from_dict(HUB_ROWS | columns)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda dataset: dataset,
+        lambda dataset: dataset.to_iterable_dataset(),
+        lambda dataset: dataset.with_format("torch"),
+        lambda dataset: dataset.with_format("numpy"),
+        lambda dataset: dataset.select([2, 1, 0]).select([2, 1, 0]),
+        lambda dataset: datasets.IterableDataset.from_generator(lambda: iter(dataset)),
+    ],
+    ids=["plain", "streamed", "torch", "numpy", "selected", "stream without features"],
+)
+def test_a_hugging_face_data_set_is_read_in_any_form(change):
+    """Streams, formats and selections give what the columns themselves give."""
+    dataset = WordDataset.from_hf(change(hub()), VOCABULARY, TOKENIZER, max_length=3)
+    expected = WordDataset(HUB_ROWS["text"], HUB_ROWS["label"], VOCABULARY, TOKENIZER, max_length=3)
+    assert_same_items(list(dataset), list(expected))
+    assert dataset.max_length == 3
+
+
+def test_the_columns_of_a_hugging_face_data_set_can_be_named():
+    """Any column serves as text; labels may be a matrix, or left out."""
+    dataset = hub(tags=[[1.0, 0.0], [0.5, 1.0], [0.0, 0.0]])
+    several = WordDataset.from_hf(
+        dataset, VOCABULARY, TOKENIZER, text_column="title", label_column="tags"
+    )
+    assert several.labels.tolist() == [[1, 0], [0.5, 1], [0, 0]]
+    assert several.input_ids.tolist() == [2, 1, 3] * 3
+    bare = WordDataset.from_hf(
+        dataset.select_columns(["text"]),
+        VOCABULARY,
+        TOKENIZER,
+        label_column=None,
+        add_bos=False,
+        add_eos=False,
+    )
+    assert bare.labels is None
+    assert bare[0]["input_ids"].tolist() == VOCABULARY.encode(["oil"])
+
+
+def test_rows_are_read_some_at_a_time(monkeypatch):
+    """However the rows are cut, the data set is the same."""
+    whole = WordDataset.from_hf(hub(), VOCABULARY, TOKENIZER)
+    monkeypatch.setattr(rows_module, "_HUB_ROWS", 2)
+    assert_same_items(list(WordDataset.from_hf(hub(), VOCABULARY, TOKENIZER)), list(whole))
+
+
+def test_an_empty_hugging_face_data_set_is_empty():
+    """No rows are no texts, streamed or not."""
+    rows = hub().select([])
+    assert len(WordDataset.from_hf(rows, VOCABULARY, TOKENIZER)) == 0
+    stream = datasets.IterableDataset.from_generator(lambda: iter([]))
+    assert len(WordDataset.from_hf(stream, VOCABULARY, TOKENIZER)) == 0
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "kind", "message"),
+    [
+        (
+            hub(),
+            {"text_column": "body"},
+            MissingKeyError,
+            "There is no column 'body'; there are: 'label', 'text', 'title'",
+        ),
+        (
+            hub(),
+            {"label_column": "stars"},
+            MissingKeyError,
+            "There is no column 'stars'; there are: 'label'",
+        ),
+        (
+            datasets.IterableDataset.from_generator(lambda: iter(hub())),
+            {"text_column": "body"},
+            MissingKeyError,
+            "There is no column 'body'; there are: 'label', 'text', 'title'",
+        ),
+        (
+            hub(label=[0, 1, -1]),
+            {},
+            InvalidValueError,
+            r"`label\[2\]` .* \(label_column=None if the rows have no labels\), but got -1",
+        ),
+        (
+            hub(label=[0, 1, -1]).with_format("torch"),
+            {},
+            InvalidValueError,
+            r"`label\[2\]` .* but got -1",
+        ),
+        (hub(label=[0, None, 1]), {}, InvalidValueError, r"`labels\[1\]` .* but got None"),
+        (hub(text=["a", None, "b"]), {}, InvalidTypeError, r"`texts\[1\]` .* but got None"),
+        (hub(), {"text_column": "label"}, InvalidTypeError, r"`texts\[0\]` .* but got 2"),
+        (
+            datasets.DatasetDict({"test": hub(), "train": hub()}),
+            {},
+            InvalidTypeError,
+            r"one split, such as dataset\['test'\], but got \['test', 'train'\]",
+        ),
+        ({}, {}, InvalidTypeError, r"one split, such as dataset\['train'\], but got \[\]"),
+        (["oil"], {}, InvalidTypeError, r"a Hugging Face data set, but got \['oil'\]"),
+    ],
+)
+def test_bad_hugging_face_data_sets_are_named(dataset, options, kind, message):
+    """A missing column lists those there are; unlabelled rows say what to do."""
+    with pytest.raises(kind, match=message):
+        WordDataset.from_hf(dataset, VOCABULARY, TOKENIZER, **options)
+
+
+def test_the_number_of_a_row_counts_from_the_beginning(monkeypatch):
+    """An unlabelled row far down is named by its place in the data set."""
+    monkeypatch.setattr(rows_module, "_HUB_ROWS", 2)
+    with pytest.raises(InvalidValueError, match=r"`label\[2\]`"):
+        WordDataset.from_hf(hub(label=[0, 1, -1]), VOCABULARY, TOKENIZER)

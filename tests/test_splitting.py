@@ -1,13 +1,24 @@
-"""Stratified draws: the right total, and each stratum's share."""
+"""Stratified splits: exact sizes, class proportions and reproducible draws."""
+
+import random
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from textrnn.data import WordDataset
 from textrnn.data.dataset import draw_stratified
+from textrnn.errors import InvalidTypeError, InvalidValueError
+from textrnn.text import Vocabulary
 
 FRACTIONS = st.floats(0, 1, exclude_min=True, exclude_max=True)
+
+
+def make(texts, labels=None):
+    """Encode texts with a vocabulary of one word."""
+    return WordDataset(texts, labels, Vocabulary.build([["oil"]]), str.split)
 
 
 def draw(labels, fraction, seed=0):
@@ -56,3 +67,69 @@ def test_the_draw_depends_on_the_generator_alone():
     labels = [0, 1, 2] * 20
     assert (draw(labels, 0.3, 1)[1] == draw(labels, 0.3, 1)[1]).all()
     assert (draw(labels, 0.3, 1)[1] != draw(labels, 0.3, 2)[1]).any()
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=2, max_size=40),
+    st.floats(0.01, 0.99),
+    st.integers(0, 3),
+    st.sampled_from(["none", "ids", "targets"]),
+)
+def test_a_split_divides_the_texts_in_order(labels, fraction, seed, kind):
+    """Both parts are in the order of the whole, have no text in common and miss none."""
+    texts = [" ".join(["oil"] * i) for i in range(len(labels))]  # text i is found by its length
+    targets = {"none": None, "ids": labels, "targets": torch.zeros(len(labels), 2)}[kind]
+    dataset = make(texts, targets)
+    rest, part = dataset.split(fraction, seed=seed)
+    first, second = (list(d.lengths.numpy() - 2) for d in (rest, part))
+    assert first == sorted(first)
+    assert second == sorted(second)
+    assert sorted(first + second) == list(range(len(labels)))
+    assert len(part) == min(max(round(len(labels) * fraction), 1), len(labels) - 1)
+    if kind == "ids":
+        assert part.labels.tolist() == [labels[i] for i in second]
+        shares = np.bincount(part.labels, minlength=4) - fraction * np.bincount(labels, minlength=4)
+        assert (np.abs(shares) < 1 + 1e-9).all()
+
+
+def test_a_split_is_repeatable_and_leaves_global_generators_alone():
+    """The same seed gives the same parts, another one others; nothing global is drawn or set."""
+    dataset = make([" ".join(["oil"] * i) for i in range(40)], [0, 1] * 20)
+    states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()  # noqa: NPY002 - the global generator is what is looked at
+    first, again, other = (dataset.split(0.5, seed=seed)[1].lengths for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert (random.getstate(), str(np.random.get_state())) == states[:2]  # noqa: NPY002 - see above
+    assert torch.equal(torch.get_rng_state(), states[2])
+
+
+def test_huge_class_ids_can_be_split():
+    """Stratifying counts the classes there are, not those there could be."""
+    rest, part = make(["oil"] * 4, [5, 2**60, 5, 2**60]).split(0.5)
+    assert sorted(rest.labels.tolist()) == sorted(part.labels.tolist()) == [5, 2**60]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"fraction": 0}, InvalidValueError, "`fraction` to be a number between 0 and 1, both"),
+        ({"fraction": 1.0}, InvalidValueError, "`fraction` .* but got 1.0"),
+        ({"fraction": float("nan")}, InvalidValueError, "`fraction` .* but got nan"),
+        ({"fraction": "half"}, InvalidTypeError, "`fraction` .* but got 'half'"),
+        ({"fraction": 0.5, "seed": -1}, InvalidValueError, "`seed` .* but got -1"),
+        ({"fraction": 0.5, "seed": None}, InvalidTypeError, "`seed` .* but got None"),
+    ],
+)
+def test_a_bad_split_is_refused(arguments, kind, message):
+    """A fraction of nothing or of all, or a seed that is none, is named."""
+    with pytest.raises(kind, match=message):
+        make(["oil", "soar"]).split(**arguments)
+
+
+@pytest.mark.parametrize("texts", [[], ["oil"]])
+def test_fewer_than_two_texts_can_not_be_split(texts):
+    """Neither part may be empty."""
+    with pytest.raises(
+        InvalidValueError, match=f"at least two texts to split, but got {len(texts)}"
+    ):
+        make(texts).split(0.5)
