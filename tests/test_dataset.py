@@ -1,4 +1,4 @@
-"""Encoded data sets: one flat array, seen text by text, batch by batch and in parts."""
+"""Encoded data sets: single texts, batches, selections and invalid arguments."""
 
 import copy
 import dataclasses
@@ -67,8 +67,8 @@ def assert_same_items(first, second):
 
 
 @given(TEXTS, st.booleans(), st.booleans(), st.none() | st.integers(2, 6))
-def test_each_text_is_its_tokens_encoded(texts, add_bos, add_eos, max_length):
-    """The ids are those of tokenizer and vocabulary, framed, cut before the end token."""
+def test_each_text_is_tokenized_and_encoded(texts, add_bos, add_eos, max_length):
+    """Ids follow tokenizer and vocabulary; truncation keeps the end token."""
     dataset = make(texts, add_bos=add_bos, add_eos=add_eos, max_length=max_length)
     room = len(TOKENIZER(" ".join(texts))) if max_length is None else max_length - add_bos - add_eos
     for index, text in enumerate(texts):
@@ -86,7 +86,7 @@ def test_each_text_is_its_tokens_encoded(texts, add_bos, add_eos, max_length):
     [(True, True, [BOS, EOS]), (True, False, [BOS]), (False, True, [EOS]), (False, False, [UNK])],
 )
 def test_a_text_without_words_has_at_least_one_id(add_bos, add_eos, ids):
-    """It is what frames it, or else unknown; its neighbours keep their own ids."""
+    """It is `<bos>` and `<eos>`, or `<unk>`; the texts beside it keep their ids."""
     texts = ["", "oil", "...", " \n ", "soar oil", "!"]
     dataset = make(texts, add_bos=add_bos, add_eos=add_eos)
     empty = [0, 2, 3, 5]
@@ -98,7 +98,7 @@ def test_a_text_without_words_has_at_least_one_id(add_bos, add_eos, ids):
 
 
 def test_labels_are_ints_or_vectors():
-    """A class id is a plain int, targets a float tensor that may be changed freely."""
+    """A class id is a plain int; targets are a copy, which may be changed."""
     dataset = make(["oil", "soar"], [2, 0])
     assert [dataset[i]["label"] for i in range(2)] == [2, 0]
     assert type(dataset[0]["label"]) is int
@@ -108,8 +108,8 @@ def test_labels_are_ints_or_vectors():
     assert several[0]["label"].tolist() == [1, 0.5]
 
 
-def test_the_parts_are_as_documented():
-    """Flat int32 ids, int64 offsets and lengths that belong together."""
+def test_attributes_are_as_documented():
+    """Ids are flat int32; offsets, lengths and labels are int64."""
     dataset = make(["oil soar", "", "fall"], [0, 1, 0], max_length=5)
     assert dataset.input_ids.dtype == torch.int32
     assert dataset.offsets.tolist() == [0, 4, 6, 9]
@@ -129,15 +129,15 @@ def test_the_parts_are_as_documented():
         ([[0, 1, 1]] * 2, 3, "3 classes"),
     ],
 )
-def test_num_classes_is_read_off_the_labels(labels, classes, shown):
-    """It is the largest class id + 1, the width of the targets, or 0."""
+def test_num_classes_follows_from_the_labels(labels, classes, shown):
+    """It is the largest class id + 1, the number of columns of the targets, or 0."""
     dataset = make(["oil", "soar"], labels)
     assert dataset.num_classes == classes
     assert shown in repr(dataset)
 
 
 def test_no_texts_make_an_empty_data_set():
-    """It has length 0 and the parts that go with it, and can still be selected from."""
+    """It has length 0, and sampling and selecting work."""
     for dataset in (make([]), make([], []), make(iter([]), [])):
         assert len(dataset) == len(dataset.input_ids) == 0
         assert dataset.offsets.tolist() == [0]
@@ -148,7 +148,7 @@ def test_no_texts_make_an_empty_data_set():
 
 
 def test_a_data_set_is_a_sequence():
-    """Negative positions count from the end, NumPy's integers serve, and a loop ends."""
+    """Negative positions count from the end, NumPy integers are accepted, and a loop ends."""
     dataset = make(["oil", "soar", "fall"], [0, 1, 2])
     assert_same_items([dataset[-1]] * 2, [dataset[np.int64(2)], dataset[torch.tensor(2)]])
     assert dataset[-1]["index"] == 2
@@ -157,7 +157,7 @@ def test_a_data_set_is_a_sequence():
 
 @pytest.mark.parametrize("index", [3, -4, 10**12, -(10**12), 10**30])
 def test_a_text_that_does_not_exist_is_an_index_error(index):
-    """Both ways of asking name the position and the number of texts."""
+    """The message has the position and the number of texts."""
     dataset = make(["oil", "soar", "fall"])
     with pytest.raises(IndexError, match=f"of one of the 3 texts, but got {index}"):
         dataset[index]
@@ -165,17 +165,17 @@ def test_a_text_that_does_not_exist_is_an_index_error(index):
 
 @pytest.mark.parametrize("index", ["0", 1.0, None, True, slice(0, 2)])
 def test_a_position_must_be_an_integer(index):
-    """Anything else is a type error, slices too: `select` is there for them."""
+    """Anything else is a type error, slices too; use `select` for those."""
     with pytest.raises(InvalidTypeError, match="`index` to be an integer"):
         make(["oil", "soar"])[index]
 
 
-# --- many texts -----------------------------------------------------------------------------------
+# --- several texts --------------------------------------------------------------------------------
 
 
 @given(TEXTS, LABELS, st.data())
 def test_texts_fetched_at_once_are_the_items(texts, kind, data):
-    """`__getitems__` gives what single positions give, in any order, repeats included."""
+    """`__getitems__` equals single positions, in any order, with repeats."""
     dataset = make(texts, make_labels(kind, len(texts)))
     positions = st.integers(-len(texts), len(texts) - 1)
     order = data.draw(st.lists(positions, max_size=12))
@@ -191,8 +191,8 @@ def test_texts_fetched_at_once_are_the_items(texts, kind, data):
     "positions",
     [[2, 0], (2, 0), np.array([2, 0], np.int16), torch.tensor([-1, 0]), range(2, -1, -2)],
 )
-def test_positions_may_be_given_in_any_form(positions):
-    """Sequences, arrays and tensors of integers serve alike."""
+def test_positions_may_be_of_any_type(positions):
+    """Sequences, arrays and tensors of integers are accepted."""
     dataset = make(["oil", "soar", "fall"])
     assert [item["index"] for item in dataset.__getitems__(positions)] == [2, 0]
     assert dataset.select(positions).input_ids.tolist() == [2, 5, 3, 2, 6, 3]
@@ -212,8 +212,8 @@ def test_positions_may_be_given_in_any_form(positions):
         (1, InvalidTypeError, "a sequence of integers, but got 1"),
     ],
 )
-def test_bad_positions_are_named(positions, kind, message):
-    """A mask, a float or a position that doesn't exist never selects something else."""
+def test_invalid_positions_are_refused(positions, kind, message):
+    """A mask, a float or a position out of range never selects something else."""
     dataset = make(["oil", "soar", "fall"])
     for method in (dataset.__getitems__, dataset.select):
         with pytest.raises(kind, match=message):
@@ -221,7 +221,7 @@ def test_bad_positions_are_named(positions, kind, message):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_loader_brings_every_text_once(num_workers):
+def test_a_loader_yields_every_text_once(num_workers):
     """With the bucket sampler and the collator, in this process or in workers."""
     generator = random.Random(0)
     texts = [" ".join(generator.choices(WORDS, k=generator.randrange(9))) for _ in range(50)]
@@ -242,8 +242,8 @@ def test_a_loader_brings_every_text_once(num_workers):
     assert sorted(seen) == list(range(50))
 
 
-def test_a_loader_over_a_subset_fetches_at_once_too():
-    """Torch's `Subset` hands the positions through; the items keep the numbers of the whole."""
+def test_a_loader_over_a_subset_fetches_batches_at_once():
+    """Items of a `Subset` keep their positions in the whole data set."""
     dataset = make(["oil", "soar again", "fall", "oil oil oil"], [0, 1, 2, 3])
     subset = Subset(dataset, [3, 1])
     assert isinstance(subset.__getitems__([0, 1]), FetchedTexts)
@@ -252,8 +252,8 @@ def test_a_loader_over_a_subset_fetches_at_once_too():
     assert batch.labels.tolist() == batch.indices.tolist() == [3, 1]
 
 
-def test_a_data_set_pickles_without_growing():
-    """It travels to worker processes: its arrays and little else, with equal items."""
+def test_a_pickled_data_set_is_small():
+    """A pickle for worker processes has the arrays and little else."""
     texts = ["oil prices soar"] * 2000
     dataset = make(texts, [0] * 2000)
     flat = 4 * len(dataset.input_ids) + 8 * (3 * len(texts) + 1)
@@ -261,12 +261,12 @@ def test_a_data_set_pickles_without_growing():
     assert_same_items(list(copy.deepcopy(dataset))[:3], list(dataset)[:3])
 
 
-# --- parts ----------------------------------------------------------------------------------------
+# --- selections -----------------------------------------------------------------------------------
 
 
 @given(TEXTS, LABELS, st.integers(1, 5), st.data())
-def test_selecting_gives_those_texts_numbered_anew(texts, kind, block, data):
-    """A selection equals a data set made of those texts, whatever is copied at a time."""
+def test_a_selection_is_renumbered(texts, kind, block, data):
+    """A selection equals a data set of its texts, for any block size of the copy."""
     labels = make_labels(kind, len(texts))
     order = data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=12))
     with mock.patch.object(flat_module, "_TEXTS_AT_A_TIME", block):
@@ -279,7 +279,7 @@ def test_selecting_gives_those_texts_numbered_anew(texts, kind, block, data):
 
 
 def test_a_selection_is_a_copy():
-    """Changing the part leaves the whole as it was."""
+    """Changing a selection does not change the data set."""
     dataset = make(["oil", "soar"], [0, 1])
     part = dataset.select([0, 1])
     part.input_ids.zero_()
@@ -289,7 +289,7 @@ def test_a_selection_is_a_copy():
     assert part.vocabulary is dataset.vocabulary
 
 
-# --- making one -----------------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -302,7 +302,7 @@ def test_a_selection_is_a_copy():
     ],
 )
 def test_columns_of_any_kind_make_a_data_set(texts, labels):
-    """What people hold their texts and labels in doesn't matter."""
+    """Lists, pandas and Arrow columns and iterators give the same data set."""
     dataset = make(texts, labels)
     assert [item["label"] for item in dataset] == [0, 1]
     assert torch.equal(dataset.input_ids, make(["oil", "soar"]).input_ids)
@@ -325,8 +325,8 @@ def test_columns_of_any_kind_make_a_data_set(texts, labels):
         (["oil", "soar"], ["a", "b"], InvalidTypeError, r"`labels\[0\]` .* but got 'a'"),
     ],
 )
-def test_bad_texts_and_labels_are_named(texts, labels, kind, message):
-    """The message has the row."""
+def test_invalid_texts_and_labels_are_refused(texts, labels, kind, message):
+    """The message names the row."""
     with pytest.raises(kind, match=message):
         make(texts, labels)
 
@@ -342,15 +342,15 @@ def test_bad_texts_and_labels_are_named(texts, labels, kind, message):
         ({"max_length": "9"}, InvalidTypeError, "`max_length` .* but got '9'"),
     ],
 )
-def test_bad_arguments_are_named(arguments, kind, message):
-    """A vocabulary, tokenizer or length that is none is refused."""
+def test_invalid_arguments_are_refused(arguments, kind, message):
+    """Vocabulary, tokenizer and maximum length are checked."""
     good = {"texts": ["oil"], "labels": None, "vocabulary": VOCABULARY, "tokenizer": TOKENIZER}
     with pytest.raises(kind, match=message):
         WordDataset(**(good | arguments))
 
 
 def test_labels_are_checked_before_the_texts_are_encoded():
-    """Minutes of tokenizing are not spent on a data set that can't be made."""
+    """Invalid labels are found before minutes of tokenizing."""
 
     def tokenizer(text):
         pytest.fail(f"{text} was tokenized")
@@ -361,7 +361,7 @@ def test_labels_are_checked_before_the_texts_are_encoded():
 
 
 def test_a_very_long_text_and_lone_surrogates_are_encoded():
-    """Ten million characters are one text, and half a character pair is just unknown."""
+    """A text of ten million characters and half a surrogate pair are encoded."""
     dataset = make(["oil " * 2_500_000, "\ud800 oil"])
     assert dataset.lengths.tolist() == [2_500_002, 4]
     assert dataset[1]["input_ids"].tolist()[1] == UNK

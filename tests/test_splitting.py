@@ -28,8 +28,8 @@ def draw(labels, fraction, seed=0):
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=80), FRACTIONS, st.integers(0, 5))
-def test_total_and_shares_are_right(labels, fraction, seed):
-    """The total is the fraction rounded, neither nothing nor all; no share is off by a text."""
+def test_the_total_and_the_shares_are_exact(labels, fraction, seed):
+    """The total is rounded, but not 0 or all; each share is off by less than one text."""
     strata, chosen = draw(labels, fraction, seed)
     assert chosen.sum() == min(max(round(len(labels) * fraction), 1), len(labels) - 1)
     counts = np.bincount(strata)
@@ -40,13 +40,13 @@ def test_total_and_shares_are_right(labels, fraction, seed):
 
 @pytest.mark.parametrize("fraction", [5e-324, 1e-9, 1 - 1e-9, np.nextafter(1, 0)])
 def test_the_smallest_and_the_largest_fraction_leave_one_text(fraction):
-    """Neither part is ever empty, even where the fraction rounds to nothing or to all."""
+    """No part is empty, even if the fraction rounds to 0 or to all texts."""
     _, chosen = draw([0] * 5 + [1] * 5, fraction)
     assert chosen.sum() in {1, 9}
 
 
-def test_remainders_go_to_those_who_lose_most():
-    """Half of 3, 3 and 4 texts are 5: the even stratum gives 2, and lots decide on 1 and 2."""
+def test_the_largest_remainders_are_rounded_up():
+    """Half of 3, 3 and 4 texts is 5: 2 from the even stratum, and at random 1 and 2."""
     seen = set()
     for seed in range(30):
         strata, chosen = draw([0, 0, 0, 1, 1, 1, 2, 2, 2, 2], 0.5, seed)
@@ -54,16 +54,16 @@ def test_remainders_go_to_those_who_lose_most():
     assert seen == {(1, 2, 2), (2, 1, 2)}
 
 
-def test_every_text_has_the_same_chance():
-    """Over many draws each text of a stratum is chosen equally often."""
+def test_every_text_has_the_same_probability():
+    """Over many draws, each text of a stratum is chosen equally often."""
     labels = [0] * 8 + [1] * 4
     times = sum(draw(labels, 0.25, seed)[1].astype(int) for seed in range(2000))
     # Expected 500 each, with a standard deviation of 19.
     assert (np.abs(times - 500) < 100).all()
 
 
-def test_the_draw_depends_on_the_generator_alone():
-    """The same seed chooses the same texts, another one others."""
+def test_the_draw_depends_only_on_the_generator():
+    """The same seed chooses the same texts, another seed other texts."""
     labels = [0, 1, 2] * 20
     assert (draw(labels, 0.3, 1)[1] == draw(labels, 0.3, 1)[1]).all()
     assert (draw(labels, 0.3, 1)[1] != draw(labels, 0.3, 2)[1]).any()
@@ -75,8 +75,8 @@ def test_the_draw_depends_on_the_generator_alone():
     st.integers(0, 3),
     st.sampled_from(["none", "ids", "targets"]),
 )
-def test_a_split_divides_the_texts_in_order(labels, fraction, seed, kind):
-    """Both parts are in the order of the whole, have no text in common and miss none."""
+def test_a_split_keeps_the_order_of_the_texts(labels, fraction, seed, kind):
+    """Both parts keep the order of the texts, and each text is in one of them."""
     texts = [" ".join(["oil"] * i) for i in range(len(labels))]  # text i is found by its length
     targets = {"none": None, "ids": labels, "targets": torch.zeros(len(labels), 2)}[kind]
     dataset = make(texts, targets)
@@ -92,10 +92,10 @@ def test_a_split_divides_the_texts_in_order(labels, fraction, seed, kind):
         assert (np.abs(shares) < 1 + 1e-9).all()
 
 
-def test_a_split_is_repeatable_and_leaves_global_generators_alone():
-    """The same seed gives the same parts, another one others; nothing global is drawn or set."""
+def test_a_split_is_reproducible_and_uses_no_global_generator():
+    """The parts depend only on the seed; global generators are neither read nor set."""
     dataset = make([" ".join(["oil"] * i) for i in range(40)], [0, 1] * 20)
-    states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()  # noqa: NPY002 - the global generator is what is looked at
+    states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()  # noqa: NPY002 - the global generator is tested
     first, again, other = (dataset.split(0.5, seed=seed)[1].lengths for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -104,7 +104,7 @@ def test_a_split_is_repeatable_and_leaves_global_generators_alone():
 
 
 def test_huge_class_ids_can_be_split():
-    """Stratifying counts the classes there are, not those there could be."""
+    """Memory depends on the number of distinct classes, not on the largest id."""
     rest, part = make(["oil"] * 4, [5, 2**60, 5, 2**60]).split(0.5)
     assert sorted(rest.labels.tolist()) == sorted(part.labels.tolist()) == [5, 2**60]
 
@@ -120,15 +120,15 @@ def test_huge_class_ids_can_be_split():
         ({"fraction": 0.5, "seed": None}, InvalidTypeError, "`seed` .* but got None"),
     ],
 )
-def test_a_bad_split_is_refused(arguments, kind, message):
-    """A fraction of nothing or of all, or a seed that is none, is named."""
+def test_invalid_arguments_of_a_split_are_refused(arguments, kind, message):
+    """Fraction and seed are checked."""
     with pytest.raises(kind, match=message):
         make(["oil", "soar"]).split(**arguments)
 
 
 @pytest.mark.parametrize("texts", [[], ["oil"]])
 def test_fewer_than_two_texts_can_not_be_split(texts):
-    """Neither part may be empty."""
+    """Otherwise one part would be empty."""
     with pytest.raises(
         InvalidValueError, match=f"at least two texts to split, but got {len(texts)}"
     ):
