@@ -114,12 +114,8 @@ def read_lines(stream: BinaryIO) -> Iterator[list[Row | BadRow]]:
 
 def _line(number: int, data: bytes) -> Row | BadRow:
     """Return the row of a plain line."""
-    return _checked(number, _decode(number, data.removesuffix(b"\r")), None)
-
-
-def _decode(number: int, data: bytes) -> str:
-    """Decode a line, with bytes that are not UTF-8 as surrogates."""
-    return data.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
+    encoding = "utf-8-sig" if number == 1 else "utf-8"
+    return _checked(number, data.removesuffix(b"\r").decode(encoding, "surrogateescape"), None)
 
 
 def _too_long(stream: BinaryIO, number: int) -> CorruptFileError:
@@ -128,14 +124,15 @@ def _too_long(stream: BinaryIO, number: int) -> CorruptFileError:
 
 
 def _decoded_lines(stream: BinaryIO) -> Iterator[str]:
-    """Yield decoded lines with their ends."""
+    """Yield lines with their ends, with bytes that are not UTF-8 as surrogates."""
     for number in count(1):
         line = stream.readline(_MAX_LINE + 1)
         if not line:
             return
         if len(line) > _MAX_LINE:
             raise _too_long(stream, number)
-        yield _decode(number, line)
+        encoding = "utf-8-sig" if number == 1 else "utf-8"
+        yield line.decode(encoding, "surrogateescape")
 
 
 def _read_csv(
