@@ -1,4 +1,4 @@
-"""Count, encode and learn from made texts, and print the peak memory: run by the memory tests.
+"""Count, encode and train on generated texts, and print the peak memory, for the memory tests.
 
 ``python -m tests.corpus_script FOLDER TEXTS "stream"|"memory"``
 """
@@ -25,28 +25,28 @@ from textrnn.text import WordCounter
 
 
 def rows(count):
-    """Yield texts of 300 words with labels, never holding more than a hundred of them."""
+    """Yield texts of 300 words with labels, with a hundred texts in memory."""
     generator = random.Random(0)
     words = [f"word{i}" for i in range(3000)]
     texts = [" ".join(generator.choices(words, k=300)) for _ in range(100)]
     for index in range(count):
-        # A new string each time, as from a file: a list of them holds them all.
+        # New strings, as from a file, so that a list of them needs memory for each.
         yield f"{texts[index % 100]} end{index % 7}", index % 2
 
 
 def peak():
-    """Return the most memory that this process has had, in MiB."""
-    # Not `getrusage`, which tells that of the process that started this one, if it was more.
+    """Return the peak memory of this process in MiB."""
+    # Not `getrusage`, which includes the peak of the parent process.
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     (line,) = (line for line in lines if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 
 
 def main(folder, count, kind):
-    """Do it all, but learn only from what is in a folder; print the peak after each as JSON."""
+    """Print the peak after each step as JSON; train only on a data set in a folder."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    # As much smaller as the texts are fewer than those that are worth a folder.
+    # Smaller, as these texts are fewer than a real corpus.
     stored.MAPPED_BYTES = 2 * 2**20
     tokenizer = WordTokenizer()
     if kind == "stream":
@@ -67,7 +67,7 @@ def main(folder, count, kind):
 
 
 def train(dataset):
-    """Learn from all texts once, and return the peak."""
+    """Train for one epoch, and return the peak."""
     sampler = BucketBatchSampler(dataset, 32, seed=0)
     loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=PaddingCollator(max_length=32))
     model = RecurrentClassifier(len(dataset.vocabulary), num_classes=2, cell="rnn", hidden_size=4)

@@ -1,5 +1,6 @@
-"""Padding: items of different length become one rectangle, whichever way they come."""
+"""Batches, fetched texts, and padding to one length."""
 
+import copy
 import dataclasses
 import pickle
 
@@ -9,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import default_collate
 
 from textrnn.data.batching import Batch, FetchedTexts, PaddingCollator
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
@@ -48,7 +50,7 @@ def assert_same(first, second):
 # --- Batch ----------------------------------------------------------------------------------------
 
 
-def test_a_batch_counts_its_texts_and_is_immutable():
+def test_a_batch_has_a_length_and_is_immutable():
     """Its length is the number of texts, and no field can be set."""
     batch = Batch(torch.ones(3, 4, dtype=torch.long), torch.tensor([4, 2, 1]))
     assert len(batch) == 3
@@ -59,7 +61,7 @@ def test_a_batch_counts_its_texts_and_is_immutable():
 
 
 def test_moving_a_batch_leaves_its_lengths_on_the_cpu():
-    """Everything moves but the lengths, and what is missing stays missing."""
+    """All tensors move but the lengths; missing ones stay None."""
     batch = Batch(
         torch.ones(2, 3), torch.tensor([3, 1]), torch.tensor([0, 1]), torch.tensor([5, 6])
     )
@@ -76,7 +78,7 @@ def test_moving_a_batch_leaves_its_lengths_on_the_cpu():
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="pinning memory needs a GPU")
-def test_pinning_a_batch_pins_what_will_move():
+def test_pinning_a_batch_pins_all_but_the_lengths():
     """Page-locked memory holds ids, labels and indices, not the lengths."""
     batch = Batch(
         torch.ones(2, 3), torch.tensor([3, 1]), torch.tensor([0, 1]), torch.tensor([5, 6])
@@ -89,8 +91,8 @@ def test_pinning_a_batch_pins_what_will_move():
     assert pinned.to("cuda", non_blocking=True).input_ids.device.type == "cuda"
 
 
-def test_pinning_asks_each_tensor_that_will_move(monkeypatch):
-    """Without a GPU, at least the right tensors are asked."""
+def test_pinning_calls_each_tensor_but_the_lengths(monkeypatch):
+    """Without a GPU, at least the right tensors are called."""
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 1)
     batch = Batch(torch.zeros(2, 3), torch.tensor([3, 1]), indices=torch.tensor([5, 6]))
     pinned = batch.pin_memory()
@@ -126,19 +128,71 @@ def test_pinning_asks_each_tensor_that_will_move(monkeypatch):
         ({"indices": torch.ones(1)}, InvalidValueError, r"`indices` .* but got \(1,\)"),
     ],
 )
-def test_a_batch_refuses_what_does_not_fit(fields, kind, message):
-    """Tensors that are none, or of a wrong shape or device, are named."""
+def test_a_batch_refuses_invalid_tensors(fields, kind, message):
+    """The message names the tensor and its type, shape or device."""
     good = {"input_ids": torch.ones(2, 3), "lengths": torch.tensor([3, 1])}
     with pytest.raises(kind, match=message):
         Batch(**(good | fields))
+
+
+# --- FetchedTexts ---------------------------------------------------------------------------------
+
+
+@given(TEXTS, st.data())
+def test_fetched_texts_are_a_sequence_of_items(texts, data):
+    """They have a length, positions from both ends, slices and iteration, like a list."""
+    order = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=10))
+    labels = torch.arange(len(texts)) % 3
+    fetched = fetch(texts, order, labels)
+    assert len(fetched) == len(order)
+    assert [item["input_ids"].tolist() for item in fetched] == [texts[i] for i in order]
+    assert [item["label"] for item in fetched] == [i % 3 for i in order]
+    assert [item["index"] for item in fetched] == order
+    assert fetched[-1]["index"] == order[-1]
+    assert [item["index"] for item in fetched[1:]] == order[1:]
+    assert fetched[0]["input_ids"].dtype == torch.int64
+
+
+def test_fetched_texts_leave_out_missing_labels_and_indices():
+    """Without labels and indices, items have only ids."""
+    fetched = FetchedTexts(torch.tensor([1, 2]), torch.tensor([0]), torch.tensor([2]))
+    assert list(fetched[0]) == ["input_ids"]
+
+
+def test_fetched_texts_pickle_as_a_list_of_small_items():
+    """A worker process sends the texts of a batch, not the whole flat array."""
+    flat = torch.zeros(10**6, dtype=torch.int32)
+    fetched = FetchedTexts(flat, torch.tensor([7]), torch.tensor([2]), torch.tensor([1]))
+    assert len(pickle.dumps(fetched)) < 2000
+    copied = copy.deepcopy(fetched)  # copies the way pickling does
+    assert type(copied) is list
+    assert [item["input_ids"].tolist() for item in copied] == [[0, 0]]
+
+
+def test_an_item_is_a_copy():
+    """Changing the ids or targets of an item does not change the data set."""
+    ids, labels = torch.tensor([7]), torch.tensor([[0.0, 1.0]])
+    fetched = FetchedTexts(ids, torch.tensor([0]), torch.tensor([1]), labels)
+    fetched[0]["input_ids"] += 5
+    fetched[0]["label"] += 5
+    assert ids.tolist() == [7]
+    assert labels.tolist() == [[0.0, 1.0]]
+
+
+def test_fetched_texts_work_with_default_collate():
+    """Texts of one length are stacked like a list of items."""
+    fetched = fetch([[1, 2], [3, 4]], [1, 0], torch.tensor([7, 8]))
+    batch = default_collate(fetched)
+    assert batch["input_ids"].tolist() == [[3, 4], [1, 2]]
+    assert batch["label"].tolist() == [8, 7]
 
 
 # --- PaddingCollator ------------------------------------------------------------------------------
 
 
 @given(TEXTS, st.integers(0, 60))
-def test_padding_is_that_of_torch(texts, pad_id):
-    """Without cutting, the ids are those of `pad_sequence`, and each length is that of its text."""
+def test_padding_equals_pad_sequence(texts, pad_id):
+    """Without truncation, ids equal those of `pad_sequence`, and lengths those of the texts."""
     batch = PaddingCollator(pad_id)(make_items(texts))
     reference = pad_sequence(
         [torch.tensor(ids) for ids in texts], batch_first=True, padding_value=pad_id
@@ -151,8 +205,8 @@ def test_padding_is_that_of_torch(texts, pad_id):
 
 
 @given(TEXTS, st.integers(1, 15))
-def test_cutting_keeps_the_last_id(texts, max_length):
-    """A long text keeps its first ids and its very last one; a short text stays as it is."""
+def test_truncation_keeps_the_last_id(texts, max_length):
+    """A long text keeps its first ids and its last one; a short text is not changed."""
     batch = PaddingCollator(pad_id=99, max_length=max_length)(make_items(texts))
     cut = [ids if len(ids) <= max_length else [*ids[: max_length - 1], ids[-1]] for ids in texts]
     width = max(map(len, cut))
@@ -164,7 +218,7 @@ def test_cutting_keeps_the_last_id(texts, max_length):
     TEXTS, st.none() | st.integers(1, 15), st.sampled_from(["none", "ids", "targets"]), st.data()
 )
 def test_texts_fetched_at_once_give_the_same_batch(texts, max_length, kind, data):
-    """The one gather from the flat array equals padding item by item, in any order."""
+    """Gathering from the flat array equals padding single items, in any order."""
     order = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=10))
     labels = {
         "none": None,
@@ -178,8 +232,8 @@ def test_texts_fetched_at_once_give_the_same_batch(texts, max_length, kind, data
     assert (labels is None) == (batch.labels is None)
 
 
-def test_padding_never_touches_the_data_set():
-    """The flat array is as before, though the batch's padding was written in place."""
+def test_padding_does_not_change_the_data_set():
+    """Padding is written in place into the batch, not into the flat array."""
     fetched = fetch([[1, 2, 3], [4]], [0, 1])
     before = fetched.input_ids.clone()
     PaddingCollator(pad_id=9)(fetched)
@@ -209,14 +263,14 @@ def test_ids_may_be_any_sequence_of_integers(ids):
     ],
 )
 def test_labels_are_class_ids_or_targets(labels, values, dtype):
-    """Integers become int64 class ids, vectors a float32 matrix; None everywhere is no label."""
+    """Integers become int64 class ids, vectors a float32 matrix, and only None no labels."""
     batch = PaddingCollator()([{"input_ids": [1], "label": label} for label in labels])
     assert (None if batch.labels is None else batch.labels.tolist()) == values
     assert (None if batch.labels is None else batch.labels.dtype) == dtype
 
 
 def test_further_keys_are_ignored():
-    """A data set may carry more than the network needs."""
+    """Items may have more keys than a batch needs."""
     batch = PaddingCollator()([{"input_ids": [1], "title": "x"}])
     assert len(batch) == 1
 
@@ -272,8 +326,8 @@ def test_further_keys_are_ignored():
         ),
     ],
 )
-def test_bad_items_are_named(items, kind, message):
-    """Whatever is wrong with an item is said, never met in the depths of torch."""
+def test_invalid_items_are_refused(items, kind, message):
+    """The message names the key and its value, instead of an error inside torch."""
     with pytest.raises(kind, match=message):
         PaddingCollator()(items)
 
@@ -287,14 +341,14 @@ def test_bad_items_are_named(items, kind, message):
         ({"max_length": 2.5}, InvalidTypeError, "`max_length` .* but got 2.5"),
     ],
 )
-def test_bad_arguments_are_named(arguments, kind, message):
-    """The collator checks its own arguments when it is made."""
+def test_invalid_arguments_are_refused(arguments, kind, message):
+    """The collator checks its arguments at once."""
     with pytest.raises(kind, match=message):
         PaddingCollator(**arguments)
 
 
-def test_the_collator_shows_its_arguments_and_pickles():
-    """Its repr reproduces the call, and worker processes can be sent one."""
+def test_the_collator_has_a_repr_and_pickles():
+    """Its repr is the call, and it can be sent to worker processes."""
     collate = PaddingCollator(pad_id=2, max_length=7)
     assert repr(collate) == "PaddingCollator(pad_id=2, max_length=7)"
     assert len(pickle.dumps(collate)) < 200

@@ -1,4 +1,4 @@
-"""Columns of texts and labels, as the tools that people use hold them."""
+"""Columns of texts and labels, from every library that has columns."""
 
 import datasets
 import numpy as np
@@ -45,14 +45,14 @@ MORE_LABELS = {
 
 @pytest.mark.parametrize("make", COLUMNS.values(), ids=COLUMNS)
 def test_texts_come_from_any_column(make):
-    """Every kind of column gives its strings, in their order."""
+    """Every kind of column gives its strings in order."""
     texts = list(read_texts(make(STRINGS)))
     assert texts == STRINGS
     assert all(isinstance(text, str) for text in texts)
 
 
-def test_arrow_texts_become_strings_a_few_at_a_time(monkeypatch):
-    """A long Arrow column is read piece by piece, and whole."""
+def test_arrow_texts_are_converted_in_blocks(monkeypatch):
+    """A long Arrow column is read completely, in blocks."""
     monkeypatch.setattr(columns, "_ARROW_ROWS", 3)
     texts = [str(i) for i in range(10)]
     assert list(read_texts(pa.chunked_array([texts[:4], texts[4:]]))) == texts
@@ -77,8 +77,8 @@ def test_arrow_texts_become_strings_a_few_at_a_time(monkeypatch):
     ],
     ids=lambda texts: type(texts).__name__,
 )
-def test_what_is_no_column_of_texts_is_refused(texts):
-    """A single text, a table or a set would give letters, names or no order."""
+def test_only_columns_of_texts_are_accepted(texts):
+    """Iterating over a single text, a table or a set would give letters, names or no order."""
     with pytest.raises(InvalidTypeError, match=r"`texts` to be a column \(a sequence\) of strings"):
         read_texts(texts)
 
@@ -112,7 +112,7 @@ def test_class_ids_come_from_any_column(make):
     ],
 )
 def test_targets_come_from_any_matrix(make):
-    """Every kind of matrix, or column of rows, gives the same float32 tensor."""
+    """Every kind of matrix or column of rows gives the same float32 tensor."""
     rows = [[0.0, 1.0, 0.5], [1.0, 0.0, 0.25]]
     labels = read_labels(make(rows))
     assert labels.tolist() == rows
@@ -121,13 +121,13 @@ def test_targets_come_from_any_matrix(make):
 
 
 def test_zeros_and_ones_of_any_type_are_targets():
-    """A matrix of integers or booleans is multi-label as well."""
+    """A matrix of integers or booleans is multi-label too."""
     assert read_labels(np.array([[0, 1]])).tolist() == [[0, 1]]
     assert read_labels(np.array([[False, True]])).tolist() == [[0, 1]]
 
 
-def test_no_labels_stay_none_and_empty_ones_empty():
-    """None is unlabelled; an empty column is class ids of no text."""
+def test_none_stays_none_and_empty_labels_empty():
+    """None means no labels; an empty column has class ids of no texts."""
     assert read_labels(None) is None
     assert read_labels([]).dtype == torch.int64
     assert read_labels([]).shape == (0,)
@@ -136,7 +136,7 @@ def test_no_labels_stay_none_and_empty_ones_empty():
 
 @given(hnp.arrays(np.int64, st.integers(0, 20), elements=st.integers(0, 2**63 - 1)))
 def test_labels_are_a_copy(values):
-    """Any class id that fits is kept, and the user's array stays his own."""
+    """Every class id in range is kept, and changing the tensor does not change the array."""
     labels = read_labels(values)
     before = values.copy()
     labels += 1
@@ -173,8 +173,8 @@ CLASS_ID = r"to be a class id \(a non-negative integer\), but got "
         (np.array(3), r"`labels` to be one class id per text, or a matrix"),
     ],
 )
-def test_labels_missing_or_out_of_range_are_named(labels, message):
-    """The message has the row and what stands there."""
+def test_missing_labels_and_those_out_of_range_are_refused(labels, message):
+    """The message names the row and its value."""
     with pytest.raises(InvalidValueError, match=message):
         read_labels(labels)
 
@@ -198,7 +198,7 @@ def test_labels_missing_or_out_of_range_are_named(labels, message):
         (3, r"`labels` to be a column \(a sequence\) of class ids, but got 3"),
     ],
 )
-def test_labels_of_a_wrong_type_are_named(labels, message):
-    """Names, booleans and plain floats are no class ids."""
+def test_labels_of_a_wrong_type_are_refused(labels, message):
+    """Names, booleans and floats are not class ids."""
     with pytest.raises(InvalidTypeError, match=message):
         read_labels(labels)

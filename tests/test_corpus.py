@@ -1,4 +1,4 @@
-"""Data sets in folders: the same texts as in memory, mapped, written whole and not trusted."""
+"""Data sets in folders: equal to those in memory, written atomically, read without trust."""
 
 import copy
 import errno
@@ -53,7 +53,7 @@ def fixture_saved(tmp_path):
 
 
 def assert_same(one, other):
-    """Compare all that there is to two data sets."""
+    """Compare two data sets completely."""
     assert len(one) == len(other)
     for name in COLUMNS:
         mine, others = getattr(one, name), getattr(other, name)
@@ -71,7 +71,7 @@ def contents(folder):
 
 
 def forge(folder, name, data):
-    """Write a file of a data set anew, with the size and checksum that it should have."""
+    """Replace a file of a data set, with its size and checksum in the manifest."""
     (folder / name).write_bytes(data)
     manifest = json.loads((folder / "dataset.json").read_text())
     digest = hashlib.sha256(data).hexdigest()
@@ -79,14 +79,14 @@ def forge(folder, name, data):
     (folder / "dataset.json").write_text(json.dumps(manifest))
 
 
-# --- the same as in memory ------------------------------------------------------------------------
+# --- equal to data sets in memory -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", LABELS)
 @pytest.mark.parametrize("options", [{}, {"max_length": 3}, {"add_bos": False, "add_eos": False}])
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_what_is_built_is_what_is_made_in_memory(tmp_path, monkeypatch, kind, options, num_workers):
-    """Rows encoded as a stream give the same data set, and the same bytes with any workers."""
+def test_a_built_data_set_equals_one_in_memory(tmp_path, monkeypatch, kind, options, num_workers):
+    """A stream of rows gives the same data set, and the same files for any number of workers."""
     monkeypatch.setattr(building, "_ROWS", 4)
     whole = make(kind, **options)
     rows = zip(TEXTS, LABELS[kind], strict=True)
@@ -106,8 +106,8 @@ def test_what_is_built_is_what_is_made_in_memory(tmp_path, monkeypatch, kind, op
     st.integers(1, 40),
     st.booleans(),
 )
-def test_the_size_of_the_blocks_changes_nothing(tmp_path_factory, texts, rows, characters, edges):
-    """However a stream is cut, its texts are encoded alike; so is no text at all."""
+def test_block_sizes_do_not_change_the_data_set(tmp_path_factory, texts, rows, characters, edges):
+    """Any division of a stream gives the same data set, also without texts."""
     folder = tmp_path_factory.mktemp("any") / "news"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(building, "_ROWS", rows)
@@ -126,16 +126,16 @@ def test_the_size_of_the_blocks_changes_nothing(tmp_path_factory, texts, rows, c
 
 
 @pytest.mark.parametrize("kind", LABELS)
-def test_no_texts_are_saved_and_opened(tmp_path, kind):
-    """An empty data set is a folder like any other."""
+def test_an_empty_data_set_is_saved_and_opened(tmp_path, kind):
+    """It has the same files as any other."""
     empty = make(kind).select([])
     empty.save(tmp_path / "news")
     assert_same(WordDataset.open(tmp_path / "news", verify=True), empty)
 
 
 @pytest.mark.parametrize("kind", LABELS)
-def test_an_opened_data_set_is_used_like_any_other(tmp_path, kind):
-    """Items, batches, parts and halves are those of the data set in memory."""
+def test_an_opened_data_set_works_like_one_in_memory(tmp_path, kind):
+    """Items, selections, subsets and splits are equal."""
     whole = make(kind)
     whole.save(tmp_path / "news")
     opened = WordDataset.open(tmp_path / "news")
@@ -150,8 +150,8 @@ def test_an_opened_data_set_is_used_like_any_other(tmp_path, kind):
         assert_same(one.split(0.5)[1], other.split(0.5)[1])
 
 
-def test_parts_of_an_opened_data_set_copy_no_ids(saved):
-    """They look into the same mapped memory; in memory, a part has ids of its own."""
+def test_selections_of_an_opened_data_set_copy_no_ids(saved):
+    """They use the same mapped memory, until `input_ids` gathers a copy."""
     opened = WordDataset.open(saved)
     flat = opened.input_ids.data_ptr()
     size = opened.input_ids.nbytes
@@ -163,7 +163,7 @@ def test_parts_of_an_opened_data_set_copy_no_ids(saved):
 
 
 def test_a_tensor_of_labels_may_be_replaced(saved):
-    """Labels set anew are those of this data set alone, also in another process."""
+    """New labels belong to this data set only, also in another process."""
     opened = WordDataset.open(saved)
     opened.labels = opened.labels + 4
     assert (opened.num_classes, opened[0]["label"]) == (7, 4)
@@ -173,8 +173,8 @@ def test_a_tensor_of_labels_may_be_replaced(saved):
     assert WordDataset.open(saved).num_classes == 3
 
 
-def test_opening_warns_of_nothing_and_can_not_change_the_files(saved):
-    """PyTorch's warning of tensors that must not be written to is not passed on."""
+def test_opening_does_not_warn_or_change_the_files(saved):
+    """PyTorch's warning about read-only arrays is suppressed, and items are copies."""
     before = contents(saved)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -187,8 +187,8 @@ def test_opening_warns_of_nothing_and_can_not_change_the_files(saved):
 # --- other processes ------------------------------------------------------------------------------
 
 
-def test_a_pickle_names_the_folder(saved, monkeypatch):
-    """It is small, and what comes out maps the files, wherever it is; so is a part's."""
+def test_a_pickle_has_the_path_of_the_folder(saved, monkeypatch):
+    """It is small, also of a selection, and maps the files again in any working directory."""
     monkeypatch.chdir(saved.parent)
     opened = WordDataset.open("news")
     rows = list(zip(TEXTS, LABELS["ids"], strict=True))
@@ -208,7 +208,7 @@ def test_a_pickle_names_the_folder(saved, monkeypatch):
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_of_a_loader_map_the_files(saved, context):
-    """Forked or spawned, they give the batches that this process gives."""
+    """Forked or spawned, they give the same batches as this process."""
     opened, part = WordDataset.open(saved), WordDataset.open(saved).split(0.5)[0]
     for dataset in (opened, part)[: 2 if context == "fork" else 1]:
         sampler = BucketBatchSampler(dataset, 4, seed=1)
@@ -226,8 +226,8 @@ def test_workers_of_a_loader_map_the_files(saved, context):
             assert torch.equal(one.indices, other.indices)
 
 
-def test_a_pickle_of_what_is_no_longer_there_is_refused(saved):
-    """Another process never trains on other texts than this one means."""
+def test_a_pickle_of_a_replaced_folder_is_refused(saved):
+    """Another process never trains on other texts than this one."""
     data = pickle.dumps(WordDataset.open(saved))
     make("targets").save(saved)
     with pytest.raises(CorruptFileError, match="another data set was written in its place"):
@@ -237,8 +237,8 @@ def test_a_pickle_of_what_is_no_longer_there_is_refused(saved):
         pickle.loads(data)  # noqa: S301 - our own
 
 
-def test_what_is_mapped_is_let_go(saved, monkeypatch):
-    """After many texts all is unmapped, and mapped again when it is read: nothing changes."""
+def test_mapped_memory_is_released(saved, monkeypatch):
+    """After many texts everything is unmapped, and mapped again on the next read."""
     opened = WordDataset.open(saved)
     items = list(opened)
     monkeypatch.setattr(stored, "MAPPED_BYTES", 1)
@@ -246,11 +246,11 @@ def test_what_is_mapped_is_let_go(saved, monkeypatch):
     assert_same(opened, make())
 
 
-# --- written whole --------------------------------------------------------------------------------
+# --- written atomically ---------------------------------------------------------------------------
 
 
 def failing_rows(error, after):
-    """Yield rows, and then fail."""
+    """Yield rows, then raise an error."""
     yield from zip(TEXTS[:after], LABELS["ids"], strict=False)
     raise error
 
@@ -259,7 +259,7 @@ def failing_rows(error, after):
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "gone"), MemoryError()])
 @pytest.mark.parametrize("replaced", [True, False])
 def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch, num_workers, error, replaced):
-    """A Ctrl-C or a bad disk leaves what was there before, and no file beside it."""
+    """After Ctrl-C or a disk error, the old data set is unchanged, with no file beside it."""
     monkeypatch.setattr(building, "_ROWS", 4)
     if replaced:
         make("none").save(tmp_path / "news")
@@ -281,8 +281,8 @@ def test_an_interrupted_build_leaves_nothing(tmp_path, monkeypatch, num_workers,
     ("number", "here", "error"),
     [(signal.SIGINT, True, KeyboardInterrupt), (signal.SIGKILL, False, BrokenProcessPool)],
 )
-def test_a_signal_ends_a_build_in_order(tmp_path, monkeypatch, number, here, error):
-    """A Ctrl-C reaches all processes, a kill one of them: none hangs, nothing is left."""
+def test_a_signal_ends_a_build_cleanly(tmp_path, monkeypatch, number, here, error):
+    """After Ctrl-C in all processes or a killed worker, no process and no file is left."""
     monkeypatch.setattr(building, "_ROWS", 4)
     others = {child.pid for child in multiprocessing.active_children()}  # of a loader before
 
@@ -304,7 +304,7 @@ def test_a_signal_ends_a_build_in_order(tmp_path, monkeypatch, number, here, err
 
 
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
-    """Neither does a disk on which the last file finds no room, nor a rename that fails."""
+    """The old data set stays if the last file can't be written or the folder not renamed."""
     full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
     monkeypatch.setattr(NewFolder, "write_json", full)
     with pytest.raises(OSError, match="No space left"):
@@ -328,7 +328,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_a_data_set_is_replaced_while_it_is_open(saved):
-    """Who has the old one open keeps it; it may even be written over itself."""
+    """An open data set stays valid, even if a part of it replaces its own folder."""
     opened = WordDataset.open(saved)
     opened.select(range(5)).save(saved)
     assert_same(opened, make())
@@ -336,8 +336,8 @@ def test_a_data_set_is_replaced_while_it_is_open(saved):
     assert [path.name for path in saved.parent.iterdir()] == ["news"]
 
 
-def test_what_is_no_data_set_is_not_replaced(tmp_path, saved):
-    """A folder with other things in it, or a file, is refused and stays; an empty one is taken."""
+def test_other_files_and_folders_are_not_replaced(tmp_path, saved):
+    """A file or a folder with other files is refused; an empty or new folder is used."""
     (saved / "notes.txt").write_text("mine")
     with pytest.raises(
         InvalidValueError, match=r"nothing but a saved data set.* holds 'notes.txt'"
@@ -352,11 +352,11 @@ def test_what_is_no_data_set_is_not_replaced(tmp_path, saved):
     assert_same(WordDataset.open(tmp_path / "empty"), WordDataset.open(tmp_path / "a" / "b"))
 
 
-# --- not trusted ----------------------------------------------------------------------------------
+# --- read without trust ---------------------------------------------------------------------------
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path):
-    """So is one in which there is nothing."""
+def test_a_missing_folder_is_refused(tmp_path):
+    """So is an empty one."""
     with pytest.raises(FileNotFoundError, match="There is no folder 'nowhere'"):
         WordDataset.open("nowhere")
     with pytest.raises(CorruptFileError, match=r"dataset.json.*can't be read"):
@@ -368,14 +368,14 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
     ("damage", "message"),
     [
         (lambda path: path.unlink(), "can't be read"),
-        (lambda path: (path.unlink(), os.mkfifo(path)), "not an ordinary file"),
-        (lambda path: (path.unlink(), path.mkdir()), "not an ordinary file"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file"),
+        (lambda path: (path.unlink(), path.mkdir()), "not a regular file"),
         (lambda path: path.write_bytes(path.read_bytes()[:-2]), "bytes, and had|JSON expected"),
         (lambda path: path.write_bytes(path.read_bytes() + b"}"), "bytes, and had|JSON expected"),
     ],
 )
 def test_missing_and_odd_files_are_refused(saved, name, damage, message):
-    """No file may be missing, longer, shorter or a pipe; nothing waits for it."""
+    """No file may be missing, longer, shorter, a folder or a pipe, which would block."""
     damage(saved / name)
     with pytest.raises(CorruptFileError, match=message):
         WordDataset.open(saved)
@@ -384,19 +384,19 @@ def test_missing_and_odd_files_are_refused(saved, name, damage, message):
 @pytest.mark.parametrize(
     "name", ["lengths.bin", "offsets.bin", "labels.bin", "vocabulary.json", "input_ids.bin"]
 )
-def test_every_changed_byte_is_found(saved, name):
-    """One bit suffices; that of an id is looked for only when that is asked for."""
+def test_every_changed_byte_is_detected(saved, name):
+    """One changed bit is detected; in the ids, only with `verify`."""
     data = bytearray((saved / name).read_bytes())
     data[-8] ^= 1
     (saved / name).write_bytes(data)
     if name == "input_ids.bin":
         WordDataset.open(saved)
-    with pytest.raises(CorruptFileError, match=r"changed since|neither|out of range"):
+    with pytest.raises(CorruptFileError, match=r"changed since|does not match|out of range"):
         WordDataset.open(saved, verify=name == "input_ids.bin")
 
 
-def test_swapped_files_are_found(saved, tmp_path):
-    """A file of another data set of the same sizes is not taken."""
+def test_swapped_files_are_detected(saved, tmp_path):
+    """A file of another data set of the same sizes is refused."""
     other = WordDataset(TEXTS[::-1], LABELS["ids"], VOCABULARY, TOKENIZER)
     other.save(tmp_path / "other")
     for name in ("offsets.bin", "lengths.bin", "labels.bin", "input_ids.bin"):
@@ -410,10 +410,10 @@ def test_swapped_files_are_found(saved, tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("offsets", lambda x: x + 1, "neither the lengths of the texts nor the ids"),
-        ("offsets", lambda x: np.where(x == x[-1], 2**62, x), "neither the lengths"),
-        ("offsets", lambda x: np.roll(x, 1), "neither the lengths"),
-        ("lengths", lambda x: np.maximum(x - 1, 0), "neither the lengths"),
+        ("offsets", lambda x: x + 1, "does not match the lengths of the texts"),
+        ("offsets", lambda x: np.where(x == x[-1], 2**62, x), "does not match the lengths"),
+        ("offsets", lambda x: np.roll(x, 1), "does not match the lengths"),
+        ("lengths", lambda x: np.maximum(x - 1, 0), "does not match the lengths"),
         ("labels", lambda x: x - 1, "a label is out of range"),
         ("labels", lambda x: x + 1, "a label is out of range"),
         ("input_ids", lambda x: x + 5, "an id is not one of the 9 in the vocabulary"),
@@ -421,7 +421,7 @@ def test_swapped_files_are_found(saved, tmp_path):
     ],
 )
 def test_forged_numbers_are_refused(saved, name, change, message):
-    """Checksums that fit don't make numbers sound: no text may lie outside the ids."""
+    """Even with valid checksums, no text may lie outside the ids."""
     dtype = np.int32 if name == "input_ids" else np.int64
     values = np.fromfile(saved / f"{name}.bin", dtype)
     forge(saved, f"{name}.bin", change(values).astype(dtype).tobytes())
@@ -429,8 +429,8 @@ def test_forged_numbers_are_refused(saved, name, change, message):
         WordDataset.open(saved, verify=True)
 
 
-def test_offsets_and_lengths_that_agree_on_nonsense_are_refused(saved):
-    """A step back of 2**64 looks like a small step forward, and is none."""
+def test_consistent_but_impossible_offsets_are_refused(saved):
+    """Differences of offsets that wrap around are detected."""
     offsets = np.fromfile(saved / "offsets.bin", np.int64)
     lengths = np.fromfile(saved / "lengths.bin", np.int64)
     offsets[3] = offsets[2] - 5
@@ -438,12 +438,12 @@ def test_offsets_and_lengths_that_agree_on_nonsense_are_refused(saved):
         lengths[:] = np.diff(offsets)
     forge(saved, "offsets.bin", offsets.tobytes())
     forge(saved, "lengths.bin", lengths.tobytes())
-    with pytest.raises(CorruptFileError, match="neither the lengths"):
+    with pytest.raises(CorruptFileError, match="does not match the lengths"):
         WordDataset.open(saved)
 
 
 def test_forged_targets_are_refused(tmp_path):
-    """NaN is no target."""
+    """NaN is not a target."""
     make("targets").save(tmp_path)
     values = np.fromfile(tmp_path / "labels.bin", np.float32)
     values[3] = np.nan
@@ -455,7 +455,7 @@ def test_forged_targets_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "its format version is 2, and only 1 is known here"),
+        ({"format_version": 2}, "its format version is 2, and only 1 is supported"),
         ({"format_version": True}, "its format version is True"),
         ({"more": 1}, "should have the keys"),
         ({"texts": -1}, "texts is -1"),
@@ -466,7 +466,7 @@ def test_forged_targets_are_refused(tmp_path):
         ({"max_length": "x"}, "max_length is 'x'"),
         ({"labels": None}, "`files` should have the keys"),
         ({"labels": []}, "`labels` should have the keys"),
-        ({"labels": {"kind": "stars", "classes": 3}}, "the labels are 'stars'"),
+        ({"labels": {"kind": "stars", "classes": 3}}, "the kind of labels is 'stars'"),
         ({"labels": {"kind": "targets", "classes": 2**40}}, "classes is 1099511627776"),
         ({"labels": {"kind": "targets", "classes": 3}}, "labels.bin should have 276 bytes"),
         ({"labels": {"kind": "class ids", "classes": 2}}, "a label is out of range"),
@@ -477,8 +477,8 @@ def test_forged_targets_are_refused(tmp_path):
         ({"files": {}}, "`files` should have the keys"),
     ],
 )
-def test_forged_descriptions_are_refused(saved, change, message):
-    """What ``dataset.json`` says is checked before anything is made by it."""
+def test_forged_manifests_are_refused(saved, change, message):
+    """Every entry of the manifest is checked before it is used."""
     manifest = json.loads((saved / "dataset.json").read_text())
     (saved / "dataset.json").write_text(json.dumps(manifest | change))
     with pytest.raises(CorruptFileError, match=message):
@@ -487,7 +487,7 @@ def test_forged_descriptions_are_refused(saved, change, message):
 
 @pytest.mark.parametrize("entry", [3, {"bytes": 8}, {"bytes": "8", "sha256": ""}])
 def test_forged_entries_of_files_are_refused(saved, entry):
-    """Size and checksum are there, and the size is a number."""
+    """An entry needs a checksum and a number as size."""
     manifest = json.loads((saved / "dataset.json").read_text())
     manifest["files"]["labels.bin"] = entry
     (saved / "dataset.json").write_text(json.dumps(manifest))
@@ -495,15 +495,15 @@ def test_forged_entries_of_files_are_refused(saved, entry):
         WordDataset.open(saved)
 
 
-def test_a_description_that_is_no_object_is_refused(saved):
-    """JSON may hold anything."""
+def test_a_manifest_must_be_an_object(saved):
+    """A JSON file may hold any value."""
     (saved / "dataset.json").write_text("[1]")
     with pytest.raises(CorruptFileError, match="its format version is None"):
         WordDataset.open(saved)
 
 
-def test_a_tokenizer_of_ones_own_is_given_again(tmp_path):
-    """Only its name is kept; another than the data set's is refused."""
+def test_a_custom_tokenizer_must_be_given_again(tmp_path):
+    """Only its name is saved; a tokenizer other than the data set's is refused."""
     WordDataset(TEXTS, None, VOCABULARY, str.split).save(tmp_path / "own")
     with pytest.raises(InvalidValueError, match=r"`tokenizer` to be given.*'str\.split'"):
         WordDataset.open(tmp_path / "own")
@@ -517,7 +517,7 @@ def test_a_tokenizer_of_ones_own_is_given_again(tmp_path):
         WordDataset.open(tmp_path / "ours", tokenizer=str.split)
 
 
-# --- bad rows -------------------------------------------------------------------------------------
+# --- invalid rows and arguments -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -531,8 +531,8 @@ def test_a_tokenizer_of_ones_own_is_given_again(tmp_path):
         (("oil", None), InvalidValueError, r"`labels\[17\]` to be a class id .*None"),
     ],
 )
-def test_bad_rows_are_named(tmp_path, monkeypatch, row, kind, message):
-    """A row far down is named by its number in the stream; nothing is left."""
+def test_invalid_rows_are_refused(tmp_path, monkeypatch, row, kind, message):
+    """The message has the number of the row in the stream; no file is left."""
     monkeypatch.setattr(building, "_ROWS", 4)
     for num_workers in (0, 1):
         rows = [*zip(TEXTS[:17], LABELS["ids"], strict=False), row, ("oil", 1)]
@@ -550,8 +550,8 @@ def test_bad_rows_are_named(tmp_path, monkeypatch, row, kind, message):
         ([0.5, 1], "to have class ids, .* but got targets of 2 classes"),
     ],
 )
-def test_labels_of_several_forms_are_refused(tmp_path, monkeypatch, label, message):
-    """All texts have class ids, or targets of as many classes, or nothing."""
+def test_labels_of_several_kinds_are_refused(tmp_path, monkeypatch, label, message):
+    """All texts have class ids, targets of the same number of classes, or no labels."""
     monkeypatch.setattr(building, "_ROWS", 4)
     rows = [("oil", 1)] * 4 + [("oil", label)] * 4
     with pytest.raises(InvalidValueError, match=message):
@@ -577,8 +577,8 @@ def test_labels_of_several_forms_are_refused(tmp_path, monkeypatch, label, messa
         (([], VOCABULARY, TOKENIZER), {"num_workers": 0.5}, "`num_workers` to be a non-negative"),
     ],
 )
-def test_bad_arguments_are_named(tmp_path, arguments, options, message):
-    """They are refused before anything is written."""
+def test_invalid_arguments_are_refused(tmp_path, arguments, options, message):
+    """They are checked before anything is written."""
     with pytest.raises(InvalidTypeError, match=message):
         WordDataset.build(tmp_path / "news", *arguments, **options)
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""Memory doesn't grow with the texts: measured in processes of their own."""
+"""Peak memory does not grow with the texts, as measured in separate processes."""
 
 import json
 import subprocess
@@ -12,9 +12,9 @@ TEXTS = 2000
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures as Linux does")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the /proc of Linux")
 def test_memory_stays_flat_as_the_texts_grow_tenfold(tmp_path):
-    """Counting, building and training take what they take for a tenth; in memory it would show."""
+    """Counting, building and training need as much memory as with a tenth of the texts."""
 
     def measure(texts, kind):
         run = subprocess.run(  # noqa: S603 - the program is ours
@@ -34,5 +34,5 @@ def test_memory_stays_flat_as_the_texts_grow_tenfold(tmp_path):
     assert many["counted"] - few["counted"] < 6
     assert many["built"] - few["built"] < 6
     assert many["trained"] - few["trained"] < 16 < mebibytes
-    # The same measure finds what has to be there: the ids, and the texts that they come from.
+    # In memory, the same measurement shows the ids and the texts.
     assert whole["built"] - many["built"] > 2 * mebibytes

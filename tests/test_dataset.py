@@ -1,4 +1,4 @@
-"""Encoded data sets: one flat array, seen text by text, batch by batch and in parts."""
+"""Encoded data sets: single texts, batches, selections and invalid arguments."""
 
 import copy
 import dataclasses
@@ -6,7 +6,6 @@ import pickle
 import random
 from unittest import mock
 
-import datasets
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -17,10 +16,9 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset
 
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
-from textrnn.data import columns as columns_module
 from textrnn.data import flat as flat_module
 from textrnn.data.batching import FetchedTexts
-from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
+from textrnn.errors import InvalidTypeError, InvalidValueError
 from textrnn.text import Vocabulary, WordTokenizer
 
 WORDS = ["oil", "prices", "soar", "fall", "again"]
@@ -69,8 +67,8 @@ def assert_same_items(first, second):
 
 
 @given(TEXTS, st.booleans(), st.booleans(), st.none() | st.integers(2, 6))
-def test_each_text_is_its_tokens_encoded(texts, add_bos, add_eos, max_length):
-    """The ids are those of tokenizer and vocabulary, framed, cut before the end token."""
+def test_each_text_is_tokenized_and_encoded(texts, add_bos, add_eos, max_length):
+    """Ids follow tokenizer and vocabulary; truncation keeps the end token."""
     dataset = make(texts, add_bos=add_bos, add_eos=add_eos, max_length=max_length)
     room = len(TOKENIZER(" ".join(texts))) if max_length is None else max_length - add_bos - add_eos
     for index, text in enumerate(texts):
@@ -88,7 +86,7 @@ def test_each_text_is_its_tokens_encoded(texts, add_bos, add_eos, max_length):
     [(True, True, [BOS, EOS]), (True, False, [BOS]), (False, True, [EOS]), (False, False, [UNK])],
 )
 def test_a_text_without_words_has_at_least_one_id(add_bos, add_eos, ids):
-    """It is what frames it, or else unknown; its neighbours keep their own ids."""
+    """It is `<bos>` and `<eos>`, or `<unk>`; the texts beside it keep their ids."""
     texts = ["", "oil", "...", " \n ", "soar oil", "!"]
     dataset = make(texts, add_bos=add_bos, add_eos=add_eos)
     empty = [0, 2, 3, 5]
@@ -100,7 +98,7 @@ def test_a_text_without_words_has_at_least_one_id(add_bos, add_eos, ids):
 
 
 def test_labels_are_ints_or_vectors():
-    """A class id is a plain int, targets a float tensor that may be changed freely."""
+    """A class id is a plain int; targets are a copy, which may be changed."""
     dataset = make(["oil", "soar"], [2, 0])
     assert [dataset[i]["label"] for i in range(2)] == [2, 0]
     assert type(dataset[0]["label"]) is int
@@ -110,8 +108,8 @@ def test_labels_are_ints_or_vectors():
     assert several[0]["label"].tolist() == [1, 0.5]
 
 
-def test_the_parts_are_as_documented():
-    """Flat int32 ids, int64 offsets and lengths that belong together."""
+def test_attributes_are_as_documented():
+    """Ids are flat int32; offsets, lengths and labels are int64."""
     dataset = make(["oil soar", "", "fall"], [0, 1, 0], max_length=5)
     assert dataset.input_ids.dtype == torch.int32
     assert dataset.offsets.tolist() == [0, 4, 6, 9]
@@ -131,15 +129,15 @@ def test_the_parts_are_as_documented():
         ([[0, 1, 1]] * 2, 3, "3 classes"),
     ],
 )
-def test_num_classes_is_read_off_the_labels(labels, classes, shown):
-    """It is the largest class id + 1, the width of the targets, or 0."""
+def test_num_classes_follows_from_the_labels(labels, classes, shown):
+    """It is the largest class id + 1, the number of columns of the targets, or 0."""
     dataset = make(["oil", "soar"], labels)
     assert dataset.num_classes == classes
     assert shown in repr(dataset)
 
 
 def test_no_texts_make_an_empty_data_set():
-    """It has length 0 and the parts that go with it, and can still be selected from."""
+    """It has length 0, and sampling and selecting work."""
     for dataset in (make([]), make([], []), make(iter([]), [])):
         assert len(dataset) == len(dataset.input_ids) == 0
         assert dataset.offsets.tolist() == [0]
@@ -150,7 +148,7 @@ def test_no_texts_make_an_empty_data_set():
 
 
 def test_a_data_set_is_a_sequence():
-    """Negative positions count from the end, NumPy's integers serve, and a loop ends."""
+    """Negative positions count from the end, NumPy integers are accepted, and a loop ends."""
     dataset = make(["oil", "soar", "fall"], [0, 1, 2])
     assert_same_items([dataset[-1]] * 2, [dataset[np.int64(2)], dataset[torch.tensor(2)]])
     assert dataset[-1]["index"] == 2
@@ -159,7 +157,7 @@ def test_a_data_set_is_a_sequence():
 
 @pytest.mark.parametrize("index", [3, -4, 10**12, -(10**12), 10**30])
 def test_a_text_that_does_not_exist_is_an_index_error(index):
-    """Both ways of asking name the position and the number of texts."""
+    """The message has the position and the number of texts."""
     dataset = make(["oil", "soar", "fall"])
     with pytest.raises(IndexError, match=f"of one of the 3 texts, but got {index}"):
         dataset[index]
@@ -167,17 +165,17 @@ def test_a_text_that_does_not_exist_is_an_index_error(index):
 
 @pytest.mark.parametrize("index", ["0", 1.0, None, True, slice(0, 2)])
 def test_a_position_must_be_an_integer(index):
-    """Anything else is a type error, slices too: `select` is there for them."""
+    """Anything else is a type error, slices too; use `select` for those."""
     with pytest.raises(InvalidTypeError, match="`index` to be an integer"):
         make(["oil", "soar"])[index]
 
 
-# --- many texts -----------------------------------------------------------------------------------
+# --- several texts --------------------------------------------------------------------------------
 
 
 @given(TEXTS, LABELS, st.data())
 def test_texts_fetched_at_once_are_the_items(texts, kind, data):
-    """`__getitems__` gives what single positions give, in any order, repeats included."""
+    """`__getitems__` equals single positions, in any order, with repeats."""
     dataset = make(texts, make_labels(kind, len(texts)))
     positions = st.integers(-len(texts), len(texts) - 1)
     order = data.draw(st.lists(positions, max_size=12))
@@ -193,8 +191,8 @@ def test_texts_fetched_at_once_are_the_items(texts, kind, data):
     "positions",
     [[2, 0], (2, 0), np.array([2, 0], np.int16), torch.tensor([-1, 0]), range(2, -1, -2)],
 )
-def test_positions_may_be_given_in_any_form(positions):
-    """Sequences, arrays and tensors of integers serve alike."""
+def test_positions_may_be_of_any_type(positions):
+    """Sequences, arrays and tensors of integers are accepted."""
     dataset = make(["oil", "soar", "fall"])
     assert [item["index"] for item in dataset.__getitems__(positions)] == [2, 0]
     assert dataset.select(positions).input_ids.tolist() == [2, 5, 3, 2, 6, 3]
@@ -214,8 +212,8 @@ def test_positions_may_be_given_in_any_form(positions):
         (1, InvalidTypeError, "a sequence of integers, but got 1"),
     ],
 )
-def test_bad_positions_are_named(positions, kind, message):
-    """A mask, a float or a position that doesn't exist never selects something else."""
+def test_invalid_positions_are_refused(positions, kind, message):
+    """A mask, a float or a position out of range never selects something else."""
     dataset = make(["oil", "soar", "fall"])
     for method in (dataset.__getitems__, dataset.select):
         with pytest.raises(kind, match=message):
@@ -223,7 +221,7 @@ def test_bad_positions_are_named(positions, kind, message):
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_a_loader_brings_every_text_once(num_workers):
+def test_a_loader_yields_every_text_once(num_workers):
     """With the bucket sampler and the collator, in this process or in workers."""
     generator = random.Random(0)
     texts = [" ".join(generator.choices(WORDS, k=generator.randrange(9))) for _ in range(50)]
@@ -244,8 +242,8 @@ def test_a_loader_brings_every_text_once(num_workers):
     assert sorted(seen) == list(range(50))
 
 
-def test_a_loader_over_a_subset_fetches_at_once_too():
-    """Torch's `Subset` hands the positions through; the items keep the numbers of the whole."""
+def test_a_loader_over_a_subset_fetches_batches_at_once():
+    """Items of a `Subset` keep their positions in the whole data set."""
     dataset = make(["oil", "soar again", "fall", "oil oil oil"], [0, 1, 2, 3])
     subset = Subset(dataset, [3, 1])
     assert isinstance(subset.__getitems__([0, 1]), FetchedTexts)
@@ -254,8 +252,8 @@ def test_a_loader_over_a_subset_fetches_at_once_too():
     assert batch.labels.tolist() == batch.indices.tolist() == [3, 1]
 
 
-def test_a_data_set_pickles_without_growing():
-    """It travels to worker processes: its arrays and little else, with equal items."""
+def test_a_pickled_data_set_is_small():
+    """A pickle for worker processes has the arrays and little else."""
     texts = ["oil prices soar"] * 2000
     dataset = make(texts, [0] * 2000)
     flat = 4 * len(dataset.input_ids) + 8 * (3 * len(texts) + 1)
@@ -263,12 +261,12 @@ def test_a_data_set_pickles_without_growing():
     assert_same_items(list(copy.deepcopy(dataset))[:3], list(dataset)[:3])
 
 
-# --- parts ----------------------------------------------------------------------------------------
+# --- selections -----------------------------------------------------------------------------------
 
 
 @given(TEXTS, LABELS, st.integers(1, 5), st.data())
-def test_selecting_gives_those_texts_numbered_anew(texts, kind, block, data):
-    """A selection equals a data set made of those texts, whatever is copied at a time."""
+def test_a_selection_is_renumbered(texts, kind, block, data):
+    """A selection equals a data set of its texts, for any block size of the copy."""
     labels = make_labels(kind, len(texts))
     order = data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=12))
     with mock.patch.object(flat_module, "_TEXTS_AT_A_TIME", block):
@@ -281,7 +279,7 @@ def test_selecting_gives_those_texts_numbered_anew(texts, kind, block, data):
 
 
 def test_a_selection_is_a_copy():
-    """Changing the part leaves the whole as it was."""
+    """Changing a selection does not change the data set."""
     dataset = make(["oil", "soar"], [0, 1])
     part = dataset.select([0, 1])
     part.input_ids.zero_()
@@ -291,73 +289,7 @@ def test_a_selection_is_a_copy():
     assert part.vocabulary is dataset.vocabulary
 
 
-@given(
-    st.lists(st.integers(0, 3), min_size=2, max_size=40),
-    st.floats(0.01, 0.99),
-    st.integers(0, 3),
-    LABELS,
-)
-def test_a_split_divides_the_texts_in_order(labels, fraction, seed, kind):
-    """Both parts are in the order of the whole, have no text in common and miss none."""
-    texts = [" ".join(["oil"] * i) for i in range(len(labels))]  # text i is found by its length
-    targets = labels if kind == "ids" else make_labels(kind, len(labels))
-    dataset = make(texts, targets)
-    rest, part = dataset.split(fraction, seed=seed)
-    first, second = (list(d.lengths.numpy() - 2) for d in (rest, part))
-    assert first == sorted(first)
-    assert second == sorted(second)
-    assert sorted(first + second) == list(range(len(labels)))
-    assert len(part) == min(max(round(len(labels) * fraction), 1), len(labels) - 1)
-    if kind == "ids":
-        assert part.labels.tolist() == [labels[i] for i in second]
-        shares = np.bincount(part.labels, minlength=4) - fraction * np.bincount(labels, minlength=4)
-        assert (np.abs(shares) < 1 + 1e-9).all()
-
-
-def test_a_split_is_repeatable_and_leaves_global_generators_alone():
-    """The same seed gives the same parts, another one others; nothing global is drawn or set."""
-    dataset = make([" ".join(["oil"] * i) for i in range(40)], [0, 1] * 20)
-    states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()  # noqa: NPY002 - the global generator is what is looked at
-    first, again, other = (dataset.split(0.5, seed=seed)[1].lengths for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert (random.getstate(), str(np.random.get_state())) == states[:2]  # noqa: NPY002 - see above
-    assert torch.equal(torch.get_rng_state(), states[2])
-
-
-def test_huge_class_ids_can_be_split():
-    """Stratifying counts the classes there are, not those there could be."""
-    rest, part = make(["oil"] * 4, [5, 2**60, 5, 2**60]).split(0.5)
-    assert sorted(rest.labels.tolist()) == sorted(part.labels.tolist()) == [5, 2**60]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "kind", "message"),
-    [
-        ({"fraction": 0}, InvalidValueError, "`fraction` to be a number between 0 and 1, both"),
-        ({"fraction": 1.0}, InvalidValueError, "`fraction` .* but got 1.0"),
-        ({"fraction": float("nan")}, InvalidValueError, "`fraction` .* but got nan"),
-        ({"fraction": "half"}, InvalidTypeError, "`fraction` .* but got 'half'"),
-        ({"fraction": 0.5, "seed": -1}, InvalidValueError, "`seed` .* but got -1"),
-        ({"fraction": 0.5, "seed": None}, InvalidTypeError, "`seed` .* but got None"),
-    ],
-)
-def test_a_bad_split_is_refused(arguments, kind, message):
-    """A fraction of nothing or of all, or a seed that is none, is named."""
-    with pytest.raises(kind, match=message):
-        make(["oil", "soar"]).split(**arguments)
-
-
-@pytest.mark.parametrize("texts", [[], ["oil"]])
-def test_fewer_than_two_texts_can_not_be_split(texts):
-    """Neither part may be empty."""
-    with pytest.raises(
-        InvalidValueError, match=f"at least two texts to split, but got {len(texts)}"
-    ):
-        make(texts).split(0.5)
-
-
-# --- making one -----------------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -370,7 +302,7 @@ def test_fewer_than_two_texts_can_not_be_split(texts):
     ],
 )
 def test_columns_of_any_kind_make_a_data_set(texts, labels):
-    """What people hold their texts and labels in doesn't matter."""
+    """Lists, pandas and Arrow columns and iterators give the same data set."""
     dataset = make(texts, labels)
     assert [item["label"] for item in dataset] == [0, 1]
     assert torch.equal(dataset.input_ids, make(["oil", "soar"]).input_ids)
@@ -393,8 +325,8 @@ def test_columns_of_any_kind_make_a_data_set(texts, labels):
         (["oil", "soar"], ["a", "b"], InvalidTypeError, r"`labels\[0\]` .* but got 'a'"),
     ],
 )
-def test_bad_texts_and_labels_are_named(texts, labels, kind, message):
-    """The message has the row."""
+def test_invalid_texts_and_labels_are_refused(texts, labels, kind, message):
+    """The message names the row."""
     with pytest.raises(kind, match=message):
         make(texts, labels)
 
@@ -410,15 +342,15 @@ def test_bad_texts_and_labels_are_named(texts, labels, kind, message):
         ({"max_length": "9"}, InvalidTypeError, "`max_length` .* but got '9'"),
     ],
 )
-def test_bad_arguments_are_named(arguments, kind, message):
-    """A vocabulary, tokenizer or length that is none is refused."""
+def test_invalid_arguments_are_refused(arguments, kind, message):
+    """Vocabulary, tokenizer and maximum length are checked."""
     good = {"texts": ["oil"], "labels": None, "vocabulary": VOCABULARY, "tokenizer": TOKENIZER}
     with pytest.raises(kind, match=message):
         WordDataset(**(good | arguments))
 
 
 def test_labels_are_checked_before_the_texts_are_encoded():
-    """Minutes of tokenizing are not spent on a data set that can't be made."""
+    """Invalid labels are found before minutes of tokenizing."""
 
     def tokenizer(text):
         pytest.fail(f"{text} was tokenized")
@@ -429,131 +361,7 @@ def test_labels_are_checked_before_the_texts_are_encoded():
 
 
 def test_a_very_long_text_and_lone_surrogates_are_encoded():
-    """Ten million characters are one text, and half a character pair is just unknown."""
+    """A text of ten million characters and half a surrogate pair are encoded."""
     dataset = make(["oil " * 2_500_000, "\ud800 oil"])
     assert dataset.lengths.tolist() == [2_500_002, 4]
     assert dataset[1]["input_ids"].tolist()[1] == UNK
-
-
-# --- Hugging Face ---------------------------------------------------------------------------------
-
-ROWS = {"text": ["oil", "soar again", ""], "label": [2, 0, 1], "title": ["a", "b", "c"]}
-
-
-def hub(**columns):
-    """Make a Hugging Face data set."""
-    return datasets.Dataset.from_dict(ROWS | columns)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda dataset: dataset,
-        lambda dataset: dataset.to_iterable_dataset(),
-        lambda dataset: dataset.with_format("torch"),
-        lambda dataset: dataset.with_format("numpy"),
-        lambda dataset: dataset.select([2, 1, 0]).select([2, 1, 0]),
-        lambda dataset: datasets.IterableDataset.from_generator(lambda: iter(dataset)),
-    ],
-    ids=["plain", "streamed", "torch", "numpy", "selected", "stream without features"],
-)
-def test_a_hugging_face_data_set_is_read_in_any_form(change):
-    """Streams, formats and selections give what the columns themselves give."""
-    dataset = WordDataset.from_hf(change(hub()), VOCABULARY, TOKENIZER, max_length=3)
-    expected = make(ROWS["text"], ROWS["label"], max_length=3)
-    assert_same_items(list(dataset), list(expected))
-    assert dataset.max_length == 3
-
-
-def test_the_columns_of_a_hugging_face_data_set_can_be_named():
-    """Any column serves as text; labels may be a matrix, or left out."""
-    dataset = hub(tags=[[1.0, 0.0], [0.5, 1.0], [0.0, 0.0]])
-    several = WordDataset.from_hf(
-        dataset, VOCABULARY, TOKENIZER, text_column="title", label_column="tags"
-    )
-    assert several.labels.tolist() == [[1, 0], [0.5, 1], [0, 0]]
-    assert several.input_ids.tolist() == [BOS, UNK, EOS] * 3
-    bare = WordDataset.from_hf(
-        dataset.select_columns(["text"]),
-        VOCABULARY,
-        TOKENIZER,
-        label_column=None,
-        add_bos=False,
-        add_eos=False,
-    )
-    assert bare.labels is None
-    assert bare[0]["input_ids"].tolist() == VOCABULARY.encode(["oil"])
-
-
-def test_rows_are_read_some_at_a_time(monkeypatch):
-    """However the rows are cut, the data set is the same."""
-    whole = WordDataset.from_hf(hub(), VOCABULARY, TOKENIZER)
-    monkeypatch.setattr(columns_module, "_HUB_ROWS", 2)
-    assert_same_items(list(WordDataset.from_hf(hub(), VOCABULARY, TOKENIZER)), list(whole))
-
-
-def test_an_empty_hugging_face_data_set_is_empty():
-    """No rows are no texts, streamed or not."""
-    rows = hub().select([])
-    assert len(WordDataset.from_hf(rows, VOCABULARY, TOKENIZER)) == 0
-    stream = datasets.IterableDataset.from_generator(lambda: iter([]))
-    assert len(WordDataset.from_hf(stream, VOCABULARY, TOKENIZER)) == 0
-
-
-@pytest.mark.parametrize(
-    ("dataset", "options", "kind", "message"),
-    [
-        (
-            hub(),
-            {"text_column": "body"},
-            MissingKeyError,
-            "No column 'body'; there are: 'label', 'text', 'title'",
-        ),
-        (
-            hub(),
-            {"label_column": "stars"},
-            MissingKeyError,
-            "No column 'stars'; there are: 'label'",
-        ),
-        (
-            datasets.IterableDataset.from_generator(lambda: iter(hub())),
-            {"text_column": "body"},
-            MissingKeyError,
-            "No column 'body'; there are: 'label', 'text', 'title'",
-        ),
-        (
-            hub(label=[0, 1, -1]),
-            {},
-            InvalidValueError,
-            r"`label\[2\]` .* \(label_column=None if the rows have no labels\), but got -1",
-        ),
-        (
-            hub(label=[0, 1, -1]).with_format("torch"),
-            {},
-            InvalidValueError,
-            r"`label\[2\]` .* but got -1",
-        ),
-        (hub(label=[0, None, 1]), {}, InvalidValueError, r"`labels\[1\]` .* but got None"),
-        (hub(text=["a", None, "b"]), {}, InvalidTypeError, r"`texts\[1\]` .* but got None"),
-        (hub(), {"text_column": "label"}, InvalidTypeError, r"`texts\[0\]` .* but got 2"),
-        (
-            datasets.DatasetDict({"test": hub(), "train": hub()}),
-            {},
-            InvalidTypeError,
-            r"one split, such as dataset\['test'\], but got \['test', 'train'\]",
-        ),
-        ({}, {}, InvalidTypeError, r"one split, such as dataset\['train'\], but got \[\]"),
-        (["oil"], {}, InvalidTypeError, r"a Hugging Face data set, but got \['oil'\]"),
-    ],
-)
-def test_bad_hugging_face_data_sets_are_named(dataset, options, kind, message):
-    """A missing column lists those there are; unlabelled rows say what to do."""
-    with pytest.raises(kind, match=message):
-        WordDataset.from_hf(dataset, VOCABULARY, TOKENIZER, **options)
-
-
-def test_the_number_of_a_row_counts_from_the_beginning(monkeypatch):
-    """An unlabelled row far down is named by its place in the data set."""
-    monkeypatch.setattr(columns_module, "_HUB_ROWS", 2)
-    with pytest.raises(InvalidValueError, match=r"`label\[2\]`"):
-        WordDataset.from_hf(hub(label=[0, 1, -1]), VOCABULARY, TOKENIZER)

@@ -1,4 +1,4 @@
-"""Rows of texts and labels from files and from the Hub, as often as they are wanted."""
+"""Rows of texts and labels from files and from the Hugging Face Hub."""
 
 import json
 from unittest import mock
@@ -6,9 +6,11 @@ from unittest import mock
 import datasets
 import pyarrow as pa
 import pytest
+import torch
 from pyarrow import parquet
 
 from textrnn.data import FileRows, HubRows, WordDataset
+from textrnn.data.corpus import rows as rows_module
 from textrnn.errors import (
     CorruptFileError,
     InvalidTypeError,
@@ -19,6 +21,17 @@ from textrnn.errors import (
 from textrnn.text import Vocabulary, WordCounter, WordTokenizer
 
 ROWS = [("Oil soars, again", 1), ("They won", 0), ("", 1)]
+HUB_ROWS = {"text": ["oil", "soar again", ""], "label": [2, 0, 1], "title": ["a", "b", "c"]}
+VOCABULARY = Vocabulary.build([["oil", "prices", "soar", "fall", "again"]])
+TOKENIZER = WordTokenizer()
+
+
+def assert_same_items(first, second):
+    """Compare items value by value, with their types."""
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert list(one) == list(other)
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 @pytest.fixture(name="files")
@@ -35,7 +48,7 @@ def fixture_files(tmp_path):
 
 
 def test_every_format_gives_the_same_rows_any_number_of_times(files):
-    """CSV, TSV, JSONL and Parquet, by their names; each iteration reads anew."""
+    """The suffix determines the format, and each iteration reads the file anew."""
     for form in ("csv", "jsonl", "parquet"):
         rows = FileRows(files[form])
         assert list(rows) == list(rows) == ROWS
@@ -45,7 +58,7 @@ def test_every_format_gives_the_same_rows_any_number_of_times(files):
 
 
 def test_several_files_are_read_one_after_the_other(files, tmp_path):
-    """They may differ in format; a format that is named wins over the files' names."""
+    """They may differ in format; `format` takes precedence over suffixes."""
     rows = FileRows([files["csv"], files["parquet"]])
     assert list(rows) == ROWS * 2
     plain = tmp_path / "rows.dat"
@@ -54,13 +67,13 @@ def test_several_files_are_read_one_after_the_other(files, tmp_path):
 
 
 def test_without_a_label_column_there_are_no_labels(files):
-    """The column need not even be there."""
+    """The column need not exist."""
     rows = FileRows(files["csv"], label_column=None)
     assert list(rows) == [(text, None) for text, _ in ROWS]
 
 
-def test_classes_turn_names_into_ids(tmp_path):
-    """A label is a name, however it is written, or a list of names, which is a row of targets."""
+def test_classes_map_names_to_ids(tmp_path):
+    """A label is a name, as a string or not; a list of names becomes a row of targets."""
     path = tmp_path / "news.jsonl"
     labels = ["sports", 7, ["sports"], [7, "sports"], []]
     path.write_text("\n".join(json.dumps({"text": "a", "label": label}) for label in labels))
@@ -68,8 +81,8 @@ def test_classes_turn_names_into_ids(tmp_path):
     assert [label for _, label in FileRows(path, classes=[7, "sports"])] == expected
 
 
-def test_numbers_are_taken_as_they_are(tmp_path):
-    """Lists of numbers are targets, which the data set checks."""
+def test_lists_of_numbers_are_targets(tmp_path):
+    """They are not changed; the data set checks them."""
     path = tmp_path / "news.jsonl"
     path.write_text('{"text": "oil", "label": [0, 0.5]}\n{"text": "gas", "label": [1, 1]}')
     vocabulary = Vocabulary.build([["oil"]])
@@ -78,12 +91,12 @@ def test_numbers_are_taken_as_they_are(tmp_path):
 
 
 def test_files_are_read_as_a_stream(tmp_path):
-    """The rows before a bad one come out before it is read."""
+    """Rows before an invalid one are yielded before it is read."""
     path = tmp_path / "news.csv"
     path.write_text("text,label\noil,1\ngas,sports\n")
     rows = iter(FileRows(path))
     assert next(rows) == ("oil", 1)
-    with pytest.raises(CorruptFileError, match=r"news\.csv:3: 'sports' is no class id, and `class"):
+    with pytest.raises(CorruptFileError, match=r":3: 'sports' is not a class id, and `class"):
         next(rows)
 
 
@@ -92,21 +105,21 @@ def test_files_are_read_as_a_stream(tmp_path):
     [
         ("text,label\noil\n", {}, r"news\.csv:2: it has 1 fields, not 2\."),
         ("text,label\noil,\n", {}, r"news\.csv:2: the label is missing\."),
-        ("text,label\noil,1.5\n", {}, r"news\.csv:2: '1\.5' is no class id"),
-        ("text,label\noil,\u00b2\n", {}, r"news\.csv:2: '\\xb2' is no class id"),
-        ("text,label\n\noil,x\n", {"classes": ["y"]}, r"news\.csv:3: 'x' is none of the classes\."),
+        ("text,label\noil,1.5\n", {}, r"news\.csv:2: '1\.5' is not a class id"),
+        ("text,label\noil,\u00b2\n", {}, r"news\.csv:2: '\\xb2' is not a class id"),
+        ("text,label\n\noil,x\n", {"classes": ["y"]}, r"\.csv:3: 'x' is not one of the classes\."),
     ],
 )
-def test_bad_rows_are_named(tmp_path, content, options, message):
-    """File and line, and what is wrong with it."""
+def test_invalid_rows_are_refused(tmp_path, content, options, message):
+    """The message has file, line and reason."""
     path = tmp_path / "news.csv"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(CorruptFileError, match=message):
         list(FileRows(path, **options))
 
 
-def test_a_column_that_is_not_there_is_named(files):
-    """So is a file."""
+def test_missing_columns_and_files_are_refused(files):
+    """The message names them."""
     with pytest.raises(MissingKeyError, match="no column 'body'; there are: 'text', 'label'"):
         list(FileRows(files["csv"], text_column="body"))
     with pytest.raises(FileNotFoundError):
@@ -114,7 +127,7 @@ def test_a_column_that_is_not_there_is_named(files):
 
 
 def test_parquet_needs_pyarrow(files):
-    """A missing package is named with its extra."""
+    """The message names the extra that installs it."""
     with (
         mock.patch.dict("sys.modules", {"pyarrow.parquet": None}),
         pytest.raises(MissingDependencyError, match=r"textrnn\[datasets\]"),
@@ -137,14 +150,14 @@ def test_parquet_needs_pyarrow(files):
         ("a.csv", {"classes": [1, "1"]}, InvalidValueError, "`classes` to be names that all diff"),
     ],
 )
-def test_bad_arguments_are_named(paths, options, kind, message):
-    """They are refused before any file is opened."""
+def test_invalid_arguments_are_refused(paths, options, kind, message):
+    """They are checked before any file is opened."""
     with pytest.raises(kind, match=message):
         FileRows(paths, **options)
 
 
 def test_a_stream_of_the_hub_is_counted_and_built(tmp_path):
-    """Hugging Face's streams are read any number of times too, a thousand rows at a time."""
+    """A stream can be read any number of times, too."""
     records = [{"title": text, "topic": label} for text, label in ROWS]
     stream = datasets.IterableDataset.from_generator(lambda: iter(records))
     rows = HubRows(stream, text_column="title", label_column="topic")
@@ -161,12 +174,131 @@ def test_a_stream_of_the_hub_is_counted_and_built(tmp_path):
     assert [label for _, label in bare] == [None] * 3
 
 
-def test_bad_rows_of_the_hub_are_named():
-    """A missing label is named by its row, a missing column with those there are."""
+def test_invalid_rows_of_the_hub_are_refused():
+    """The message has the row of a missing label, or the columns that exist."""
     dataset = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, -1]})
     with pytest.raises(InvalidValueError, match=r"`label\[1\]` .*label_column=None.* but got -1"):
         list(HubRows(dataset))
-    with pytest.raises(MissingKeyError, match="No column 'body'"):
+    with pytest.raises(MissingKeyError, match="There is no column 'body'"):
         list(HubRows(dataset, text_column="body"))
     with pytest.raises(InvalidTypeError, match="a Hugging Face data set"):
         list(HubRows([("oil", 1)]))
+
+
+def hub(**columns):
+    """Make a Hugging Face data set."""
+    return datasets.Dataset.from_dict(HUB_ROWS | columns)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda dataset: dataset,
+        lambda dataset: dataset.to_iterable_dataset(),
+        lambda dataset: dataset.with_format("torch"),
+        lambda dataset: dataset.with_format("numpy"),
+        lambda dataset: dataset.select([2, 1, 0]).select([2, 1, 0]),
+        lambda dataset: datasets.IterableDataset.from_generator(lambda: iter(dataset)),
+    ],
+    ids=["plain", "streamed", "torch", "numpy", "selected", "stream without features"],
+)
+def test_a_hugging_face_data_set_may_have_any_format(change):
+    """Streams, formats and selections give the same as the columns."""
+    dataset = WordDataset.from_hf(change(hub()), VOCABULARY, TOKENIZER, max_length=3)
+    expected = WordDataset(HUB_ROWS["text"], HUB_ROWS["label"], VOCABULARY, TOKENIZER, max_length=3)
+    assert_same_items(list(dataset), list(expected))
+    assert dataset.max_length == 3
+
+
+def test_the_columns_of_a_hugging_face_data_set_can_be_named():
+    """Any column can be the text; labels may be a matrix, or left out."""
+    dataset = hub(tags=[[1.0, 0.0], [0.5, 1.0], [0.0, 0.0]])
+    several = WordDataset.from_hf(
+        dataset, VOCABULARY, TOKENIZER, text_column="title", label_column="tags"
+    )
+    assert several.labels.tolist() == [[1, 0], [0.5, 1], [0, 0]]
+    assert several.input_ids.tolist() == [2, 1, 3] * 3
+    bare = WordDataset.from_hf(
+        dataset.select_columns(["text"]),
+        VOCABULARY,
+        TOKENIZER,
+        label_column=None,
+        add_bos=False,
+        add_eos=False,
+    )
+    assert bare.labels is None
+    assert bare[0]["input_ids"].tolist() == VOCABULARY.encode(["oil"])
+
+
+def test_the_block_size_does_not_change_the_data_set(monkeypatch):
+    """Rows read two at a time give the same data set."""
+    whole = WordDataset.from_hf(hub(), VOCABULARY, TOKENIZER)
+    monkeypatch.setattr(rows_module, "_HUB_ROWS", 2)
+    assert_same_items(list(WordDataset.from_hf(hub(), VOCABULARY, TOKENIZER)), list(whole))
+
+
+def test_an_empty_hugging_face_data_set_is_empty():
+    """Without rows, streamed or not, there are no texts."""
+    rows = hub().select([])
+    assert len(WordDataset.from_hf(rows, VOCABULARY, TOKENIZER)) == 0
+    stream = datasets.IterableDataset.from_generator(lambda: iter([]))
+    assert len(WordDataset.from_hf(stream, VOCABULARY, TOKENIZER)) == 0
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "kind", "message"),
+    [
+        (
+            hub(),
+            {"text_column": "body"},
+            MissingKeyError,
+            "There is no column 'body'; there are: 'label', 'text', 'title'",
+        ),
+        (
+            hub(),
+            {"label_column": "stars"},
+            MissingKeyError,
+            "There is no column 'stars'; there are: 'label'",
+        ),
+        (
+            datasets.IterableDataset.from_generator(lambda: iter(hub())),
+            {"text_column": "body"},
+            MissingKeyError,
+            "There is no column 'body'; there are: 'label', 'text', 'title'",
+        ),
+        (
+            hub(label=[0, 1, -1]),
+            {},
+            InvalidValueError,
+            r"`label\[2\]` .* \(label_column=None if the rows have no labels\), but got -1",
+        ),
+        (
+            hub(label=[0, 1, -1]).with_format("torch"),
+            {},
+            InvalidValueError,
+            r"`label\[2\]` .* but got -1",
+        ),
+        (hub(label=[0, None, 1]), {}, InvalidValueError, r"`labels\[1\]` .* but got None"),
+        (hub(text=["a", None, "b"]), {}, InvalidTypeError, r"`texts\[1\]` .* but got None"),
+        (hub(), {"text_column": "label"}, InvalidTypeError, r"`texts\[0\]` .* but got 2"),
+        (
+            datasets.DatasetDict({"test": hub(), "train": hub()}),
+            {},
+            InvalidTypeError,
+            r"one split, such as dataset\['test'\], but got \['test', 'train'\]",
+        ),
+        ({}, {}, InvalidTypeError, r"one split, such as dataset\['train'\], but got \[\]"),
+        (["oil"], {}, InvalidTypeError, r"a Hugging Face data set, but got \['oil'\]"),
+    ],
+)
+def test_invalid_hugging_face_data_sets_are_refused(dataset, options, kind, message):
+    """The message lists existing columns, or says what to do about missing labels."""
+    with pytest.raises(kind, match=message):
+        WordDataset.from_hf(dataset, VOCABULARY, TOKENIZER, **options)
+
+
+def test_rows_are_numbered_from_the_start_of_the_data_set(monkeypatch):
+    """The number of a row does not start again in each block."""
+    monkeypatch.setattr(rows_module, "_HUB_ROWS", 2)
+    with pytest.raises(InvalidValueError, match=r"`label\[2\]`"):
+        WordDataset.from_hf(hub(label=[0, 1, -1]), VOCABULARY, TOKENIZER)

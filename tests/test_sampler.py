@@ -1,4 +1,4 @@
-"""Bucketed batches: each text once, like lengths together, an order one can rely on."""
+"""Bucketed batches: each text once, similar lengths together, a reproducible order."""
 
 from collections import Counter
 from itertools import chain, pairwise
@@ -22,14 +22,14 @@ SMALL_POOLS = mock.patch.object(sampler_module, "_POOL_BATCHES", 2)
 
 
 class Texts(Dataset):
-    """A data set that knows nothing but the lengths of its texts."""
+    """A data set with nothing but the lengths of its texts."""
 
     def __init__(self, lengths) -> None:
         self.lengths = torch.tensor(lengths)
 
 
 def padding(batches, lengths):
-    """Return the size of all padded batches relative to their real ids."""
+    """Return the size of all padded batches divided by the number of ids."""
     batches = [lengths[batch] for batch in batches]
     return sum(b.max() * len(b) for b in batches) / sum(b.sum() for b in batches)
 
@@ -37,7 +37,7 @@ def padding(batches, lengths):
 @SMALL_POOLS
 @given(LENGTHS, SIZES, st.booleans(), st.integers(0, 5), st.integers(0, 3))
 def test_every_epoch_holds_each_text_once(lengths, batch_size, shuffle, seed, epoch):
-    """No text is missing or doubled, all batches but the last are full, and `len` is exact."""
+    """No text is missing or repeated, all batches but the last are full, and `len` is exact."""
     sampler = BucketBatchSampler(lengths, batch_size, shuffle=shuffle, seed=seed)
     sampler.set_epoch(epoch)
     batches = list(sampler)
@@ -50,7 +50,7 @@ def test_every_epoch_holds_each_text_once(lengths, batch_size, shuffle, seed, ep
 @SMALL_POOLS
 @given(LENGTHS, SIZES, st.booleans(), st.integers(0, 3))
 def test_dropping_the_last_batch_drops_only_the_short_one(lengths, batch_size, shuffle, epoch):
-    """All batches are full, and fewer texts than a batch holds are missing."""
+    """All batches are full, and fewer texts than a batch are missing."""
     sampler = BucketBatchSampler(lengths, batch_size, shuffle=shuffle, drop_last=True)
     sampler.set_epoch(epoch)
     batches = list(sampler)
@@ -59,8 +59,8 @@ def test_dropping_the_last_batch_drops_only_the_short_one(lengths, batch_size, s
     assert len(batches) == len(sampler)
 
 
-def test_each_epoch_drops_other_texts():
-    """What is left out is drawn at random: long texts as often as short ones."""
+def test_each_epoch_drops_different_texts():
+    """Dropped texts are drawn at random, long ones as often as short ones."""
     lengths = np.arange(10)
     sampler = BucketBatchSampler(lengths, 4, drop_last=True)
     dropped = Counter()
@@ -71,8 +71,8 @@ def test_each_epoch_drops_other_texts():
     assert all(60 < dropped[i] < 140 for i in range(10))
 
 
-def test_the_short_batch_is_not_always_of_the_same_lengths():
-    """Over epochs every text, whatever its length, gets into the short last batch."""
+def test_the_short_batch_has_texts_of_any_length():
+    """Over many epochs, every text is once in the short last batch."""
     sampler = BucketBatchSampler(np.arange(22), 4)
     short = set()
     for epoch in range(100):
@@ -82,8 +82,8 @@ def test_the_short_batch_is_not_always_of_the_same_lengths():
 
 
 @given(LENGTHS, SIZES, st.integers(0, 5), st.integers(0, 5))
-def test_the_order_depends_on_seed_and_epoch_alone(lengths, batch_size, seed, epoch):
-    """Two samplers agree, whatever they did before and whatever global generators do."""
+def test_the_order_depends_only_on_seed_and_epoch(lengths, batch_size, seed, epoch):
+    """Earlier iterations and global generators have no effect."""
     first = BucketBatchSampler(lengths, batch_size, seed=seed)
     first.set_epoch(epoch)
     expected = list(first)
@@ -95,15 +95,15 @@ def test_the_order_depends_on_seed_and_epoch_alone(lengths, batch_size, seed, ep
     assert list(second) == expected
 
 
-def test_global_generators_are_left_alone():
-    """Drawing an order takes nothing from torch's generator, and seeds nothing."""
+def test_global_generators_are_not_used():
+    """Drawing an order neither reads nor seeds torch's generator."""
     before = torch.get_rng_state()
     list(BucketBatchSampler(range(100), 7))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_epochs_and_seeds_have_different_orders():
-    """Another epoch or another seed brings other batches in another order."""
+    """Another epoch or another seed gives other batches in another order."""
     orders = set()
     for seed, epoch in [(0, 0), (0, 1), (1, 0), (1, 1)]:
         sampler = BucketBatchSampler([5] * 100, 10, seed=seed)
@@ -113,7 +113,7 @@ def test_epochs_and_seeds_have_different_orders():
 
 
 def test_a_started_epoch_is_not_changed_by_the_next():
-    """An iterator belongs to the epoch in which it was made, as prefetching loaders need."""
+    """An iterator keeps the epoch in which it was made, as prefetching loaders need."""
     sampler = BucketBatchSampler(range(50), 4)
     expected = list(sampler)
     iterator = iter(sampler)
@@ -122,8 +122,8 @@ def test_a_started_epoch_is_not_changed_by_the_next():
 
 
 @given(LENGTHS, SIZES, st.data())
-def test_an_epoch_can_begin_at_any_batch(lengths, batch_size, data):
-    """What follows `start_batch` is what would have followed, until the next `set_epoch`."""
+def test_an_epoch_can_start_at_any_batch(lengths, batch_size, data):
+    """Batches from `start_batch` on are the same, until the next `set_epoch`."""
     sampler = BucketBatchSampler(lengths, batch_size)
     sampler.set_epoch(2)
     whole = list(sampler)
@@ -136,7 +136,7 @@ def test_an_epoch_can_begin_at_any_batch(lengths, batch_size, data):
 
 
 def test_without_shuffling_batches_go_from_the_longest_to_the_shortest():
-    """The order is by falling length, equal lengths as they come, in every epoch."""
+    """The order is by descending length, and stable, in every epoch."""
     sampler = BucketBatchSampler([3, 9, 3, 8, 1], 2, shuffle=False)
     sampler.set_epoch(7)
     assert list(sampler) == [[1, 3], [0, 2], [4]]
@@ -144,22 +144,22 @@ def test_without_shuffling_batches_go_from_the_longest_to_the_shortest():
 
 @given(LENGTHS, SIZES)
 def test_without_shuffling_the_lengths_of_batches_do_not_overlap(lengths, batch_size):
-    """No text is shorter than the longest one of the next batch."""
+    """No text is shorter than the longest text of the next batch."""
     batches = list(BucketBatchSampler(lengths, batch_size, shuffle=False))
     bounds = [(lengths[batch[-1]], lengths[batch[0]]) for batch in batches]
     assert all(shortest >= longest for (shortest, _), (_, longest) in pairwise(bounds))
 
 
 def test_shuffled_batches_hold_little_padding():
-    """Lengths over two orders of magnitude quadruple random batches, and not these."""
+    """With such lengths, random batches are four times as large, these at most a tenth larger."""
     generator = np.random.default_rng(0)
     lengths = np.exp(generator.normal(3.5, 0.7, 64 * 500)).astype(int) + 2
     assert padding(generator.permutation(len(lengths)).reshape(-1, 64), lengths) > 4
     assert padding(BucketBatchSampler(lengths, 64), lengths) < 1.1
 
 
-def test_real_news_are_padded_by_less_than_a_twentieth(data_dir):
-    """Batches of 128 news hold under 5 % of padding in any epoch; random ones more than double."""
+def test_batches_of_ag_news_have_less_than_five_percent_padding(data_dir):
+    """Random batches of 128 news are more than twice as large as their texts."""
     texts = read_table(data_dir / "ag_news" / "train.parquet")["text"].to_pylist()
     lengths = np.array([len(text.split()) + 2 for text in texts])
     assert padding(np.arange(len(lengths) // 128 * 128).reshape(-1, 128), lengths) > 2
@@ -169,15 +169,15 @@ def test_real_news_are_padded_by_less_than_a_twentieth(data_dir):
         assert padding(sampler, lengths) < 1.05
 
 
-def test_what_pools_leave_over_is_sorted_with_the_last_of_them():
-    """A few texts more than a pool holds don't make a badly sorted pool of their own."""
+def test_the_last_pool_includes_the_remainder():
+    """A few remaining texts don't make a small, badly sorted pool."""
     lengths = np.random.default_rng(0).permutation(1020)
     batches = [lengths[batch] for batch in BucketBatchSampler(lengths, 10)]
     assert max(np.ptp(batch) for batch in batches) < 20
 
 
 def test_short_and_long_batches_come_in_random_order():
-    """The length of a batch says nothing about that of the next."""
+    """The lengths of consecutive batches are not correlated."""
     lengths = np.random.default_rng(0).integers(1, 500, 30_000)
     means = np.array([lengths[b].mean() for b in BucketBatchSampler(lengths, 30)])
     assert abs(np.corrcoef(means[1:], means[:-1])[0, 1]) < 0.1
@@ -185,7 +185,7 @@ def test_short_and_long_batches_come_in_random_order():
 
 @SMALL_POOLS
 def test_pools_mix_all_texts():
-    """Over the epochs a text meets all others of its length, since pools are drawn anew."""
+    """Over many epochs, a text is in a batch with every other text of its length."""
     sampler = BucketBatchSampler([5] * 40, 4)
     met = set()
     for epoch in range(60):
@@ -202,8 +202,8 @@ def test_pools_mix_all_texts():
     st.fixed_dictionaries({"shuffle": st.booleans(), "drop_last": st.booleans()}),
     st.integers(0, 3),
 )
-def test_ranks_share_each_batch_out(lengths, batch_size, world_size, options, epoch):
-    """Each text goes to one rank; together they hold the batches of one process."""
+def test_each_batch_is_divided_among_the_ranks(lengths, batch_size, world_size, options, epoch):
+    """Each text goes to one rank; together they have the batches of one process."""
 
     def epoch_of(size, **shard):
         sampler = BucketBatchSampler(lengths, size, seed=1, **options, **shard)
@@ -228,15 +228,15 @@ def test_ranks_share_each_batch_out(lengths, batch_size, world_size, options, ep
 
 
 def test_a_last_batch_with_fewer_texts_than_ranks_borrows():
-    """Each rank gets one text in the last batch; those missing come from the batch before."""
+    """Each rank gets one text in the last batch; missing ones come from the batch before."""
     ranks = [
         list(BucketBatchSampler(range(9), 2, shuffle=False, rank=r, world_size=4)) for r in range(4)
     ]
     assert ranks == [[[8], [3]], [[7], [2]], [[6], [1]], [[5, 4], [0]]]
 
 
-def test_a_last_batch_that_can_not_borrow_joins_the_one_before():
-    """With one text per rank and batch nothing can be lent, so some rank takes two."""
+def test_a_last_batch_that_can_not_borrow_is_merged_with_the_one_before():
+    """With one text per rank and batch, some rank gets two in the last batch."""
     ranks = [
         list(BucketBatchSampler(range(4), 1, shuffle=False, rank=r, world_size=3)) for r in range(3)
     ]
@@ -244,15 +244,15 @@ def test_a_last_batch_that_can_not_borrow_joins_the_one_before():
 
 
 def test_more_ranks_than_texts_are_refused():
-    """Some rank would have nothing to do; leaving the short batch out leaves nothing at all."""
+    """A rank would have no batch; `drop_last` leaves no batches at all."""
     sampler = BucketBatchSampler([4, 4], 8, rank=0, world_size=3)
     with pytest.raises(InvalidValueError, match="one text for each of the 3 processes, but got 2"):
         len(sampler)
     assert list(BucketBatchSampler([4, 4], 8, drop_last=True, rank=0, world_size=3)) == []
 
 
-def test_processes_are_those_of_torch_distributed(monkeypatch):
-    """Without being told, the sampler shares batches out once there is a process group."""
+def test_ranks_come_from_torch_distributed(monkeypatch):
+    """By default, batches are divided as soon as there is a process group."""
     sampler = BucketBatchSampler(range(11), 3, seed=4)
     alone = list(sampler)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
@@ -269,7 +269,7 @@ def test_processes_are_those_of_torch_distributed(monkeypatch):
 
 
 def test_a_subset_is_sampled_by_its_own_positions():
-    """Lengths of a subset, and of a subset of that, are looked up in the data set."""
+    """The lengths of a subset, and of a subset of it, come from the data set."""
     texts = Texts([5, 1, 9, 3, 7])
     subset = Subset(texts, [0, 2, 4])
     assert list(BucketBatchSampler(subset, 2, shuffle=False)) == [[1, 2], [0]]
@@ -281,8 +281,8 @@ def test_a_subset_is_sampled_by_its_own_positions():
 @pytest.mark.parametrize(
     "lengths", [[2, 5], (2, 5), torch.tensor([2, 5]), np.array([2, 5], np.uint8), Texts([2, 5])]
 )
-def test_lengths_may_be_given_in_any_form(lengths):
-    """Sequences, tensors, arrays and data sets with lengths are taken."""
+def test_lengths_may_be_of_any_type(lengths):
+    """Sequences, tensors, arrays and data sets with lengths are accepted."""
     assert list(BucketBatchSampler(lengths, 2, shuffle=False)) == [[1, 0]]
 
 
@@ -307,8 +307,8 @@ def test_lengths_may_be_given_in_any_form(lengths):
         ({"dataset_or_lengths": Dataset()}, InvalidTypeError, "a WordDataset, a Subset of one"),
     ],
 )
-def test_bad_arguments_are_named(arguments, kind, message):
-    """Each argument is checked when the sampler is made."""
+def test_invalid_arguments_are_refused(arguments, kind, message):
+    """The sampler checks its arguments at once."""
     with pytest.raises(kind, match=message):
         BucketBatchSampler(**({"dataset_or_lengths": [1, 2], "batch_size": 2} | arguments))
 
@@ -322,8 +322,8 @@ def test_bad_arguments_are_named(arguments, kind, message):
         ((0, 4), InvalidValueError, r"at most the number of batches \(3\), but got 4"),
     ],
 )
-def test_a_bad_epoch_is_refused_and_changes_nothing(arguments, kind, message):
-    """After the error the sampler is where it was."""
+def test_an_invalid_epoch_is_refused_and_changes_nothing(arguments, kind, message):
+    """The sampler is as before after the error."""
     sampler = BucketBatchSampler([1] * 5, 2)
     sampler.set_epoch(2, 1)
     with pytest.raises(kind, match=message):

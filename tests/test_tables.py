@@ -1,4 +1,4 @@
-"""Tables and lines: what is a text, what is a label, and which row is bad."""
+"""Tables and plain lines: texts, labels and invalid rows."""
 
 import csv
 import io
@@ -27,13 +27,13 @@ STRINGS = st.text(st.sampled_from("ab \t\",;'\\\n\u2028é€😀") | st.characte
 
 
 def rows_of(data, form="csv", **layout):
-    """Return the rows of a table that is given as bytes or as a string."""
+    """Return the rows of a table given as bytes or as a string."""
     data = data.encode() if isinstance(data, str) else data
     return list(read_rows(io.BytesIO(data), form, Layout(**layout)))
 
 
 def pairs(rows):
-    """Return the texts and labels alone."""
+    """Return pairs of text and label."""
     return [(row.text, row.label) for row in rows]
 
 
@@ -45,7 +45,7 @@ def parquet(columns):
 
 
 def test_a_csv_file_is_read_by_its_header():
-    """Columns have any order, cells may be quoted and hold line ends, blank lines do not count."""
+    """Columns have any order, quoted cells may have line ends, and blank lines are left out."""
     data = '\ufefflabel,id,text\r\nspam,1,"Cheap, ""pills""\nhere"\r\n\r\nham,2,Hello\r\n'
     assert rows_of(data) == [
         Row(2, 'Cheap, "pills"\nhere', "spam"),
@@ -53,37 +53,37 @@ def test_a_csv_file_is_read_by_its_header():
     ]
 
 
-def test_tabs_divide_a_tsv_file():
-    """Commas are ordinary characters there."""
+def test_tsv_fields_are_separated_by_tabs():
+    """Commas are ordinary characters."""
     assert pairs(rows_of("text\tlabel\na, b\tx\n", "tsv")) == [("a, b", "x")]
 
 
 def test_a_file_without_a_header_has_numbered_columns():
-    """Columns count from 1, and several make one text."""
+    """Columns count from 1, and several columns make one text."""
     data = '"3","Oil soars","Prices rise."\n'
     rows = rows_of(data, header=False, text_columns=("2", "3"), label_column="1")
     assert rows == [Row(1, "Oil soars Prices rise.", "3")]
 
 
-def test_another_delimiter_divides_a_csv_file():
-    """Commas are ordinary characters then."""
+def test_csv_fields_may_have_another_delimiter():
+    """Commas are ordinary characters then, too."""
     assert pairs(rows_of("text;label\na, b;x\n", delimiter=";")) == [("a, b", "x")]
 
 
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
 def test_a_file_with_another_delimiter_is_recognized(mark):
-    """The message asks for it where all of the header is one name."""
+    """The message suggests it if the whole header is one name."""
     message = f"there are: {f'text{mark}label'!r}. Is {mark!r} the delimiter"
     with pytest.raises(MissingKeyError, match=re.escape(message)):
         rows_of(f"text{mark}label\na{mark}b\n")
 
 
-def test_a_header_that_is_not_utf_8_is_told():
-    """A file in UTF-16 is not said to lack columns."""
+def test_a_header_that_is_not_utf_8_is_refused():
+    """The message is about the encoding, not about missing columns."""
     for data in ("text,label\na,b\n".encode("utf-16"), "t\xe9xt,label\na,b\n".encode("latin-1")):
         with pytest.raises(CorruptFileError, match=r"^the file:1: it is not in UTF-8"):
             rows_of(data)
-    # Another column's name does no harm.
+    # The names of other columns don't matter.
     data = "text,label,\xe9\na,b,c\n".encode("latin-1")
     assert pairs(rows_of(data)) == [("a", "b")]
 
@@ -95,32 +95,32 @@ def test_jsonl_keeps_the_types_of_labels():
     assert [row.label for row in rows_of(data + "\n\n", "jsonl")] == values
 
 
-def test_parquet_gives_rows_in_their_order():
-    """More rows than are read at a time keep their numbers."""
+def test_parquet_rows_keep_their_order():
+    """Row numbers continue from block to block."""
     texts = [f"text {i}" for i in range(3000)]
     data = parquet({"label": list(range(3000)), "text": texts, "other": [None] * 3000})
     assert rows_of(data, "parquet") == [Row(i + 1, texts[i], i) for i in range(3000)]
 
 
 def test_parquet_columns_of_lists_are_several_labels():
-    """A list in a cell holds a text's labels."""
+    """A list in a cell has all labels of a text."""
     data = parquet({"text": ["a", "b"], "label": [["x", "y"], []]})
     assert pairs(rows_of(data, "parquet")) == [("a", ["x", "y"]), ("b", [])]
 
 
-def test_a_separator_makes_several_labels_of_a_cell():
-    """Spaces around them do not count, and an empty cell is no label at all."""
+def test_a_separator_splits_a_cell_into_labels():
+    """Spaces around labels are removed, and an empty cell has no labels."""
     rows = rows_of('text,label\na,x; y\nb,\nc,";"\n', label_separator=";")
     assert [row.label for row in rows] == [["x", "y"], [], []]
 
 
-def test_labels_are_not_looked_for_where_none_are_wanted():
-    """Texts to predict have no label column."""
+def test_the_label_column_is_optional():
+    """Texts to predict have no labels."""
     assert rows_of("text\na\n", label_column=None) == [Row(2, "a", None)]
 
 
 def test_an_empty_text_is_a_text():
-    """Only what is missing is bad."""
+    """Only a missing text is invalid."""
     assert pairs(rows_of("text,label\n,x\n")) == [("", "x")]
 
 
@@ -142,15 +142,15 @@ def test_an_empty_text_is_a_text():
         ("jsonl", '{"text": null, "label": 1}', 1, "'text' is missing"),
         ("jsonl", '{"text": 3, "label": 1}', 1, "'text' is not a string, but 3"),
         ("jsonl", '{"text": "a", "label": null}', 1, "the label is missing"),
-        ("jsonl", '{"text": "a", "label": {"b": 1}}', 1, r"\{'b': 1\} is no label"),
-        ("jsonl", '{"text": "a", "label": [["b"]]}', 1, r"\[\['b'\]\] is no label"),
-        ("jsonl", '{"text": "a", "label": NaN}', 1, "nan is no label"),
+        ("jsonl", '{"text": "a", "label": {"b": 1}}', 1, r"\{'b': 1\} is not a label"),
+        ("jsonl", '{"text": "a", "label": [["b"]]}', 1, r"\[\['b'\]\] is not a label"),
+        ("jsonl", '{"text": "a", "label": NaN}', 1, "nan is not a label"),
         ("parquet", parquet({"text": ["a", None], "label": [1, 1]}), 2, "'text' is missing"),
         ("parquet", parquet({"text": ["a"], "label": pa.array([None], pa.int8())}), 1, "the label"),
     ],
 )
-def test_a_bad_row_is_told_with_its_line(form, data, line, reason):
-    """The rows before and after it are not lost."""
+def test_an_invalid_row_has_a_line_and_a_reason(form, data, line, reason):
+    """It takes the place of the row."""
     rows = rows_of(data, form)
     bad = [row for row in rows if isinstance(row, BadRow)]
     assert [row.line for row in bad] == [line]
@@ -158,15 +158,15 @@ def test_a_bad_row_is_told_with_its_line(form, data, line, reason):
         raise CorruptFileError(bad[0].reason)
 
 
-def test_rows_after_a_bad_one_are_read():
-    """One mistake does not end the table."""
+def test_rows_after_an_invalid_one_are_read():
+    """An invalid row does not end the table."""
     data = 'text,label\n"a"b,x\nc,x\nd\ne,x\n'
     assert [type(row) for row in rows_of(data)] == [BadRow, Row, BadRow, Row]
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "parquet"])
-def test_a_missing_column_lists_those_there_are(form):
-    """The table's own names are the best help."""
+def test_a_missing_column_is_refused(form):
+    """The message lists the columns of the table."""
     separator = "\t" if form == "tsv" else ","
     data = parquet({"body": ["a"], "class": [1]}) if form == "parquet" else f"body{separator}class"
     with pytest.raises(MissingKeyError, match="no column 'text'; there are: 'body', 'class'"):
@@ -174,22 +174,22 @@ def test_a_missing_column_lists_those_there_are(form):
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"text,label\n", b"PAR1" + b"\0" * 50 + b"PAR1"])
-def test_what_is_no_parquet_file_is_refused(data):
-    """The error names the file's format, not a line of a library."""
+def test_damaged_parquet_files_are_refused(data):
+    """The message names the file and the format."""
     with pytest.raises(CorruptFileError, match="the file can't be read as Parquet"):
         rows_of(data, "parquet")
 
 
 def test_parquet_needs_pyarrow(monkeypatch):
-    """Without it, the extra that brings it is named."""
+    """The message names the extra that installs it."""
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'textrnn\[datasets\]'"):
         rows_of(b"", "parquet")
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_a_line_without_an_end_does_not_fill_the_memory(form, monkeypatch):
-    """Something else than a table is noticed in time."""
+def test_a_line_that_is_too_long_is_refused(form, monkeypatch):
+    """A file that is not text does not fill the memory."""
     monkeypatch.setattr("textrnn.data.tables._MAX_LINE", 100)
     with pytest.raises(CorruptFileError, match="the file:2: the line is longer than 100 bytes"):
         rows_of("text,label\n" + "x" * 101, form) if form == "csv" else rows_of(
@@ -197,13 +197,13 @@ def test_a_line_without_an_end_does_not_fill_the_memory(form, monkeypatch):
         )
 
 
-def test_a_text_may_be_longer_than_pythons_limit():
-    """The csv module alone would stop at 131,072 characters."""
+def test_a_text_may_exceed_the_default_limit_of_the_csv_module():
+    """The default is 131,072 characters."""
     assert len(rows_of(f"text,label\n{'x' * 200_000},a\n")[0].text) == 200_000
 
 
 def test_empty_tables_have_no_rows():
-    """Neither a header alone nor nothing at all is an error of a row."""
+    """An empty file and a header alone are not errors."""
     assert rows_of("") == rows_of("text,label\n") == rows_of("", "jsonl") == []
 
 
@@ -211,21 +211,21 @@ def test_empty_tables_have_no_rows():
     ("name", "form"),
     [("a.csv", "csv"), ("b.TSV", "tsv"), ("c.jsonl", "jsonl"), ("x/d.ndjson", "jsonl")],
 )
-def test_the_suffix_tells_the_format(name, form):
-    """Whatever its case."""
+def test_the_suffix_determines_the_format(name, form):
+    """Its case does not matter."""
     assert format_of(name) == form
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a", "csv", "-"])
 def test_an_unknown_suffix_is_refused(name):
-    """Those that are known are listed."""
+    """The message lists the known ones."""
     with pytest.raises(InvalidValueError, match=r"whose name ends in \.csv, \.tsv, .* but got"):
         format_of(name)
 
 
 @given(st.lists(st.tuples(STRINGS, STRINGS.filter(bool)), min_size=1))
-def test_what_pandas_writes_is_read(table):
-    """CSV, TSV and JSONL of any strings come back as they were."""
+def test_files_written_by_pandas_are_read(table):
+    """CSV, TSV and JSONL of any strings are read unchanged."""
     frame = pd.DataFrame(table, columns=["text", "label"])
     writers = {
         "csv": frame.to_csv(index=False, quoting=csv.QUOTE_ALL),
@@ -237,15 +237,15 @@ def test_what_pandas_writes_is_read(table):
 
 
 @given(st.lists(st.tuples(STRINGS, STRINGS.filter(bool)), min_size=1))
-def test_what_the_csv_module_writes_is_read(table):
-    """So are fields that are quoted only where they must be."""
+def test_files_written_by_the_csv_module_are_read(table):
+    """Fields that are quoted only if needed are read unchanged."""
     buffer = io.StringIO(newline="")
     csv.writer(buffer).writerows([("text", "label"), *table])
     assert pairs(rows_of(buffer.getvalue())) == table
 
 
 class Pipe(io.RawIOBase):
-    """A stream that gives its bytes in the pieces that were written."""
+    """A stream that returns its bytes in the pieces that were written."""
 
     def __init__(self, pieces) -> None:
         self.pieces = list(pieces)
@@ -256,8 +256,8 @@ class Pipe(io.RawIOBase):
         return self.pieces.pop(0) if self.pieces else b""
 
 
-def test_lines_come_as_soon_as_they_are_there():
-    """A reader of a pipe does not wait for more than it has."""
+def test_lines_are_yielded_as_soon_as_possible():
+    """A reader of a pipe does not wait for further lines."""
     pipe = Pipe([b"a\nb", b"c\r\n", b"\n", b"d"])
     texts = [[(row.line, row.text) for row in part] for part in read_lines(pipe)]
     assert texts == [[(1, "a")], [(2, "bc")], [(3, "")], [(4, "d")]]
@@ -265,7 +265,7 @@ def test_lines_come_as_soon_as_they_are_there():
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\ufeff"))), st.data())
 def test_lines_do_not_depend_on_the_pieces(lines, data):
-    """Wherever a pipe is cut, in the middle of a letter too, the texts are the same."""
+    """Pieces may even end inside a character."""
     whole = "".join(f"{line}\n" for line in lines).encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
     ends = [0, *cuts, len(whole)]
@@ -275,14 +275,14 @@ def test_lines_do_not_depend_on_the_pieces(lines, data):
     assert [row.line for row in found] == list(range(1, len(lines) + 1))
 
 
-def test_a_line_that_is_not_utf8_is_bad():
-    """The lines around it are read."""
+def test_a_line_that_is_not_utf8_is_invalid():
+    """The lines before and after it are read."""
     (rows,) = read_lines(io.BytesIO(b"\xef\xbb\xbfa\n\xff\nb\n"))
     assert rows == [Row(1, "a", None), BadRow(2, "it is not in UTF-8"), Row(3, "b", None)]
 
 
-def test_an_endless_line_is_refused(monkeypatch):
-    """Whether its end is missing or only late."""
+def test_an_endless_plain_line_is_refused(monkeypatch):
+    """It does not fill the memory."""
     monkeypatch.setattr("textrnn.data.tables._MAX_LINE", 5)
     with pytest.raises(CorruptFileError, match="the file:2: the line is longer than 5 bytes"):
         list(read_lines(Pipe([b"a\n", b"xxx", b"xxx"])))

@@ -1,4 +1,4 @@
-"""Worker processes whose results keep their order, and protection from Ctrl-C while they start."""
+"""Run worker processes in order, and block Ctrl-C while processes start."""
 
 import pickle
 import signal
@@ -18,7 +18,7 @@ _Result = TypeVar("_Result")
 
 # Items in flight per worker: enough to keep it busy, few enough to bound the memory.
 _AHEAD = 3
-_function: Callable[[Any], Any]  # of a worker process
+_function: Callable[[Any], Any]  # of this worker process
 
 
 def check_picklable(name: str, value: object) -> None:
@@ -36,10 +36,8 @@ def map_in_order(
     *,
     num_workers: int,
 ) -> Generator[_Result, None, None]:
-    """Apply the function that `make` builds in each worker to items, in order.
-
-    Close the generator to stop early: that ends the workers, which ignore Ctrl-C.
-    """
+    """Apply the function that `make` builds in each worker to items, in order."""
+    # Closing the generator ends the workers, which ignore Ctrl-C.
     if not num_workers:
         yield from map(make(), items)
         return

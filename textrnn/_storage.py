@@ -1,4 +1,4 @@
-"""Write files and folders whole or not at all, with checksums; read them without trust."""
+"""Write files and folders atomically, with checksums; read untrusted ones safely."""
 
 import hashlib
 import json
@@ -34,9 +34,9 @@ __all__ = [
 ]
 
 MAX_JSON_BYTES = 256 * 2**20
-"""The largest JSON file that is read or written: 256 MiB, some ten million words."""
+"""Maximum size of a JSON file, read or written: 256 MiB, about ten million words."""
 
-# Some file systems and Windows can't sync a folder, and Windows alone tells text from binary.
+# Only Windows distinguishes text from binary files.
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
@@ -44,15 +44,7 @@ _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray | memoryview) -> None:
-    """Write a file so that it holds either all of `data` or its old content.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_atomically(f"{folder}/words.txt", b"oil prices")
-        ...     Path(folder, "words.txt").read_bytes()
-        b'oil prices'
-    """
+    """Write a file so that it holds either all of `data` or its old content."""
     target = Path(os.path.realpath(path))
     beside = _beside(target, "tmp")
     mode = None
@@ -81,37 +73,32 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | bytearray | mem
 
 
 def corrupt(path: str | os.PathLike[str], what: str, reason: str) -> CorruptFileError:
-    """Return the error for a damaged file; `what` names its content, `reason` is a clause.
-
-    Example:
-        >>> print(corrupt("model/words.json", "vocabulary", "the key 'words' is missing"))
-        The vocabulary file 'model/words.json' is damaged: the key 'words' is missing.
-    """
+    """Return the error for a damaged file; `what` names its content, `reason` is a clause."""
     return CorruptFileError(f"The {what} file {show(os.fspath(path))} is damaged: {reason}.")
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """Return the size and checksum of a file, in the form that a manifest holds."""
+    """Return the size and checksum of a file, as an entry of a manifest."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"bytes": path.stat().st_size, "sha256": digest}
 
 
 def check_file(path: Path, what: str, size: int | None = None) -> None:
-    """Refuse a file of another size, or anything but a regular file, which might never end."""
+    """Raise the `corrupt` error for another size, or for a pipe, which might never end."""
     try:
         status = path.stat()
     except OSError as error:
         raise corrupt(path, what, f"it can't be read ({error.strerror})") from error
     if not stat.S_ISREG(status.st_mode):
-        raise corrupt(path, what, "it is not an ordinary file")
+        raise corrupt(path, what, "it is not a regular file")
     if size is not None and size != status.st_size:
         reason = f"it has {status.st_size} bytes, and had {size} when it was written"
         raise corrupt(path, what, reason)
 
 
 def check_unchanged(path: Path, what: str, found: object, written: object) -> None:
-    """Refuse a file whose fingerprint or checksum is not the one in the manifest."""
+    """Raise the `corrupt` error if a fingerprint or checksum is not the one in the manifest."""
     if found != written:
         raise corrupt(path, what, "it was changed since it was written")
 
@@ -122,7 +109,7 @@ def _beside(path: Path, suffix: str) -> Path:
 
 
 def _sync(folder: Path) -> None:
-    """Make the names in `folder` durable where the system can do that."""
+    """Make the names in `folder` durable, if the system can sync folders."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -135,20 +122,12 @@ def _sync(folder: Path) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any, *, indent: int | None = 2) -> None:
-    """Write `value` as JSON that a person can read, whole or not at all."""
+    """Write `value` as readable JSON, atomically."""
     write_atomically(path, _to_json(path, value, indent))
 
 
 def read_json(path: str | os.PathLike[str], *, what: str, max_bytes: int = MAX_JSON_BYTES) -> Any:
-    """Read an untrusted JSON file of finite numbers, or raise the `corrupt` error.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_json(f"{folder}/words.json", ["oil", "prices"])
-        ...     read_json(f"{folder}/words.json", what="word")
-        ['oil', 'prices']
-    """
+    """Read an untrusted JSON file of finite numbers, or raise the `corrupt` error."""
     with Path(path).open("rb") as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
@@ -173,8 +152,9 @@ def parse_json(data: bytes, *, finite: bool = True) -> Any:
 
 
 def _to_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2) -> bytes:
+    """Return `value` as JSON for the file at `path`."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent) + "\n"
-    # Words may hold lone surrogates. Escaping them would not do: two in a row read as one letter.
+    # Words may have lone surrogates. Two escaped ones in a row would be read as one character.
     data = text.encode("utf-8", "surrogatepass")
     if len(data) > MAX_JSON_BYTES:
         raise InvalidValueError(
@@ -185,6 +165,7 @@ def _to_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2) -
 
 
 def _finite(literal: str) -> float:
+    """Parse a number that must be finite."""
     number = float(literal)
     if not math.isfinite(number):
         raise ValueError(f"{show(literal)} is not a finite number")
@@ -192,6 +173,7 @@ def _finite(literal: str) -> float:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, unless it names a key twice."""
     items = dict(pairs)
     if len(items) < len(pairs):
         raise ValueError("an object names a key twice")
@@ -216,12 +198,12 @@ class NewFile:
         self._bytes += memoryview(data).nbytes
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the size and checksum, in the form that a manifest holds."""
+        """Return the size and checksum, as an entry of a manifest."""
         return {"bytes": self._bytes, "sha256": self._digest.hexdigest()}
 
 
 class NewFolder:
-    """A folder that is being written, with the fingerprint of each of its `files` by name."""
+    """A folder that is being written, with the fingerprints of its `files` by name."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -229,7 +211,7 @@ class NewFolder:
 
     @contextmanager
     def open(self, name: str) -> Iterator[NewFile]:
-        """Open a new file, which is synced to the disk at the end."""
+        """Open a new file, which is synced to disk at the end."""
         with (self.path / name).open("wb") as stream:
             file = NewFile(stream)
             yield file
@@ -243,13 +225,13 @@ class NewFolder:
             file.write(data)
 
     def write_json(self, name: str, value: Any) -> None:
-        """Write a JSON file that a person can read."""
+        """Write a readable JSON file."""
         self.write(name, _to_json(self.path / name, value))
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[NewFolder]:
-    """Fill a new folder, which replaces the one at `path` at the end, or is deleted on an error."""
+    """Fill a new folder, which replaces the one at `path`, or is deleted after an error."""
     aside = _beside(path, "tmp")
     try:
         aside.mkdir()
@@ -270,7 +252,7 @@ def check_writable(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder, renamed first, so that one half removed is never taken for a whole one."""
+    """Remove a folder after renaming it, so that it is never seen half removed."""
     aside = _beside(path, "tmp")
     with suppress(OSError):
         path.rename(aside)
@@ -278,7 +260,7 @@ def remove_folder(path: Path) -> None:
 
 
 def _swap(aside: Path, target: Path) -> None:
-    """Put a new folder in the place of an old one, which is put back if that fails."""
+    """Replace a folder by a new one; restore it if that fails."""
     if not target.exists():
         aside.rename(target)
         return
@@ -294,7 +276,7 @@ def _swap(aside: Path, target: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderFormat:
-    """A kind of saved folder: its description and `argument` in messages, and its file names."""
+    """A kind of saved folder: its name and `argument` in messages, and its files."""
 
     what: str
     argument: str
@@ -302,7 +284,7 @@ class FolderFormat:
     others: Collection[str]
 
     def check_target(self, path: str | os.PathLike[str]) -> Path:
-        """Return the folder at `path`, links followed, if it is new, empty or of this kind."""
+        """Return the real path of a folder that is new, empty or of this kind."""
         target = Path(os.path.realpath(path))
         if not os.path.lexists(target):
             return target
@@ -319,7 +301,7 @@ class FolderFormat:
 
     @contextmanager
     def replace(self, path: str | os.PathLike[str]) -> Iterator[NewFolder]:
-        """Fill a new folder that replaces the one at `path`; folders above it are made."""
+        """Fill a new folder that replaces the one at `path`; make its parents."""
         target = self.check_target(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with new_folder(target) as folder:

@@ -1,4 +1,4 @@
-"""Texts with their labels, encoded once into one flat array of ids."""
+"""Labelled texts, encoded once as one flat array of token ids."""
 
 import copy
 import operator
@@ -15,146 +15,46 @@ from torch.utils.data import Dataset
 
 from textrnn.data.batching import FetchedTexts
 from textrnn.data.columns import read_labels, read_texts
-from textrnn.data.corpus.building import encode_rows, fill_empty
+from textrnn.data.corpus.building import DatasetEncoder, encode_rows
 from textrnn.data.corpus.rows import HubRows
 from textrnn.data.corpus.stored import MappedFolder, write_dataset
 from textrnn.data.flat import FlatTexts
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
-from textrnn.text import Tokenizer, Vocabulary, encode_texts
+from textrnn.text import Tokenizer, Vocabulary
 
-__all__ = ["Positions", "WordDataset", "draw_stratified", "read_position", "read_positions"]
+__all__ = ["WordDataset", "draw_stratified"]
 
 Positions: TypeAlias = Sequence[int] | NDArray[np.integer] | Tensor
-"""Numbers of texts in a data set."""
-
-
-def read_position(index: SupportsIndex, texts: int) -> int:
-    """Return the position of one text, from 0.
-
-    Args:
-        index: The position; a negative one counts from the end.
-        texts: How many texts there are.
-
-    Raises:
-        InvalidTypeError: If `index` is not an integer.
-        IndexError: If there is no such text.
-
-    Example:
-        >>> read_position(-1, 10)
-        9
-    """
-    try:
-        position = operator.index(index)
-    except TypeError:
-        position = None
-    if position is None or isinstance(index, bool):
-        raise InvalidTypeError(expected("index", "an integer", index))
-    if not -texts <= position < texts:
-        raise _no_such_text(position, texts)
-    return position % texts
-
-
-def read_positions(indices: Positions, texts: int) -> Tensor:
-    """Return the positions of texts, from 0, int64 of shape `(indices,)`.
-
-    Args:
-        indices: The positions; negative ones count from the end.
-        texts: How many texts there are.
-
-    Raises:
-        InvalidTypeError: If the positions are not integers.
-        IndexError: If one of the texts doesn't exist.
-
-    Example:
-        >>> read_positions([0, -1], 10)
-        tensor([0, 9])
-    """
-    try:
-        positions = np.asarray(indices)  # for short lists faster than torch's
-    except (TypeError, ValueError):
-        positions = np.empty(())
-    if positions.ndim == 1 and not len(positions):
-        return torch.empty(0, dtype=torch.int64)
-    if positions.ndim != 1 or positions.dtype.kind not in "iu":
-        raise InvalidTypeError(expected("indices", "a sequence of integers", indices))
-    low, high = int(positions.min()), int(positions.max())
-    if low < -texts or high >= texts:
-        raise _no_such_text(low if low < -texts else high, texts)
-    positions = positions.astype(np.int64)
-    return torch.from_numpy(positions if low >= 0 else positions % texts)
-
-
-def _no_such_text(position: int, texts: int) -> IndexError:
-    # Python's own class is what ends a loop over a sequence.
-    return IndexError(expected("index", f"that of one of the {texts} texts", position))
-
-
-def draw_stratified(
-    strata: NDArray[np.int64], fraction: float, generator: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Choose a fraction of the texts, from every stratum its share.
-
-    The total is the fraction rounded, but at least one text is chosen and one is not. Each stratum
-    gives its share rounded down, and those with the largest remainders one more, until the total is
-    met (the method of Hamilton for seats in a parliament); equal remainders are drawn by lot.
-
-    Args:
-        strata: Stratum of each text, counted from 0 without gaps, of shape `(texts,)`; there are
-            at least two texts.
-        fraction: Share of the texts to choose, between 0 and 1.
-        generator: Source of the randomness.
-
-    Returns:
-        Whether each text is chosen, of shape `(texts,)`.
-
-    Example:
-        >>> strata = np.array([0, 0, 0, 0, 1, 1])
-        >>> chosen = draw_stratified(strata, 0.5, np.random.default_rng(0))
-        >>> np.bincount(strata[chosen])
-        array([2, 1])
-    """
-    counts = np.bincount(strata)
-    share = counts * fraction
-    quota = share.astype(np.int64)
-    total = min(max(round(len(strata) * fraction), 1), len(strata) - 1)
-    lot = generator.permutation(len(counts))
-    by_remainder = np.lexsort((lot, quota - share))
-    quota[by_remainder[: total - int(quota.sum())]] += 1
-    # Shuffled, then stratum after stratum: the first ones of each are the chosen.
-    order = generator.permutation(len(strata))
-    order = order[np.argsort(strata[order], kind="stable")]
-    place = np.arange(len(strata)) - np.repeat(np.cumsum(counts) - counts, counts)
-    chosen = np.empty(len(strata), dtype=np.bool_)
-    chosen[order] = place < np.repeat(quota, counts)
-    return chosen
+"""Positions of texts in a data set."""
 
 
 class WordDataset(Dataset[dict[str, Any]]):
-    """Texts as ids of their tokens, with labels where there are any.
+    """Texts encoded as token ids, with their labels if there are any.
 
-    All texts are tokenized and encoded once, when the data set is made, into one flat array of
-    four bytes a token; lists of tokens are never kept. `dataset[i]` is a dictionary with
-    `"input_ids"` (int64 of shape `(time,)`), `"label"` (an int, or a float tensor of shape
-    `(classes,)` for multi-label; absent without labels) and `"index"` (`i` itself). With
-    `PaddingCollator`, a `torch.utils.data.DataLoader` fetches each batch with one gather.
+    All texts are tokenized and encoded once, when the data set is made, into one flat int32 array;
+    tokens are not kept. `dataset[i]` is a dictionary with `"input_ids"` (int64 `(time,)`),
+    `"label"` (an int, or a float tensor `(classes,)` for multi-label; absent without labels) and
+    `"index"` (`i` itself). With `PaddingCollator`, a `torch.utils.data.DataLoader` fetches each
+    batch with one gather.
 
-    Every text has at least one id: one without any words is the begin and the end token, and
-    `<unk>` where neither is added.
+    Every text has at least one id: a text without words is `<bos>` and `<eos>`, or `<unk>` if
+    neither is added.
 
-    A data set that is larger than memory is made by `build` and stays in its folder, as does one
-    that `open` opens: it is mapped into memory instead of loaded, also by the workers of a loader,
-    and used like any other. Nothing may be written to its tensors.
+    `build` makes data sets that are larger than memory, in a folder. These are mapped into memory
+    instead of loaded, also in the workers of a loader, and are used like any other. Their tensors
+    are read-only.
 
     Args:
-        texts: The texts: any sequence or column of strings, or an iterator over them.
-        labels: A class id from 0 per text; or a matrix of shape `(texts, classes)` of numbers
-            from 0 to 1 for multi-label; or None. Lists, arrays, tensors and columns will do.
-        vocabulary: Gives each token its id.
-        tokenizer: Makes a list of tokens of a string.
-        max_length: Number of ids that longer texts are cut to, begin and end token included, or
-            None. A cut text keeps its end token.
-        add_bos: Whether each text begins with the begin-of-sequence token.
-        add_eos: Whether each text ends with the end-of-sequence token.
+        texts: The texts: a sequence or column of strings, or an iterator over them.
+        labels: One class id per text, counted from 0; or, for multi-label, a matrix
+            `(texts, classes)` of numbers from 0 to 1; or None. Lists, arrays, tensors and columns
+            are accepted.
+        vocabulary: Maps tokens to ids.
+        tokenizer: Splits a text into tokens.
+        max_length: Maximum number of ids per text, `<bos>` and `<eos>` included. Longer texts lose
+            their last words and keep `<eos>`. None does not truncate. Default: None.
+        add_bos: Begin each text with `<bos>`. Default: True.
+        add_eos: End each text with `<eos>`. Default: True.
 
     Attributes:
         vocabulary: As given.
@@ -162,10 +62,10 @@ class WordDataset(Dataset[dict[str, Any]]):
         max_length: As given.
 
     Raises:
-        InvalidTypeError: If a text is not a string, a label not a number, or an argument of the
-            wrong type.
-        InvalidValueError: If texts and labels differ in number, or a label is missing or out of
-            range.
+        InvalidTypeError: If a text is not a string, a label is not a number, or an argument has
+            the wrong type.
+        InvalidValueError: If the numbers of texts and labels differ, or a label is missing or out
+            of range.
 
     Example:
         >>> from textrnn.text import Vocabulary
@@ -192,16 +92,11 @@ class WordDataset(Dataset[dict[str, Any]]):
         targets = read_labels(labels)
         if isinstance(texts, Sized):
             _check_count(targets, len(texts))  # before the work rather than after it
-        flat, lengths = encode_texts(
-            column,
-            tokenizer,
-            vocabulary,
-            max_length=max_length,
-            add_bos=add_bos,
-            add_eos=add_eos,
+        encode = DatasetEncoder(
+            tokenizer, vocabulary, max_length=max_length, add_bos=add_bos, add_eos=add_eos
         )
+        flat, lengths = encode(column)
         _check_count(targets, len(lengths))
-        flat, lengths = fill_empty(flat, lengths, vocabulary.unk_id)
         self.vocabulary = vocabulary
         self.tokenizer = tokenizer
         self.max_length = max_length
@@ -220,25 +115,26 @@ class WordDataset(Dataset[dict[str, Any]]):
         add_bos: bool = True,
         add_eos: bool = True,
     ) -> Self:
-        """Encode one split of a Hugging Face data set, reading it once and some rows at a time.
+        """Encode one split of a Hugging Face data set, reading it once in blocks of rows.
 
         Args:
-            dataset: A `datasets.Dataset`, or a streamed `datasets.IterableDataset`.
-            vocabulary: Gives each token its id.
-            tokenizer: Makes a list of tokens of a string.
-            text_column: Name of the column with the texts.
-            label_column: Name of the column with the labels; None leaves the texts unlabelled.
-            max_length: As for the class itself.
-            add_bos: As for the class itself.
-            add_eos: As for the class itself.
+            dataset: A `datasets.Dataset` or a streamed `datasets.IterableDataset`.
+            vocabulary: As in `WordDataset`.
+            tokenizer: As in `WordDataset`.
+            text_column: Name of the column of texts. Default: `"text"`.
+            label_column: Name of the column of labels; None makes a data set without labels.
+                Default: `"label"`.
+            max_length: As in `WordDataset`.
+            add_bos: As in `WordDataset`.
+            add_eos: As in `WordDataset`.
 
         Returns:
-            The encoded data set.
+            The data set.
 
         Raises:
-            InvalidTypeError: If `dataset` is not a data set, or is several of them.
-            MissingKeyError: If there is no such column; the message lists those there are.
-            InvalidValueError: If a label is missing, which the Hub writes as -1 too.
+            InvalidTypeError: If `dataset` is not a data set, or is a mapping of splits.
+            MissingKeyError: If a column does not exist.
+            InvalidValueError: If a label is missing; on the Hub, -1 means that too.
 
         Example:
             >>> from datasets import Dataset
@@ -250,8 +146,7 @@ class WordDataset(Dataset[dict[str, Any]]):
         labels: list[Any] = []
 
         def texts() -> Iterator[str]:
-            rows = HubRows(dataset, text_column=text_column, label_column=label_column)
-            for text, label in rows:
+            for text, label in HubRows(dataset, text_column=text_column, label_column=label_column):
                 labels.append(label)
                 yield text
 
@@ -280,51 +175,47 @@ class WordDataset(Dataset[dict[str, Any]]):
         add_eos: bool = True,
         num_workers: int = 0,
     ) -> Self:
-        """Encode texts of any number into a folder, holding only some of them at a time.
+        """Encode any number of texts into a folder, with bounded memory.
 
-        The folder appears when all is written; what is wrong with a row, a Ctrl-C or a full disk
-        leave nothing behind. A data set that is there already is replaced then.
+        The folder appears once everything is written; an error, Ctrl-C or a full disk leaves
+        nothing behind. An existing data set is replaced.
 
         Args:
             folder: The folder to make; see `open`.
-            rows: Pairs of a text and its label, read once: an iterator, `FileRows`, `HubRows`. A
-                label is a class id, or one number from 0 to 1 per class; or None for all texts.
-            vocabulary: Gives each token its id. A `WordCounter` makes one of any amount of text.
-            tokenizer: Makes a list of tokens of a string.
-            max_length: As for the class itself.
-            add_bos: As for the class itself.
-            add_eos: As for the class itself.
-            num_workers: How many processes encode; 0 does it all in this one. They are started as
-                those of a `torch.utils.data.DataLoader` are, and change no byte of the result.
+            rows: Pairs of a text and its label, read once: an iterator, `FileRows` or `HubRows`. A
+                label is a class id or a list of numbers from 0 to 1, one per class, or None for all
+                texts.
+            vocabulary: Maps tokens to ids. `WordCounter` makes one of any amount of text.
+            tokenizer: As in `WordDataset`.
+            max_length: As in `WordDataset`.
+            add_bos: As in `WordDataset`.
+            add_eos: As in `WordDataset`.
+            num_workers: Number of worker processes; 0 encodes in this process. Workers start like
+                those of a `torch.utils.data.DataLoader`; the files are the same for any number.
+                Default: 0.
 
         Returns:
             The data set, opened.
 
         Raises:
-            InvalidTypeError: If a row is no such pair, or an argument has a wrong type.
-            InvalidValueError: If a label is missing or out of range, or labels differ in form; or
-                if `folder` holds anything but a data set.
-            OSError: If it can't be written.
+            InvalidTypeError: If a row is not such a pair, or an argument has the wrong type.
+            InvalidValueError: If a label is missing or out of range, if there are labels of
+                different kinds, or if `folder` holds anything but a data set.
+            OSError: If the folder can't be written.
 
         Example:
             >>> import tempfile
             >>> from textrnn.text import Vocabulary
-            >>> rows = [("oil prices", 1), ("they won", 0)]
+            >>> vocabulary = Vocabulary.build([["oil", "won"]])
             >>> with tempfile.TemporaryDirectory() as folder:
-            ...     vocabulary = Vocabulary.build([["oil", "won"]])
-            ...     WordDataset.build(f"{folder}/news", iter(rows), vocabulary, str.split)
+            ...     rows = iter([("oil prices", 1), ("they won", 0)])
+            ...     WordDataset.build(f"{folder}/news", rows, vocabulary, str.split)
             <WordDataset: 2 texts, 8 ids, 2 classes>
         """
-        blocks = encode_rows(
-            rows,
-            tokenizer,
-            vocabulary,
-            max_length=max_length,
-            add_bos=add_bos,
-            add_eos=add_eos,
-            num_workers=num_workers,
+        encode = DatasetEncoder(
+            tokenizer, vocabulary, max_length=max_length, add_bos=add_bos, add_eos=add_eos
         )
-        with closing(blocks):
+        with closing(encode_rows(rows, encode, num_workers=num_workers)) as blocks:
             write_dataset(
                 folder, blocks, vocabulary=vocabulary, tokenizer=tokenizer, max_length=max_length
             )
@@ -338,26 +229,25 @@ class WordDataset(Dataset[dict[str, Any]]):
         tokenizer: Tokenizer | None = None,
         verify: bool = False,
     ) -> Self:
-        """Open a data set that `build` or `save` wrote, without loading its ids.
+        """Open a data set written by `build` or `save`, without loading its ids.
 
-        The folder is not trusted. What is opened has the sizes that it should have, the checksums
-        are right, and each text lies inside the ids. The ids themselves are read, and compared with
-        their checksum and the vocabulary, only with `verify`, since that takes as long as the disk
-        needs for all of them. Don't change the files as long as a process has them open; `build`
-        and `save` replace the whole folder, which does no harm.
+        The folder is not trusted: sizes and checksums must match the manifest, and every text must
+        lie within the ids. Only `verify` checks the ids themselves. Don't change the files while a
+        process has them open; `build` and `save` may replace the whole folder at any time.
 
         Args:
             folder: The folder.
-            tokenizer: What the texts were cut with, if that is not a `WordTokenizer`.
-            verify: Whether to read and check the ids too (default: False).
+            tokenizer: The tokenizer of the data set, needed if it is a custom one. Default: None.
+            verify: Read all ids and compare them with their checksum and the vocabulary, which
+                takes as long as reading the file. Default: False.
 
         Returns:
             The data set.
 
         Raises:
             FileNotFoundError: If there is no such folder.
-            CorruptFileError: If it does not hold a whole and sound data set.
-            InvalidValueError: If `tokenizer` is needed, or is not the data set's.
+            CorruptFileError: If it does not hold a complete, undamaged data set.
+            InvalidValueError: If `tokenizer` is missing, or is not the data set's.
 
         Example:
             >>> import tempfile
@@ -376,22 +266,23 @@ class WordDataset(Dataset[dict[str, Any]]):
 
     @classmethod
     def _of(cls, folder: MappedFolder, vocabulary: Vocabulary, tokenizer: Tokenizer) -> Self:
+        """Return the data set of a mapped folder."""
         dataset = cls([], None, vocabulary, tokenizer)
         dataset.max_length = folder.manifest["max_length"]
-        vars(dataset)["_texts"] = FlatTexts.mapped(folder)
+        vars(dataset)["_texts"] = FlatTexts(**folder.tensors, folder=folder)
         return dataset
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the data set into a folder, from which `open` opens it.
+        """Write the data set into a folder, for `open`.
 
-        The folder appears when all is written, and replaces a data set that is there already.
+        The folder appears once everything is written. An existing data set is replaced.
 
         Args:
             folder: The folder.
 
         Raises:
             InvalidValueError: If `folder` holds anything but a data set.
-            OSError: If it can't be written.
+            OSError: If the folder can't be written.
         """
         write_dataset(
             folder,
@@ -403,25 +294,25 @@ class WordDataset(Dataset[dict[str, Any]]):
 
     @property
     def input_ids(self) -> Tensor:
-        """Ids of all texts, one after another, int32 of shape `(ids,)`.
+        """Ids of all texts, one text after another, int32 `(ids,)`.
 
-        What `select` and `split` cut from a data set in a folder has them only now, in memory.
+        Part of a data set in a folder, as `select` and `split` return it, gathers them in memory.
         """
         return self._texts.input_ids
 
     @property
     def offsets(self) -> Tensor:
-        """Text `i` is `input_ids[offsets[i]:offsets[i + 1]]`; int64 of shape `(texts + 1,)`."""
+        """Text `i` is `input_ids[offsets[i]:offsets[i + 1]]`; int64 `(texts + 1,)`."""
         return self._texts.offsets
 
     @property
     def lengths(self) -> Tensor:
-        """Number of ids of each text, int64 of shape `(texts,)`."""
+        """Number of ids of each text, int64 `(texts,)`."""
         return self._texts.lengths
 
     @property
     def labels(self) -> Tensor | None:
-        """Class ids, int64 of shape `(texts,)`; or float32 of shape `(texts, classes)`; or None."""
+        """Class ids, int64 `(texts,)`; multi-label targets, float32 `(texts, classes)`; or None."""
         return self._texts.labels
 
     @labels.setter
@@ -430,7 +321,7 @@ class WordDataset(Dataset[dict[str, Any]]):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes: the largest label + 1, or the targets' width; 0 without labels."""
+        """The largest class id + 1, or the number of columns of the targets; 0 without labels."""
         return self._texts.num_classes
 
     def __repr__(self) -> str:
@@ -438,55 +329,39 @@ class WordDataset(Dataset[dict[str, Any]]):
         return f"<WordDataset: {len(self):,} texts, {self._texts.num_ids:,} ids, {labelled}>"
 
     def __len__(self) -> int:
-        """Return the number of texts."""
         return len(self._texts)
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        """Return one text; negative indices count from the end.
-
-        Args:
-            index: Position of the text.
-
-        Returns:
-            `"input_ids"`, `"label"` if there are labels, and `"index"`.
-
-        Raises:
-            InvalidTypeError: If `index` is not an integer.
-            IndexError: If there is no such text.
-        """
-        return self._texts.fetch(torch.tensor([read_position(index, len(self))]))[0]
+        """Return one text as a dictionary; negative positions count from the end."""
+        try:
+            position = operator.index(index)
+        except TypeError:
+            position = None
+        if position is None or isinstance(index, bool):
+            raise InvalidTypeError(expected("index", "an integer", index))
+        if not -len(self) <= position < len(self):
+            raise _no_such_text(position, len(self))
+        return self._texts.fetch(torch.tensor([position % len(self)]))[0]
 
     def __getitems__(self, indices: Positions) -> FetchedTexts:
-        """Return many texts at once; a `torch.utils.data.DataLoader` does so for each batch.
-
-        Args:
-            indices: Positions of the texts, negative ones from the end.
-
-        Returns:
-            A sequence of the items, which `PaddingCollator` pads without making them one by one.
-
-        Raises:
-            InvalidTypeError: If the positions are not integers.
-            IndexError: If one of the texts doesn't exist.
-        """
-        return self._texts.fetch(read_positions(indices, len(self)))
+        """Return several texts at once, as `torch.utils.data.DataLoader` fetches a batch."""
+        return self._texts.fetch(_read_positions(indices, len(self)))
 
     def select(self, indices: Positions) -> Self:
-        """Return a data set of some of the texts, in the order given and numbered anew.
+        """Return a data set of some of the texts, in the order given and renumbered.
 
-        The ids are copied, except those in a folder, which stay there. `torch.utils.data.Subset`
-        does without that too, and every part of the library takes one, but its items keep the
-        numbers of the whole.
+        The ids are copied, except those in a folder, which stay there. `torch.utils.data.Subset`,
+        which every part of the library accepts too, copies nothing and keeps the numbers.
 
         Args:
-            indices: Positions of the texts, negative ones from the end; repeats are allowed.
+            indices: Positions of the texts; negative ones count from the end, repeats are allowed.
 
         Returns:
-            A new data set.
+            The new data set.
 
         Raises:
             InvalidTypeError: If the positions are not integers.
-            IndexError: If one of the texts doesn't exist.
+            IndexError: If one of the texts does not exist.
 
         Example:
             >>> from textrnn.text import Vocabulary
@@ -497,22 +372,22 @@ class WordDataset(Dataset[dict[str, Any]]):
             ([2, 3, 2, 1, 4, 3], [0, 2])
         """
         part = copy.copy(self)
-        vars(part)["_texts"] = self._texts.select(read_positions(indices, len(self)))
+        vars(part)["_texts"] = self._texts.select(_read_positions(indices, len(self)))
         return part
 
     def split(self, fraction: float, *, seed: int = 0) -> tuple[Self, Self]:
-        """Cut the data set into two at random, each with all classes in proportion.
+        """Split the data set at random into two parts with the same class proportions.
 
-        Texts with class ids are drawn class by class, so that each class's number in the part is
-        its share rounded up or down; others are drawn from all. Both parts keep the order of the
-        texts. The draw depends on `seed` alone and leaves global random generators as they are.
+        With class ids, the split is stratified: each class's number of texts in the second part is
+        its share, rounded up or down. Other texts are drawn from all. Both parts keep the order of
+        the texts. The result depends only on `seed`; global random generators are not used.
 
         Args:
-            fraction: Share of the texts that go to the second part, between 0 and 1.
-            seed: Seed of the draw, a non-negative integer.
+            fraction: Fraction of the texts in the second part, above 0 and below 1.
+            seed: Random seed, a non-negative integer. Default: 0.
 
         Returns:
-            The rest and the part; neither is empty, and together they hold each text once.
+            The rest and the part of the given size; neither is empty.
 
         Raises:
             InvalidTypeError: If an argument is not a number.
@@ -538,7 +413,51 @@ class WordDataset(Dataset[dict[str, Any]]):
         return self.select(np.flatnonzero(~chosen)), self.select(np.flatnonzero(chosen))
 
 
+def draw_stratified(
+    strata: NDArray[np.int64], fraction: float, generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Choose a fraction of at least two texts, from each stratum (counted from 0) its share."""
+    # Hamilton's method: round all shares down, and those with the largest remainders up until the
+    # total is met. Ties are broken at random.
+    counts = np.bincount(strata)
+    share = counts * fraction
+    quota = share.astype(np.int64)
+    total = min(max(round(len(strata) * fraction), 1), len(strata) - 1)
+    lot = generator.permutation(len(counts))
+    by_remainder = np.lexsort((lot, quota - share))
+    quota[by_remainder[: total - int(quota.sum())]] += 1
+    # Shuffle, then sort by stratum: the first texts of each stratum are chosen.
+    order = generator.permutation(len(strata))
+    order = order[np.argsort(strata[order], kind="stable")]
+    rank = np.arange(len(strata)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen = np.empty(len(strata), dtype=np.bool_)
+    chosen[order] = rank < np.repeat(quota, counts)
+    return chosen
+
+
+def _read_positions(indices: Positions, texts: int) -> Tensor:
+    """Return positions of texts, of which negative ones count from the end, as int64."""
+    try:
+        positions = np.asarray(indices)  # for short lists faster than torch
+    except (TypeError, ValueError):
+        positions = np.empty(())
+    if positions.ndim == 1 and not len(positions):
+        return torch.empty(0, dtype=torch.int64)
+    if positions.ndim != 1 or positions.dtype.kind not in "iu":
+        raise InvalidTypeError(expected("indices", "a sequence of integers", indices))
+    low, high = int(positions.min()), int(positions.max())
+    if low < -texts or high >= texts:
+        raise _no_such_text(low if low < -texts else high, texts)
+    positions = positions.astype(np.int64)
+    return torch.from_numpy(positions if low >= 0 else positions % texts)
+
+
+def _no_such_text(position: int, texts: int) -> IndexError:
+    """Return the error for a position out of range, the built-in class that ends a `for` loop."""
+    return IndexError(expected("index", f"the position of one of the {texts} texts", position))
+
+
 def _check_count(labels: Tensor | None, texts: int) -> None:
-    """Refuse labels that are more or fewer than the texts."""
+    """Raise an `InvalidValueError` if the numbers of labels and texts differ."""
     if labels is not None and len(labels) != texts:
         raise InvalidValueError(expected("labels", f"as many as the {texts} texts", len(labels)))

@@ -1,7 +1,7 @@
 """Encoded texts as flat tensors, in memory or mapped from a folder."""
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,73 +11,45 @@ from textrnn.data.corpus.stored import Block, MappedFolder
 
 __all__ = ["FlatTexts"]
 
-_TEXTS_AT_A_TIME = 8192  # that are copied, to bound the memory
+_TEXTS_AT_A_TIME = 8192  # texts that are copied at a time, to bound the memory
 
 
 class FlatTexts:
-    """Texts as stretches of one flat tensor of ids, with their labels.
+    """Texts as slices of one flat tensor of ids, with their labels."""
 
-    A selection from texts in memory has a tensor of its own. One from mapped texts still looks into
-    the mapped ids, so that it is small, and gathers `input_ids` only when asked for them. Pickled,
-    mapped tensors are the name of their folder, and are mapped again where they arrive.
-
-    Args:
-        input_ids: The ids that texts look into, int32 of shape `(ids,)`.
-        lengths: Number of ids of each text, int64 of shape `(texts,)`.
-        labels: int64 of shape `(texts,)`, float32 of shape `(texts, classes)`, or None.
-        offsets: Where each text begins and the last one ends, int64 of shape `(texts + 1,)`, if
-            that is there already.
-        starts: Where each text begins, int64 of shape `(texts,)`, if they don't lie one after
-            another.
-        folder: Whose tensors these are, or None.
-
-    Attributes:
-        lengths: As given.
-        labels: As given.
-
-    Example:
-        >>> ids = torch.tensor([2, 7, 3, 2, 3], dtype=torch.int32)
-        >>> texts = FlatTexts(ids, torch.tensor([3, 2]))
-        >>> len(texts), texts.offsets.tolist(), texts.select([1]).input_ids.tolist()
-        (2, [0, 3, 5], [2, 3])
-    """
+    # A selection from memory copies its ids. One from a folder stays mapped, and gathers
+    # `input_ids` only on access. Mapped tensors are pickled as the name of their folder.
 
     def __init__(
         self,
-        input_ids: Tensor,
-        lengths: Tensor,
-        labels: Tensor | None = None,
+        input_ids: Tensor,  # int32 (ids,)
+        lengths: Tensor,  # int64 (texts,)
+        labels: Tensor | None = None,  # int64 (texts,) or float32 (texts, classes)
         *,
-        offsets: Tensor | None = None,
-        starts: Tensor | None = None,
+        offsets: Tensor | None = None,  # int64 (texts + 1,), computed if texts are consecutive
+        starts: Tensor | None = None,  # int64 (texts,), if they are not
         folder: MappedFolder | None = None,
     ) -> None:
-        self._flat = input_ids
+        if starts is None:
+            offsets = _offsets_of(lengths) if offsets is None else offsets
+            starts = offsets[:-1]
         self.lengths = lengths
         self.labels = labels
-        if offsets is None and starts is None:
-            offsets = _offsets_of(lengths)
+        self._flat = input_ids
         self._offsets = offsets
-        self._starts = lengths if offsets is None else offsets[:-1]
-        if starts is not None:
-            self._starts = starts
+        self._starts = starts
         self._folder = folder
-
-    @classmethod
-    def mapped(cls, folder: MappedFolder) -> Self:
-        """Return the texts of a folder, without loading them."""
-        return cls(**folder.tensors, folder=folder)
 
     @property
     def input_ids(self) -> Tensor:
-        """Ids of all texts, one after another, int32 of shape `(ids,)`."""
+        """Ids of all texts, one text after another, int32 `(ids,)`."""
         if self._offsets is not None:
             return self._flat
         return _gather(self._flat, self._starts, self.lengths)
 
     @property
     def offsets(self) -> Tensor:
-        """Where each text begins in `input_ids`, and where the last one ends."""
+        """Start of each text in `input_ids`, and the end of the last one, int64 `(texts + 1,)`."""
         return _offsets_of(self.lengths) if self._offsets is None else self._offsets
 
     @property
@@ -87,23 +59,18 @@ class FlatTexts:
 
     @property
     def num_classes(self) -> int:
-        """The largest label + 1, or the targets' width; 0 without labels."""
+        """The largest class id + 1, or the width of the targets; 0 without labels."""
         if self.labels is None or not len(self.labels):
             return 0
         if self._folder is not None and self.labels is self._folder.tensors.get("labels"):
-            return self._folder.num_classes  # known without reading them all
+            return self._folder.num_classes  # known without reading all labels
         return self.labels.shape[1] if self.labels.ndim == 2 else int(self.labels.max()) + 1
 
     def __len__(self) -> int:
-        """Return the number of texts."""
         return len(self.lengths)
 
     def fetch(self, positions: Tensor) -> FetchedTexts:
-        """Return texts without copying their ids.
-
-        Args:
-            positions: Which ones, int64 of shape `(batch,)`, from 0.
-        """
+        """Return texts without copying their ids."""
         if self._folder is not None:
             self._folder.touch(len(positions))
         return FetchedTexts(
@@ -115,11 +82,7 @@ class FlatTexts:
         )
 
     def select(self, positions: Tensor) -> "FlatTexts":
-        """Return some of the texts, in the order given.
-
-        Args:
-            positions: Which ones, int64 of shape `(texts,)`, from 0.
-        """
+        """Return some of the texts, in the order given."""
         starts, lengths = self._starts[positions], self.lengths[positions]
         labels = None if self.labels is None else self.labels[positions]
         if self._folder is None:
@@ -127,7 +90,7 @@ class FlatTexts:
         return FlatTexts(self._flat, lengths, labels, starts=starts, folder=self._folder)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the texts, some at a time; of no texts, one empty block."""
+        """Yield blocks of consecutive texts, at least one, which may be empty."""
         for first in range(0, max(len(self), 1), _TEXTS_AT_A_TIME):
             block = slice(first, first + _TEXTS_AT_A_TIME)
             lengths = self.lengths[block]
@@ -140,45 +103,45 @@ class FlatTexts:
     def __getstate__(self) -> dict[str, Any]:
         state = vars(self).copy()
         if self._offsets is not None:
-            del state["_starts"]  # a view of them
-        if self._folder is not None:
-            for name, tensor in _attributes(self._folder).items():
-                if state[name] is tensor:
-                    del state[name]
+            del state["_starts"]  # a view of the offsets
+        for name, tensor in self._mapped().items():
+            if state[name] is tensor:
+                del state[name]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        if state["_folder"] is not None:
-            vars(self).update(_attributes(state["_folder"]))
-        vars(self).update(state)
+        self._folder = state["_folder"]
+        vars(self).update(self._mapped() | state)
         if self._offsets is not None:
             self._starts = self._offsets[:-1]
 
-
-def _attributes(folder: MappedFolder) -> dict[str, Tensor | None]:
-    """Return the tensors of a folder by the names of the attributes that hold them."""
-    return {
-        "_flat": folder.tensors["input_ids"],
-        "_offsets": folder.tensors["offsets"],
-        "lengths": folder.tensors["lengths"],
-        "labels": folder.tensors.get("labels"),
-    }
+    def _mapped(self) -> dict[str, Tensor | None]:
+        """Return the tensors of the folder, if there is one, by the attributes that hold them."""
+        if self._folder is None:
+            return {}
+        tensors = self._folder.tensors
+        return {
+            "_flat": tensors["input_ids"],
+            "_offsets": tensors["offsets"],
+            "lengths": tensors["lengths"],
+            "labels": tensors.get("labels"),
+        }
 
 
 def _offsets_of(lengths: Tensor) -> Tensor:
-    """Return where each text begins, and where the last one ends."""
+    """Return the start of each text, and the end of the last one."""
     return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
 
 
 def _gather(input_ids: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
-    """Copy texts from anywhere in a flat tensor of ids, one after another."""
+    """Copy the ids of texts from anywhere in a flat tensor, one text after another."""
     offsets = _offsets_of(lengths)
     gathered = torch.empty(int(offsets[-1]), dtype=torch.int32)
     for first in range(0, len(starts), _TEXTS_AT_A_TIME):
         block = slice(first, first + _TEXTS_AT_A_TIME)
-        goals = offsets[:-1][block]
-        # Each id comes from where it goes to, plus what its text has moved.
-        moved = (starts[block] - goals).repeat_interleave(lengths[block])
-        place = torch.arange(len(moved)) + int(goals[0])
-        gathered[place[0] : place[-1] + 1] = input_ids[place + moved]
+        targets = offsets[:-1][block]
+        # The source of each id is its target plus the distance that its text moves.
+        moved = (starts[block] - targets).repeat_interleave(lengths[block])
+        target = torch.arange(len(moved)) + int(targets[0])
+        gathered[target[0] : target[-1] + 1] = input_ids[target + moved]
     return gathered

@@ -1,8 +1,8 @@
-"""Batches of texts of like length, in an order that depends on the seed and the epoch alone.
+"""Sample batches of texts of similar length, in an order that depends only on seed and epoch.
 
-A batch of random texts is mostly padding when short texts meet long ones. `BucketBatchSampler`
-shuffles all texts, sorts them by length inside pools of many batches, cuts the pools into batches
-and shuffles these. Nearly all padding goes, and every epoch still brings other batches.
+Batches of random texts are mostly padding, since short texts meet long ones. `BucketBatchSampler`
+shuffles all texts, sorts them by length within pools of many batches, cuts the pools into batches
+and shuffles these, so that every epoch still has different batches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,43 +18,44 @@ from textrnn.errors import InvalidTypeError, InvalidValueError, check_int, expec
 
 __all__ = ["BucketBatchSampler"]
 
-_POOL_BATCHES = 100  # smaller pools mix better, but of 50 AG News still pads 5 %, of these 2 %
+_POOL_BATCHES = 100  # smaller pools mix better, but with 50 AG News is 5 % padding, with 100 2 %
 
 
 class BucketBatchSampler(Sampler[list[int]]):
-    """Yields the positions of each batch's texts, grouped by like length.
+    """Sample batches of texts of similar length, as lists of positions.
 
-    It is the `batch_sampler` of a `torch.utils.data.DataLoader`. Each epoch holds every text
-    exactly once, and all batches but the last are full. The order is a pure function of `seed` and
-    the epoch that `set_epoch` was told last; iterating doesn't advance the epoch, and no global
-    random generator is read or changed.
+    Use it as the `batch_sampler` of a `torch.utils.data.DataLoader`. Each epoch has every text
+    exactly once, and all batches but the last are full. The order depends only on `seed` and the
+    epoch, which `set_epoch` sets and iterating does not advance. Global random generators are not
+    used.
 
-    Under several processes (`torch.distributed`), batches of `world_size * batch_size` texts are
-    formed as one process would, and each is cut into consecutive parts, one for each rank: every
-    rank gets as many batches, of like length, and none is empty. A short last batch is shared out
-    as evenly as it goes. If it has fewer texts than there are ranks, it borrows from the batch
-    before; where `batch_size` is 1 and nothing can be lent, it joins that batch.
+    With several processes (`torch.distributed`), batches of `world_size * batch_size` texts are
+    formed as in one process, and each is cut into consecutive parts, one per rank: all ranks get
+    the same number of batches, of similar length, and none is empty. A short last batch is divided
+    as evenly as possible. If it has fewer texts than there are ranks, it borrows from the batch
+    before; with a `batch_size` of 1, it is merged with that batch.
 
     Args:
         dataset_or_lengths: A `WordDataset` (or any data set with `lengths`), a
-            `torch.utils.data.Subset` of one, or the lengths of the texts themselves.
-        batch_size: Number of texts in a batch of one process.
-        shuffle: Whether each epoch has an order of its own. If not, batches go from the longest
-            texts to the shortest: the first one shows whether memory suffices.
-        drop_last: Whether to leave out the short last batch. With `shuffle`, other texts are left
-            out in each epoch; without, it is the shortest ones.
-        seed: Seed of the order, a non-negative integer.
-        rank: Rank of this process, or None to ask `torch.distributed` at each epoch's begin.
-        world_size: Number of processes, or None to ask `torch.distributed`. Give both or neither.
+            `torch.utils.data.Subset` of one, or the lengths of the texts.
+        batch_size: Number of texts per batch and process.
+        shuffle: Use a different order in each epoch. Otherwise batches go from the longest texts to
+            the shortest, so the first one shows whether memory suffices. Default: True.
+        drop_last: Leave out the short last batch: different texts in each epoch with `shuffle`, the
+            shortest ones without. Default: False.
+        seed: Random seed, a non-negative integer. Default: 0.
+        rank: Rank of this process. None asks `torch.distributed` at the start of each epoch.
+            Default: None.
+        world_size: Number of processes, given together with `rank`. Default: None.
 
     Attributes:
         batch_size: As given.
         epoch: The epoch whose order is next, 0 at first.
 
     Raises:
-        InvalidTypeError: If an argument has a wrong type.
-        InvalidValueError: If an argument is out of range; also when an epoch begins with fewer
-            texts than processes.
+        InvalidTypeError: If an argument has the wrong type.
+        InvalidValueError: If an argument is out of range, or an epoch starts with fewer texts than
+            processes.
 
     Example:
         >>> sampler = BucketBatchSampler([3, 9, 4, 8], batch_size=2, shuffle=False)
@@ -91,44 +92,44 @@ class BucketBatchSampler(Sampler[list[int]]):
             if check_int("rank", rank, minimum=0) >= world_size:
                 raise InvalidValueError(expected("rank", f"below {world_size}", rank))
             self._shard = rank, world_size
-        # Small keys where ascending means longest first: NumPy sorts 16-bit keys by radix.
+        # Ascending keys are descending lengths. Small ones, because NumPy sorts 16 bits by radix.
         longest = int(lengths.max(initial=0))
         small = np.min_scalar_type(longest)
         self._keys = np.subtract(longest, lengths, dtype=small, casting="unsafe")
 
     def __len__(self) -> int:
-        """Return the number of batches of a whole epoch, the same on every rank."""
+        """Return the number of batches per epoch, the same on every rank."""
         return len(self._bounds(self.shard[1])) - 1
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Iterate over this rank's batches of the epoch, from the batch that `set_epoch` named."""
+        """Iterate over this rank's batches of the epoch, from the `start_batch` of `set_epoch`."""
         rank, world_size = self.shard
         bounds = self._bounds(world_size)
-        # Computed here rather than at the first batch, so that a later `set_epoch` is not in time.
+        # Computed now, not at the first batch, so that a later `set_epoch` has no effect.
         order = self._order(world_size * self.batch_size)
         return self._cut(order, bounds[self._start_batch :], rank, world_size)
 
     def set_epoch(self, epoch: int, start_batch: int = 0) -> None:
-        """Choose the epoch whose order the next iterations have.
+        """Set the epoch that determines the order of the next iterations.
 
-        Call it before each epoch, as with `torch.utils.data.DistributedSampler`. A training that
-        was interrupted continues with `start_batch`: nothing before that batch is fetched.
+        Call it before each epoch, as with `torch.utils.data.DistributedSampler`. An interrupted
+        training run resumes with `start_batch`: no earlier batch is fetched.
 
         Args:
             epoch: Number of the epoch, from 0.
-            start_batch: Number of batches to leave out at the beginning. It holds until the next
-                `set_epoch`; `len` still tells the number of a whole epoch.
+            start_batch: Number of batches to skip, until the next `set_epoch`; `len` still counts
+                them. Default: 0.
 
         Raises:
-            InvalidTypeError: If one of them is not an integer.
-            InvalidValueError: If one is negative, or the epoch has no `start_batch` batches.
+            InvalidTypeError: If an argument is not an integer.
+            InvalidValueError: If one is negative, or the epoch has fewer than `start_batch`
+                batches.
 
         Example:
             >>> sampler = BucketBatchSampler([5] * 10, batch_size=2, seed=1)
-            >>> sampler.set_epoch(3)
-            >>> whole = list(sampler)
-            >>> sampler.set_epoch(3, start_batch=4)
-            >>> list(sampler) == whole[4:]
+            >>> batches = list(sampler)
+            >>> sampler.set_epoch(0, start_batch=4)
+            >>> list(sampler) == batches[4:]
             True
         """
         epoch = check_int("epoch", epoch, minimum=0)
@@ -141,7 +142,7 @@ class BucketBatchSampler(Sampler[list[int]]):
 
     @property
     def shard(self) -> tuple[int, int]:
-        """Rank and number of processes: those given, or those of `torch.distributed`."""
+        """Rank and number of processes, as given or from `torch.distributed`."""
         if self._shard is not None:
             return self._shard
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -149,7 +150,7 @@ class BucketBatchSampler(Sampler[list[int]]):
         return 0, 1
 
     def _bounds(self, world_size: int) -> NDArray[np.int64]:
-        """Return where the batches of all processes together begin and end in the order."""
+        """Return the bounds of the batches of all processes together in the order."""
         texts, size = len(self._keys), world_size * self.batch_size
         bounds = np.arange(0, texts + 1, size)
         short = texts - int(bounds[-1])
@@ -167,25 +168,25 @@ class BucketBatchSampler(Sampler[list[int]]):
         return bounds
 
     def _order(self, size: int) -> NDArray[Any]:
-        """Return all positions, batch after batch of `size`, the short one last."""
+        """Return all positions as consecutive batches of `size`, the short one last."""
         texts = len(self._keys)
         full = texts // size
         if not self.shuffle:
             return np.argsort(self._keys, kind="stable")
         generator = np.random.default_rng([self.seed, self.epoch])
-        # In place and in small numbers: of many millions of texts, each copy takes gigabytes.
+        # In place and in small integers: with many millions of texts, each copy takes gigabytes.
         order: NDArray[Any] = np.arange(texts, dtype=np.int32 if texts < 2**31 else np.int64)
         generator.shuffle(order)
         if self.drop_last:
             order = order[: full * size]
         pool = size * _POOL_BATCHES
         whole = max(len(order) // pool - 1, 0) * pool
-        # The last pool takes what is left over as well.
+        # The last pool includes the remainder.
         for start in range(0, whole + 1, pool):
             part = order[start : start + pool if start < whole else None]
             part[:] = part[np.argsort(self._keys[part], kind="stable")]
         rest = order[whole:]
-        # The short batch is of any length, not always of the longest or the shortest texts.
+        # The short batch has texts of any length, not always the longest or the shortest.
         short = len(order) - full * size
         if short:
             start = int(generator.integers(len(rest) - short + 1))
@@ -199,7 +200,7 @@ class BucketBatchSampler(Sampler[list[int]]):
     def _cut(
         order: NDArray[Any], bounds: NDArray[np.int64], rank: int, world_size: int
     ) -> Iterator[list[int]]:
-        """Cut the order into batches, and of each the part that belongs to `rank`."""
+        """Yield the part of each batch that belongs to `rank`."""
         for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
             size = end - start
             first, last = rank * size // world_size, (rank + 1) * size // world_size
@@ -207,7 +208,7 @@ class BucketBatchSampler(Sampler[list[int]]):
 
 
 def _lengths_of(source: Any) -> NDArray[np.int64]:
-    """Return the lengths of the texts of a data set, a subset of one, or the lengths given."""
+    """Return the lengths of the texts of a data set or a subset of one, or the lengths given."""
     if isinstance(source, Subset):
         return _lengths_of(source.dataset)[np.asarray(source.indices, dtype=np.int64)]
     rule = "a WordDataset, a Subset of one, or a sequence of lengths"

@@ -1,4 +1,4 @@
-"""Rows of CSV, TSV, JSONL and Parquet files."""
+"""Read texts and labels from CSV, TSV, JSONL and Parquet files, and texts from plain lines."""
 
 import csv
 import json
@@ -30,49 +30,33 @@ FORMATS = {
     ".parquet": "parquet",
     ".txt": "lines",
 }
-"""What a file holds, by its suffix."""
+"""File formats by suffix; `"lines"` has no columns."""
 
-_MAX_LINE = 64 * 2**20  # bytes; what is longer is no text, and would fill the memory
+_MAX_LINE = 64 * 2**20  # bytes; a longer line is not text, and would fill the memory
 _BURST = 2**16  # bytes that are read at a time, as many as a pipe holds
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what bytes that are not UTF-8 are decoded to
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # surrogates that invalid bytes are decoded to
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where a table has its texts and labels.
+    """Where the texts and labels of a table are."""
 
-    Args:
-        text_columns: Names of the columns whose strings, joined by spaces, are a text. Without a
-            header they are numbers, counted from 1.
-        label_column: Name or number of the column with the labels; None reads none.
-        label_separator: What stands between the labels of a text that may have several; None
-            means that a cell is one label.
-        header: Whether a CSV or TSV file begins with the names of its columns.
-        delimiter: The character between the fields of a CSV file; None is a comma.
-    """
-
-    text_columns: Sequence[str] = ("text",)
+    text_columns: Sequence[str] = ("text",)  # joined by spaces; without a header, "1", "2", ...
     label_column: str | None = "label"
-    label_separator: str | None = None
+    label_separator: str | None = None  # None: a cell is one label
     header: bool = True
-    delimiter: str | None = None
+    delimiter: str | None = None  # of a CSV file; None is a comma
 
     @property
     def columns(self) -> list[str]:
-        """All columns that are read."""
+        """All columns to read."""
         label = [] if self.label_column is None else [self.label_column]
         return [*self.text_columns, *label]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A text with its label, and where it stands.
-
-    Args:
-        line: The line on which it begins, from 1; of a Parquet file, the row.
-        text: The text.
-        label: Its label, or the list of its labels; None where none are read.
-    """
+    """A text, its label or list of labels, and its line, or row of a Parquet file, from 1."""
 
     line: int
     text: str
@@ -81,27 +65,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that holds no text, or no label.
-
-    Args:
-        line: The line on which it begins, from 1; of a Parquet file, the row.
-        reason: What is wrong with it.
-    """
+    """A row without a valid text or label, and the reason."""
 
     line: int
     reason: str
 
 
 def format_of(path: str | Path) -> str:
-    """Tell a file's format by its suffix.
-
-    Raises:
-        InvalidValueError: If the suffix is of no known format.
-
-    Example:
-        >>> format_of("news.TSV")
-        'tsv'
-    """
+    """Return the format of a file by its suffix."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         rule = f"a file whose name ends in {', '.join(FORMATS)} (or name its format)"
@@ -109,62 +80,24 @@ def format_of(path: str | Path) -> str:
     return FORMATS[suffix]
 
 
-def read_rows(stream: BinaryIO, form: str, layout: Layout) -> Iterator[Row | BadRow]:
-    r"""Read a table, holding no more than some rows at a time.
-
-    Args:
-        stream: The open file.
-        form: One of the values of `FORMATS`, but not ``"lines"``, which have no columns.
-        layout: Where the texts and labels are.
-
-    Returns:
-        The rows in their order, with a `BadRow` in the place of each that can't be used. Blank
-        lines are left out.
-
-    Raises:
-        MissingKeyError: If there is no such column; those there are, are listed.
-        CorruptFileError: If the file has another format, or a line that is far too long.
-        MissingDependencyError: If a Parquet file is read without pyarrow.
-
-    Example:
-        >>> import io
-        >>> table = io.BytesIO(b"label,text\nspam,Cheap pills\nham\n")
-        >>> for row in read_rows(table, "csv", Layout()):
-        ...     print(row)
-        Row(line=2, text='Cheap pills', label='spam')
-        BadRow(line=3, reason='it has 1 fields, not 2')
-    """
-    if form == "jsonl":
+def read_rows(stream: BinaryIO, file_format: str, layout: Layout) -> Iterator[Row | BadRow]:
+    """Read a table with bounded memory, leaving out blank lines."""
+    if file_format == "jsonl":
         records = _read_jsonl(stream, layout)
-    elif form == "parquet":
+    elif file_format == "parquet":
         records = _read_parquet(stream, layout)
     else:
-        delimiter = "\t" if form == "tsv" else layout.delimiter or ","
+        delimiter = "\t" if file_format == "tsv" else layout.delimiter or ","
         records = _read_csv(stream, layout, delimiter)
     for line, values in records:
         yield BadRow(line, values) if isinstance(values, str) else _row(line, values, layout)
 
 
 def read_lines(stream: BinaryIO) -> Iterator[list[Row | BadRow]]:
-    r"""Read plain lines, each of which is a text, as soon as they come.
-
-    Args:
-        stream: The open file or pipe; lines end with a line feed, perhaps after a carriage return.
-
-    Returns:
-        The lines that could be read without waiting, in their order; an empty one is an empty text.
-
-    Raises:
-        CorruptFileError: If a line is far too long.
-
-    Example:
-        >>> import io
-        >>> list(read_lines(io.BytesIO(b"oil prices\nthe end")))
-        [[Row(line=1, text='oil prices', label=None)], [Row(line=2, text='the end', label=None)]]
-    """
+    """Yield lists of lines, each a text, as soon as they can be read without waiting."""
     numbers = count(1)
     rest = bytearray()
-    # What a pipe holds is there at once; `read` would wait until it is as much as was asked for.
+    # `read` would wait until a pipe has as much as was asked for.
     read = getattr(stream, "read1", stream.read)
     while data := read(_BURST):
         ends = data.rpartition(b"\n")
@@ -180,17 +113,18 @@ def read_lines(stream: BinaryIO) -> Iterator[list[Row | BadRow]]:
 
 
 def _line(number: int, data: bytes) -> Row | BadRow:
+    """Return the row of a plain line."""
     encoding = "utf-8-sig" if number == 1 else "utf-8"
     return _checked(number, data.removesuffix(b"\r").decode(encoding, "surrogateescape"), None)
 
 
 def _too_long(stream: BinaryIO, number: int) -> CorruptFileError:
-    name = getattr(stream, "name", "the file")
-    return CorruptFileError(f"{name}:{number}: the line is longer than {_MAX_LINE} bytes.")
+    """Return the error for a line that is too long."""
+    return CorruptFileError(f"{_name(stream)}:{number}: the line is longer than {_MAX_LINE} bytes.")
 
 
 def _decoded_lines(stream: BinaryIO) -> Iterator[str]:
-    """Yield lines with their ends; bytes that are not UTF-8 become what `_NOT_UTF8` finds."""
+    """Yield lines with their ends, with bytes that are not UTF-8 as surrogates."""
     for number in count(1):
         line = stream.readline(_MAX_LINE + 1)
         if not line:
@@ -204,11 +138,11 @@ def _decoded_lines(stream: BinaryIO) -> Iterator[str]:
 def _read_csv(
     stream: BinaryIO, layout: Layout, delimiter: str
 ) -> Iterator[tuple[int, list[Any] | str]]:
-    """Yield each row's line and the values of the columns, or what is wrong with it."""
-    # The limit is the module's, so it is only ever raised.
+    """Yield the line of each row, and the values of its columns or the reason that it is bad."""
+    # The limit is global, so only ever raise it.
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_LINE))
     reader = csv.reader(_decoded_lines(stream), delimiter=delimiter, strict=True)
-    places: list[int] | None = None
+    positions: list[int] | None = None
     width = 0
     while True:
         line = reader.line_num + 1
@@ -221,45 +155,49 @@ def _read_csv(
             return
         if not cells:
             continue
-        if places is None:
+        if positions is None:
             width = len(cells)
             names = cells if layout.header else [str(number) for number in range(1, width + 1)]
             try:
-                places = _places(layout.columns, names)
+                positions = _positions(layout.columns, names)
             except MissingKeyError as error:
-                raise _unfit_header(stream, cells, error) from None
+                raise _header_error(stream, cells, error) from None
             if layout.header:
                 continue
         if len(cells) != width:
             yield line, f"it has {len(cells)} fields, not {width}"
         else:
-            yield line, [cells[place] for place in places]
+            yield line, [cells[position] for position in positions]
 
 
-def _places(columns: Iterable[str], names: Sequence[str]) -> list[int]:
-    """Return where each column stands."""
-    places = []
+def _positions(columns: Iterable[str], names: Sequence[str]) -> list[int]:
+    """Return the position of each column."""
+    positions = []
     for column in columns:
         if column not in names:
             known = ", ".join(show(name) for name in names)
             raise MissingKeyError(f"There is no column {show(column)}; there are: {known}.")
-        places.append(names.index(column))
-    return places
+        positions.append(names.index(column))
+    return positions
 
 
-def _unfit_header(stream: BinaryIO, cells: Sequence[str], error: MissingKeyError) -> TextrnnError:
-    """Return the error that says why a CSV file has not the columns it should have."""
+def _header_error(stream: BinaryIO, cells: Sequence[str], error: MissingKeyError) -> TextrnnError:
+    """Return the error that explains why a CSV file lacks a column."""
     if any(_NOT_UTF8.search(cell) for cell in cells):
-        name = getattr(stream, "name", "the file")
-        return CorruptFileError(f"{name}:1: it is not in UTF-8.")
+        return CorruptFileError(f"{_name(stream)}:1: it is not in UTF-8.")
     marks = [mark for mark in ";\t|," if mark in cells[0]]
     if len(cells) == 1 and marks:
         return MissingKeyError(f"{error} Is {marks[0]!r} the delimiter?")
     return error
 
 
+def _name(stream: BinaryIO) -> str:
+    """Return the name of a file for messages."""
+    return str(getattr(stream, "name", "the file"))
+
+
 def _read_jsonl(stream: BinaryIO, layout: Layout) -> Iterator[tuple[int, list[Any] | str]]:
-    """Yield each object's line and the values of the columns, or what is wrong with it."""
+    """Yield the line of each row, and the values of its columns or the reason that it is bad."""
     for number, line in enumerate(_decoded_lines(stream), 1):
         if not line.strip():
             continue
@@ -280,24 +218,23 @@ def _read_jsonl(stream: BinaryIO, layout: Layout) -> Iterator[tuple[int, list[An
 
 
 def _read_parquet(stream: BinaryIO, layout: Layout) -> Iterator[tuple[int, list[Any] | str]]:
-    """Yield each row's number and the values of the columns."""
+    """Yield the number of each row and the values of its columns."""
     parquet = import_extra("pyarrow.parquet", extra="datasets")
     arrow = import_extra("pyarrow", extra="datasets")
     try:
         file = parquet.ParquetFile(stream)
-        _places(layout.columns, file.schema_arrow.names)
+        _positions(layout.columns, file.schema_arrow.names)
         numbers = count(1)
         for batch in file.iter_batches(batch_size=1024, columns=layout.columns):
             columns = [batch.column(name).to_pylist() for name in layout.columns]
             for values in zip(*columns, strict=True):
                 yield next(numbers), list(values)
     except (arrow.ArrowException, OSError) as error:
-        name = getattr(stream, "name", "the file")
-        raise CorruptFileError(f"{name} can't be read as Parquet: {error}") from error
+        raise CorruptFileError(f"{_name(stream)} can't be read as Parquet: {error}") from error
 
 
 def _row(line: int, values: list[Any], layout: Layout) -> Row | BadRow:
-    """Return the row, if its values are texts and a label."""
+    """Return the row of these values, checked."""
     texts, label = values, None
     if layout.label_column is not None:
         *texts, label = values
@@ -307,15 +244,16 @@ def _row(line: int, values: list[Any], layout: Layout) -> Row | BadRow:
         elif label is None or label == "":
             return BadRow(line, "the label is missing")
         if not _is_label(label):
-            return BadRow(line, f"{show(label)} is no label")
+            return BadRow(line, f"{show(label)} is not a label")
     for column, text in zip(layout.text_columns, texts, strict=True):
         if not isinstance(text, str):
-            what = "missing" if text is None else f"not a string, but {show(text)}"
-            return BadRow(line, f"{show(column)} is {what}")
+            problem = "missing" if text is None else f"not a string, but {show(text)}"
+            return BadRow(line, f"{show(column)} is {problem}")
     return _checked(line, " ".join(texts), label)
 
 
 def _is_label(value: Any) -> bool:
+    """Return whether a value is a label or a list of labels."""
     if isinstance(value, list):
         return all(not isinstance(part, list) and _is_label(part) for part in value)
     return isinstance(value, str | bool | int) or (
@@ -324,6 +262,7 @@ def _is_label(value: Any) -> bool:
 
 
 def _checked(line: int, text: str, label: Any) -> Row | BadRow:
+    """Return the row of a text and a label, unless they are not in UTF-8."""
     labels = label if isinstance(label, list) else [label]
     if any(isinstance(part, str) and _NOT_UTF8.search(part) for part in (text, *labels)):
         return BadRow(line, "it is not in UTF-8")

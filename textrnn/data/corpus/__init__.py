@@ -1,4 +1,4 @@
-"""Data sets larger than memory, in folders."""
+"""Data sets larger than memory: read from files or the Hub, encoded and kept in a folder."""
 
 from textrnn.data.corpus.rows import FileRows, HubRows
 

@@ -1,7 +1,7 @@
-"""Rows of texts and labels, read one after the other from files and from the Hub.
+"""Read rows of texts and labels from files and from the Hugging Face Hub.
 
-A row is a pair of a text and its label. What is here can be iterated any number of times, and each
-time reads anew: once to count words, say, and once to encode.
+A row is a pair of a text and its label. Rows can be iterated any number of times, and are read anew
+each time: to count words, say, and then to encode.
 """
 
 import os
@@ -9,41 +9,44 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from textrnn.data.columns import read_rows as read_hub_rows
 from textrnn.data.tables import FORMATS, BadRow, Layout, format_of, read_rows
 from textrnn.errors import (
     CorruptFileError,
     InvalidTypeError,
     InvalidValueError,
+    MissingKeyError,
     check_choice,
     expected,
+    listing,
     show,
 )
 
 __all__ = ["FileRows", "HubRows"]
 
+_HUB_ROWS = 1000  # rows that are decoded at a time
+
 
 class FileRows:
-    r"""The rows of JSONL, CSV, TSV or Parquet files, of which only a few are in memory.
+    r"""Rows of JSONL, CSV, TSV or Parquet files, read with bounded memory.
 
     Args:
-        paths: A file, or several that are read one after the other.
-        text_column: The column with the texts (default: ``"text"``). Without a header, columns are
-            numbers counted from 1, written as strings.
-        label_column: The column with the labels; None reads none (default: ``"label"``).
-        classes: The names of the classes, in the order of their ids. A label may be a list of names
-            too, which becomes a row of zeros and ones. None takes labels as they are: class ids, or
-            lists of numbers (default: None).
-        format: ``"csv"``, ``"tsv"``, ``"jsonl"`` or ``"parquet"``; None goes by each file's name
-            (default: None).
-        header: Whether a CSV or TSV file begins with the names of its columns (default: True).
+        paths: A file, or several to read one after another.
+        text_column: Name of the column of texts. Without a header, columns are numbers counted
+            from 1, written as strings. Default: `"text"`.
+        label_column: Name of the column of labels; None reads none. Default: `"label"`.
+        classes: Names of the classes, in the order of their ids; a list of names in the label
+            column becomes a row of zeros and ones. None takes labels as class ids or lists of
+            numbers. Default: None.
+        format: `"csv"`, `"tsv"`, `"jsonl"` or `"parquet"`. None goes by the suffix of each file.
+            Default: None.
+        header: Read column names from the first row of a CSV or TSV file. Default: True.
 
     Raises:
-        InvalidTypeError: If an argument has a wrong type.
-        InvalidValueError: If there are no files, a format is not known, or a class is named twice.
-        CorruptFileError: While iterating, if a file has another format, or a row no text or no such
-            label; the message names file and line.
-        MissingKeyError: While iterating, if there is no such column.
+        InvalidTypeError: If an argument has the wrong type.
+        InvalidValueError: If there are no files, a format is unknown, or a class is named twice.
+        CorruptFileError: While iterating, if a file has another format, or a row has no text or no
+            such label; the message names file and line.
+        MissingKeyError: While iterating, if a column does not exist.
         MissingDependencyError: While iterating, if a Parquet file is read without pyarrow.
         OSError: While iterating, if a file can't be read.
 
@@ -73,9 +76,9 @@ class FileRows:
         self._paths = [Path(path) for path in paths]
         if not self._paths:
             raise InvalidValueError(expected("paths", "a file or several", []))
-        tables = sorted(set(FORMATS.values()) - {"lines"})
+        with_columns = sorted(set(FORMATS.values()) - {"lines"})
         self._formats = [
-            check_choice("format", format_of(path) if format is None else format, tables)
+            check_choice("format", format_of(path) if format is None else format, with_columns)
             for path in self._paths
         ]
         columns = {"text_column": text_column}
@@ -89,9 +92,9 @@ class FileRows:
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Iterate over pairs of a text and its label."""
-        for path, form in zip(self._paths, self._formats, strict=True):
+        for path, file_format in zip(self._paths, self._formats, strict=True):
             with path.open("rb") as stream:
-                for row in read_rows(stream, form, self._layout):
+                for row in read_rows(stream, file_format, self._layout):
                     if isinstance(row, BadRow):
                         raise CorruptFileError(f"{path}:{row.line}: {row.reason}.")
                     try:
@@ -101,40 +104,30 @@ class FileRows:
                     yield row.text, label
 
     def texts(self) -> Iterator[str]:
-        """Iterate over the texts alone.
-
-        Example:
-            >>> import tempfile
-            >>> from textrnn.text import Vocabulary
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     path = Path(folder, "news.jsonl")
-            ...     _ = path.write_text('{"text": "Oil soars", "label": 1}')
-            ...     Vocabulary.from_texts(FileRows(path).texts()).tokens[4:]
-            ('oil', 'soars')
-        """
+        """Iterate over the texts without their labels."""
         return (text for text, _ in self)
 
     def _label(self, label: Any) -> Any:
-        """Return a label as a class id or as one number for each class."""
+        """Return a label as a class id or a row of one number per class."""
         ids = self._ids
         if ids is None:
             if not isinstance(label, str):
                 return label
             if label.isascii() and label.isdigit():
                 return int(label)
-            raise ValueError(f"{show(label)} is no class id, and `classes` are not named")
+            raise ValueError(f"{show(label)} is not a class id, and `classes` is not given")
         names = label if isinstance(label, list) else [label]
         for name in names:
             if str(name) not in ids:
-                raise ValueError(f"{show(name)} is none of the classes")
-        places = {ids[str(name)] for name in names}
+                raise ValueError(f"{show(name)} is not one of the classes")
+        found = {ids[str(name)] for name in names}
         if isinstance(label, list):
-            return [float(index in places) for index in range(len(ids))]
-        return places.pop()
+            return [float(index in found) for index in range(len(ids))]
+        return found.pop()
 
 
 def _ids_of(classes: Any) -> dict[str, int]:
-    """Return the id of each class by how its name is written."""
+    """Return the id of each class by its name as a string."""
     if isinstance(classes, str) or not isinstance(classes, Sequence):
         raise InvalidTypeError(expected("classes", "a sequence of names", classes))
     ids = {str(name): index for index, name in enumerate(classes)}
@@ -144,17 +137,18 @@ def _ids_of(classes: Any) -> dict[str, int]:
 
 
 class HubRows:
-    """The rows of a Hugging Face data set, of which only a thousand are in memory.
+    """Rows of a Hugging Face data set, read a thousand at a time.
 
     Args:
-        dataset: A `datasets.Dataset`, or a streamed `datasets.IterableDataset`.
-        text_column: The column with the texts (default: ``"text"``).
-        label_column: The column with the labels; None reads none (default: ``"label"``).
+        dataset: A `datasets.Dataset` or a streamed `datasets.IterableDataset`, in any format.
+        text_column: Name of the column of texts. Default: `"text"`.
+        label_column: Name of the column of labels; None reads none. Default: `"label"`.
 
     Raises:
-        InvalidTypeError: While iterating, if `dataset` is not a data set, or is several of them.
-        MissingKeyError: While iterating, if there is no such column; those there are, are listed.
-        InvalidValueError: While iterating, if a label is -1, as the Hub writes one that is missing.
+        InvalidTypeError: While iterating, if `dataset` is not a data set, or is a mapping of
+            splits.
+        MissingKeyError: While iterating, if a column does not exist.
+        InvalidValueError: While iterating, if a label is -1, which means missing on the Hub.
 
     Example:
         >>> from datasets import Dataset
@@ -171,12 +165,10 @@ class HubRows:
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         """Iterate over pairs of a text and its label."""
-        columns = [self._text] if self._label is None else [self._text, self._label]
         index = 0
-        blocks: Iterator[Mapping[str, list[Any]]] = read_hub_rows(self._dataset, columns)
-        for rows in blocks:
-            texts = rows[self._text]
-            labels = [None] * len(texts) if self._label is None else rows[self._label]
+        for block in self._blocks():
+            texts = block[self._text]
+            labels = [None] * len(texts) if self._label is None else block[self._label]
             for text, label in zip(texts, labels, strict=True):
                 if label == -1:
                     rule = "a class id (label_column=None if the rows have no labels)"
@@ -185,5 +177,24 @@ class HubRows:
                 index += 1
 
     def texts(self) -> Iterator[Any]:
-        """Iterate over the texts alone."""
+        """Iterate over the texts without their labels."""
         return (text for text, _ in self)
+
+    def _blocks(self) -> Iterator[Mapping[str, list[Any]]]:
+        """Iterate over blocks of rows, each a list of values for every column that is read."""
+        dataset = self._dataset
+        if isinstance(dataset, Mapping):
+            rule = f"one split, such as dataset[{next(iter(dataset), 'train')!r}]"
+            raise InvalidTypeError(expected("dataset", rule, list(dataset)))
+        if not (hasattr(dataset, "select_columns") and hasattr(dataset, "column_names")):
+            raise InvalidTypeError(expected("dataset", "a Hugging Face data set", dataset))
+        columns = [self._text] if self._label is None else [self._text, self._label]
+        # A stream may not know its columns before its first row, and has none without rows.
+        names = dataset.column_names or list(next(iter(dataset), columns))
+        for name in columns:
+            if name not in names:
+                raise MissingKeyError(f"There is no column {name!r}; there are: {listing(names)}.")
+        blocks: Iterator[Mapping[str, list[Any]]] = (
+            dataset.select_columns(columns).with_format(None).iter(_HUB_ROWS)
+        )
+        return blocks
