@@ -241,7 +241,7 @@ def test_a_configuration_must_be_complete_and_known():
 
 def test_a_configuration_is_a_mapping():
     """A list is no configuration."""
-    with pytest.raises(InvalidTypeError, match=r"`config` to be a mapping of arguments, but got"):
+    with pytest.raises(InvalidTypeError, match=r"`config` to be a mapping, but got"):
         RecurrentClassifier.from_config(["gru"])
 
 

@@ -137,6 +137,16 @@ def test_check_choice_lists_the_choices():
         errors.check_choice("cell", 3, ("rnn", "gru"))
 
 
+def test_check_keys_names_what_is_unknown_and_what_is_missing():
+    """Exactly the given keys pass, and only in a mapping."""
+    errors.check_keys("config", {"a": 1, "b": 2}, ("b", "a"))
+    rule = "`config` to have the keys 'a', 'b', but got unknown: 'c'; missing: 'b'"
+    with pytest.raises(errors.MissingKeyError, match=rule):
+        errors.check_keys("config", {"a": 1, "c": 2}, ("a", "b"))
+    with pytest.raises(errors.InvalidTypeError, match=r"`config` to be a mapping, but got \['a'\]"):
+        errors.check_keys("config", ["a"], ("a",))
+
+
 def test_a_missing_extra_is_named_with_the_command_that_brings_it():
     """An optional dependency that is absent ends in one line that helps."""
     assert errors.import_extra("math", extra="plot") is math

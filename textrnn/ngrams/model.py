@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
-    MissingKeyError,
     check_int,
+    check_keys,
     expected,
-    listing,
 )
 from textrnn.nn.padding import check_lengths, resolve_lengths
 
@@ -198,13 +197,7 @@ class NgramClassifier(nn.Module):
             >>> NgramClassifier.from_config(model.config).config == model.config
             True
         """
-        if not isinstance(config, Mapping):
-            raise InvalidTypeError(expected("config", "a mapping of arguments", config))
-        known = set(signature(cls).parameters)
-        if set(config) != known:
-            raise MissingKeyError(
-                f"Expected `config` to have the keys {listing(known)}, but got {listing(config)}."
-            )
+        check_keys("config", config, signature(cls).parameters)
         return cls(**config)
 
     def features(self, input_ids: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:

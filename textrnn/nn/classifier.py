@@ -7,18 +7,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from textrnn.errors import (
-    InvalidTypeError,
-    InvalidValueError,
-    MissingKeyError,
-    check_float,
-    check_int,
-    expected,
-    listing,
-)
+from textrnn.errors import InvalidValueError, check_float, check_int, check_keys, expected
 from textrnn.nn.encoder import RecurrentEncoder
 from textrnn.nn.layers import LockedDropout
-from textrnn.nn.padding import check_lengths, resolve_lengths
+from textrnn.nn.padding import check_batch
 from textrnn.nn.pooling import Pooling
 from textrnn.nn.recurrence import is_untouched
 
@@ -169,15 +161,7 @@ class RecurrentClassifier(nn.Module):
             >>> RecurrentClassifier.from_config(model.config).config == model.config
             True
         """
-        if not isinstance(config, Mapping):
-            raise InvalidTypeError(expected("config", "a mapping of arguments", config))
-        known = set(signature(cls).parameters)
-        unknown, missing = set(config) - known, known - set(config)
-        if unknown or missing:
-            raise MissingKeyError(
-                f"Expected `config` to have the keys {listing(known)}, "
-                f"but got unknown: {listing(unknown)}; missing: {listing(missing)}."
-            )
+        check_keys("config", config, signature(cls).parameters)
         return cls(**config)
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -198,12 +182,9 @@ class RecurrentClassifier(nn.Module):
             InvalidValueError: If the shapes don't fit, an id or a length is out of range, or a
                 text without given length is padding throughout.
         """
-        self._check_ids(input_ids)
-        if lengths is None:
-            lengths = resolve_lengths(input_ids, self.padding_id)
-        lengths = check_lengths(lengths, *input_ids.shape)
-        if len(lengths):
-            input_ids = input_ids[:, : int(lengths.max())]  # (batch, time)
+        input_ids, lengths = check_batch(
+            input_ids, lengths, vocab_size=self.vocab_size, padding_id=self.padding_id
+        )  # (batch, time) and (batch,)
         if self._looks_for_repeats(input_ids):
             words, positions = torch.unique(input_ids, return_inverse=True)
             # Where few words come again, the plain way is faster.
@@ -259,25 +240,3 @@ class RecurrentClassifier(nn.Module):
             and not (dropout.training and dropout.p)  # which differs from text to text
             and self.encoder.gains_by_positions(input_ids.device)
         )
-
-    def _check_ids(self, input_ids: Tensor) -> None:
-        """Refuse what is no batch of ids of the vocabulary."""
-        rule = "an int64 or int32 tensor"
-        if not isinstance(input_ids, Tensor):
-            raise InvalidTypeError(expected("input_ids", rule, input_ids))
-        if input_ids.dtype not in {torch.int64, torch.int32}:
-            raise InvalidTypeError(expected("input_ids", rule, input_ids.dtype))
-        if input_ids.dim() != 2:
-            raise InvalidValueError(
-                "Expected `input_ids` to be of shape (batch, time), "
-                f"but got the shape {tuple(input_ids.shape)}."
-            )
-        if input_ids.device.type == "cpu" and input_ids.numel():
-            smallest, largest = map(int, torch.aminmax(input_ids))
-            if smallest < 0 or largest >= self.vocab_size:
-                wrong = (input_ids < 0) | (input_ids >= self.vocab_size)  # (batch, time)
-                text, step = wrong.nonzero()[0].tolist()
-                raise InvalidValueError(
-                    f"Expected `input_ids` to be from 0 to {self.vocab_size - 1}, the ids of the "
-                    f"vocabulary, but got {int(input_ids[text, step])} at position {text, step}."
-                )

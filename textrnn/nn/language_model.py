@@ -12,7 +12,7 @@ from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, che
 from textrnn.nn.classifier import RecurrentClassifier
 from textrnn.nn.encoder import RecurrentEncoder
 from textrnn.nn.layers import LockedDropout
-from textrnn.nn.padding import check_lengths, resolve_lengths
+from textrnn.nn.padding import check_batch
 
 __all__ = ["LanguageModel", "perplexity"]
 
@@ -123,12 +123,9 @@ class LanguageModel(nn.Module):
             InvalidValueError: If the shapes don't fit, an id (on the CPU) or a length is out of
                 range, or a text without given length is padding throughout.
         """
-        self._check_ids(input_ids)
-        if lengths is None:
-            lengths = resolve_lengths(input_ids, self.padding_id)
-        lengths = check_lengths(lengths, *input_ids.shape)
-        if len(lengths):
-            input_ids = input_ids[:, : int(lengths.max())]  # (batch, time)
+        input_ids, lengths = check_batch(
+            input_ids, lengths, vocab_size=self.vocab_size, padding_id=self.padding_id
+        )  # (batch, time) and (batch,)
         embedded = self.embedding_dropout(self.embedding(input_ids.t()).transpose(0, 1))
         states = self.dropout(self.encoder(embedded, lengths))  # (batch, time, directions * hidden)
         batch, time = input_ids.shape
@@ -146,19 +143,6 @@ class LanguageModel(nn.Module):
         totals = losses.new_zeros(batch).index_add(0, text, losses)  # (batch,)
         counts = ((lengths - 1) * (states.shape[2] // self.encoder.hidden_size)).to(totals)
         return torch.stack((totals, counts), 1)  # (batch, 2)
-
-    def _check_ids(self, input_ids: Tensor) -> None:
-        """Refuse what is no batch of ids of the vocabulary."""
-        if getattr(input_ids, "dtype", None) not in {torch.int64, torch.int32}:
-            raise InvalidTypeError(expected("input_ids", "an int64 or int32 tensor", input_ids))
-        if input_ids.dim() != 2:
-            shape = tuple(input_ids.shape)
-            raise InvalidValueError(expected("input_ids", "of shape (batch, time)", shape))
-        if input_ids.device.type == "cpu" and input_ids.numel():
-            bounds = tuple(map(int, torch.aminmax(input_ids)))
-            if bounds[0] < 0 or bounds[1] >= self.vocab_size:
-                rule = f"from 0 to {self.vocab_size - 1}, the ids of the vocabulary"
-                raise InvalidValueError(expected("input_ids", rule, bounds))
 
     def _losses(self, states: Tensor, wanted: Tensor) -> Tensor:
         """Return the negative logarithm of each wanted token's probability."""
