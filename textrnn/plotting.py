@@ -1,12 +1,9 @@
-"""Plots of plain data: histories, learning rates, confusions, lengths.
+"""Plot histories, learning rates, confusion matrices and text lengths.
 
-Each function returns a `matplotlib.figure.Figure` made without `pyplot`: no global state changes,
-no display is needed, and nothing has to be closed. Save it with ``figure.savefig("plot.png")``,
-restyle it through ``figure.axes``, or draw into axes of your own by passing `ax`. matplotlib
-comes with ``pip install 'textrnn[plot]'`` and is imported when the first plot is made.
-
-Colours are those of Okabe and Ito (2008), "Color Universal Design", which readers with any colour
-vision can tell apart; lines are labelled where they end.
+Each function returns a `matplotlib.figure.Figure` made without `pyplot`: it needs no display and
+no closing, and changes no global state. Save it with `figure.savefig("plot.png")`, restyle it
+through `figure.axes`, or pass `ax` to draw into your own axes. matplotlib is an optional
+dependency (`pip install 'textrnn[plot]'`), imported when the first plot is made.
 """
 
 import math
@@ -43,8 +40,9 @@ if TYPE_CHECKING:
 
 
 Records: TypeAlias = Sequence[Mapping[str, float]]
-"""What a `History` is: mappings with ``step``, ``epoch`` and whatever was measured then."""
+"""Records of a `History`: mappings with `step`, `epoch` and the measured values."""
 
+# Okabe and Ito (2008), "Color Universal Design": distinct for readers with any colour vision.
 _BLUE, _VERMILLION, _GREY = "#0072B2", "#D55E00", "#8C8C8C"
 _COLOURS = (_BLUE, _VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _INK, _FAINT = "#333333", "#E3E3E3"
@@ -54,18 +52,21 @@ _MAX_ANNOTATED_CLASSES = 20  # with a number in each cell
 def plot_history(
     history: Records, *, metric: str = "accuracy", x: Literal["step", "epoch"] = "step"
 ) -> "matplotlib.figure.Figure":
-    """Draw how training went: the losses on the left, a metric of the evaluations on the right.
+    """Plot the losses of a training run, and a metric of its evaluations beside them.
 
     Args:
-        history: A `History`, or any sequence of mappings with ``step`` and ``loss`` or
-            ``eval_loss``. Without ``eval_`` values of the metric there is no right panel.
-        metric: The metric, without ``eval_``; its highest value is marked.
-        x: What to draw over: the optimizer's steps, or epochs as long as the first one.
+        history: A `History`, or a sequence of mappings with `step` and `loss` or `eval_loss`.
+            Without `eval_` values of the metric there is no right panel.
+        metric: Metric name without `eval_`; its maximum is marked. Default: "accuracy".
+        x: Horizontal axis: `"step"`, or `"epoch"` in lengths of the first epoch. Default: "step".
+
+    Returns:
+        The figure.
 
     Raises:
-        InvalidTypeError: If `history` holds anything else than mappings.
-        InvalidValueError: If there is no loss in it.
-        MissingKeyError: If a loss has no ``step`` (or no ``epoch``, where `x` says so).
+        InvalidTypeError: If `history` is not a sequence of mappings, or a value is not a number.
+        InvalidValueError: If no record has a loss, or `x` is unknown.
+        MissingKeyError: If a record with a loss has no `step`, or no `epoch` where `x` needs it.
 
     Example:
         >>> figure = plot_history([
@@ -103,17 +104,21 @@ def plot_comparison(
     x: Literal["step", "epoch"] = "step",
     ax: "matplotlib.axes.Axes | None" = None,
 ) -> "matplotlib.figure.Figure":
-    """Draw one value of several runs into one plot.
+    """Plot one value of several runs.
 
     Args:
-        histories: The runs' names and their histories, up to seven.
-        name: The value, as the records have it.
-        x: What to draw over: the optimizer's steps, or epochs as long as the first one.
-        ax: Axes to draw into; None makes a new figure.
+        histories: Histories of one to seven runs, by name.
+        name: Name of the value in the records. Default: "eval_accuracy".
+        x: Horizontal axis: `"step"`, or `"epoch"` in lengths of the first epoch. Default: "step".
+        ax: Axes to draw into; None makes a new figure. Default: None.
+
+    Returns:
+        The figure.
 
     Raises:
-        InvalidValueError: If there are no histories or more than seven.
-        MissingKeyError: If one of them does not have the value; those it has are listed.
+        InvalidTypeError: If a history is not a sequence of mappings, or a value is not a number.
+        InvalidValueError: If there are no histories or more than seven, or `x` is unknown.
+        MissingKeyError: If a history lacks the value, its `step`, or its `epoch`.
 
     Example:
         >>> gru = [{"step": 10, "eval_accuracy": 0.7}, {"step": 20, "eval_accuracy": 0.8}]
@@ -139,16 +144,20 @@ def plot_learning_rate(
     log: bool = False,
     ax: "matplotlib.axes.Axes | None" = None,
 ) -> "matplotlib.figure.Figure":
-    """Draw a learning rate over the steps.
+    """Plot a learning rate over the steps.
 
     Args:
-        rates: The rate of each step, such as `simulate` gives, or a history.
-        log: Whether the rate's axis is logarithmic.
-        ax: Axes to draw into; None makes a new figure.
+        rates: Learning rate of each step, as `simulate` returns them, or a history.
+        log: Whether the vertical axis is logarithmic. Default: False.
+        ax: Axes to draw into; None makes a new figure. Default: None.
+
+    Returns:
+        The figure.
 
     Raises:
+        InvalidTypeError: If a rate is not a number.
         InvalidValueError: If there are no rates.
-        MissingKeyError: If the history has no ``learning_rate``; what it has is listed.
+        MissingKeyError: If the history has no `learning_rate`.
 
     Example:
         >>> from textrnn.training import schedulers
@@ -178,11 +187,14 @@ def plot_learning_rate(
 def plot_lr_finder(
     curve: Any, *, ax: "matplotlib.axes.Axes | None" = None
 ) -> "matplotlib.figure.Figure":
-    """Draw the losses of a learning-rate range test, and the rate that it suggests.
+    """Plot the losses of a learning-rate range test and the suggested rate.
 
     Args:
-        curve: What `find_learning_rate` gives, or anything with its attributes.
-        ax: Axes to draw into; None makes a new figure.
+        curve: Result of `find_learning_rate`, or an object with its attributes.
+        ax: Axes to draw into; None makes a new figure. Default: None.
+
+    Returns:
+        The figure.
 
     Example:
         >>> from textrnn.training.lr_finder import LearningRateCurve
@@ -201,14 +213,9 @@ def plot_lr_finder(
     if curve.suggestion is not None:
         height = float(np.interp(np.log(curve.suggestion), np.log(rates), smoothed))
         axes[0].plot(curve.suggestion, height, "o", color=_VERMILLION, markersize=7)
-        axes[0].annotate(
-            f"steepest at {curve.suggestion:.2g}",
-            (curve.suggestion, height),
-            xytext=(-9, -3),
-            textcoords="offset points",
-            ha="right",  # where nothing is: the curve falls towards the right
-            color=_VERMILLION,
-        )
+        text = f"steepest at {curve.suggestion:.2g}"
+        # On the left there is room, since the curve falls towards the right.
+        _annotate(axes[0], text, (curve.suggestion, height), (-9, -3), ha="right")
     _style(axes[0], title="Loss over the learning rate", xlabel="learning rate")
     return figure
 
@@ -220,18 +227,22 @@ def plot_confusion(
     normalize: bool = False,
     ax: "matplotlib.axes.Axes | None" = None,
 ) -> "matplotlib.figure.Figure":
-    """Draw how often each class was taken for which.
+    """Plot a confusion matrix.
 
     Args:
-        matrix: How often class ``row`` was predicted as class ``column``, of shape ``(classes,
-            classes)``: a report's ``confusion``, an array, or a tensor.
-        labels: The names of the classes; None takes the ids.
-        normalize: Whether to show shares of each class's texts instead of numbers.
-        ax: Axes to draw into; None makes a new figure.
+        matrix: Confusion matrix `(classes, classes)`, true classes in rows and predicted ones in
+            columns: a report's `confusion`, an array or a tensor.
+        labels: Class names; None shows the class ids. Default: None.
+        normalize: Whether to show each row as shares instead of counts. Default: False.
+        ax: Axes to draw into; None makes a new figure. Default: None.
+
+    Returns:
+        The figure.
 
     Raises:
-        InvalidValueError: If the matrix is not square or empty, holds anything but counts, or
-            there is another number of names.
+        InvalidTypeError: If `matrix` does not hold numbers.
+        InvalidValueError: If `matrix` is empty, not square or does not hold counts, or the number
+            of `labels` differs from the number of classes.
 
     Example:
         >>> figure = plot_confusion([[9, 1], [2, 8]], ["no", "yes"], normalize=True)
@@ -251,7 +262,7 @@ def plot_confusion(
     few = len(counts) <= _MAX_ANNOTATED_CLASSES
     size = 1.6 + 0.62 * len(counts) if few else 8.0
     figure, (axes,) = _new_figure(1, ax, width=size + 0.3, height=size)
-    # The square root keeps rare confusions visible beside the frequent right answers.
+    # The square root keeps rare confusions visible beside frequent correct predictions.
     scale = import_extra("matplotlib.colors", extra="plot").PowerNorm(
         0.5, vmin=0, vmax=1 if normalize else max(1, counts.max())
     )
@@ -263,14 +274,12 @@ def plot_confusion(
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     else:
         figure.colorbar(image, ax=axes, shrink=0.8)
-    step = -(-len(names) // 40)  # not more names than can be read
+    step = -(-len(names) // 40)  # at most 40 names stay legible
     ticks = range(0, len(names), step)
-    # A "$" in a name is no formula.
+    # Without `parse_math` a "$" in a name would start a formula.
     axes.set_yticks(ticks, names[::step], parse_math=False)
     long = len(counts) > 6 or max(map(len, names)) > 10
-    slant: dict[str, Any] = (
-        {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
-    )
+    slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
     axes.set_xticks(ticks, names[::step], parse_math=False, **slant)
     _style(axes, title="Confusions", xlabel="prediction", ylabel="label", grid=False)
     axes.spines[:].set_visible(False)
@@ -284,15 +293,19 @@ def plot_lengths(
     max_length: int | None = None,
     ax: "matplotlib.axes.Axes | None" = None,
 ) -> "matplotlib.figure.Figure":
-    """Draw how long the texts are, and how many of them a limit would cut.
+    """Plot a histogram of text lengths, and the share of texts above a limit.
 
     Args:
-        lengths: The number of tokens of each text, such as ``dataset.lengths``.
-        max_length: A limit to mark.
-        ax: Axes to draw into; None makes a new figure.
+        lengths: Number of tokens of each text, such as `dataset.lengths`.
+        max_length: Length limit to mark; None marks none. Default: None.
+        ax: Axes to draw into; None makes a new figure. Default: None.
+
+    Returns:
+        The figure.
 
     Raises:
-        InvalidValueError: If there are no lengths or negative ones.
+        InvalidTypeError: If `lengths` does not hold numbers, or `max_length` is not an integer.
+        InvalidValueError: If there are no lengths, one is negative, or `max_length` is below 1.
 
     Example:
         >>> figure = plot_lengths([3, 5, 5, 8], max_length=6)
@@ -312,23 +325,11 @@ def plot_lengths(
         max_length = check_int("max_length", max_length)
         cut = float((numbers > max_length).mean())
         axes.axvline(max_length + 0.5, color=_VERMILLION, linewidth=1.5)
-        right = max_length > highest * 0.6
-        axes.annotate(
-            f"limit {max_length}: {100 * cut:.1f} % are longer",
-            (max_length + 0.5, 0.95),
-            xycoords=("data", "axes fraction"),
-            xytext=(-6 if right else 6, 0),
-            textcoords="offset points",
-            ha="right" if right else "left",
-            color=_VERMILLION,
-        )
-    median = int(np.median(numbers))
-    _style(
-        axes,
-        title=f"Lengths of {numbers.size:,} texts, median {median}",
-        xlabel="tokens",
-        ylabel="texts",
-    )
+        text, at = f"limit {max_length}: {100 * cut:.1f} % are longer", (max_length + 0.5, 0.95)
+        offset, ha = ((-6, 0), "right") if max_length > highest * 0.6 else ((6, 0), "left")
+        _annotate(axes, text, at, offset, ha=ha, xycoords=("data", "axes fraction"))
+    title = f"Lengths of {numbers.size:,} texts, median {int(np.median(numbers))}"
+    _style(axes, title=title, xlabel="tokens", ylabel="texts")
     return figure
 
 
@@ -339,17 +340,17 @@ def _new_figure(
     width: float = 5.2,
     height: float = 3.4,
 ) -> "tuple[matplotlib.figure.Figure, Sequence[matplotlib.axes.Axes]]":
-    """Make a figure with panels side by side, or take the user's axes."""
+    """Return a new figure with panels side by side, or the figure of the user's axes."""
     module = import_extra("matplotlib.figure", extra="plot")
     if ax is not None:
-        return ax.figure.figure, [ax]  # the figure of a subfigure is the whole one
+        return ax.figure.figure, [ax]  # also of a subfigure the whole figure
     figure = module.Figure(figsize=(width * panels, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # inches
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
 def _style(axes: Any, *, title: str, xlabel: str, ylabel: str = "", grid: bool = True) -> None:
-    """Give axes their title and labels, and take away what is not needed to read them."""
+    """Set the title, the labels and a plain style."""
     axes.set_title(title, loc="left", color=_INK, fontsize=11, fontweight="bold", parse_math=False)
     axes.set_xlabel(xlabel, color=_INK)
     axes.set_ylabel(ylabel, color=_INK)
@@ -364,7 +365,7 @@ def _style(axes: Any, *, title: str, xlabel: str, ylabel: str = "", grid: bool =
 def _draw_lines(
     axes: Any, lines: Mapping[str, tuple[list[float], list[float]]], *, colours: Mapping[str, str]
 ) -> None:
-    """Draw lines and label each where it ends, on the right of the axes."""
+    """Draw lines, each labelled at its end on the right of the axes."""
     for name, (xs, ys) in lines.items():
         marker = "o" if len(xs) <= 20 else ""
         axes.plot(xs, ys, color=colours[name], linewidth=2, marker=marker, markersize=4)
@@ -378,21 +379,12 @@ def _draw_lines(
     ends.sort()
     heights = _apart([height for height, _ in ends], gap=0.065)
     for (_, name), height in zip(ends, heights, strict=True):
-        axes.annotate(
-            name,
-            (1.0, height),
-            xycoords="axes fraction",
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            color=colours[name],
-            fontsize=9,
-            parse_math=False,  # a "$" in a name is no formula
-        )
+        style = {"va": "center", "color": colours[name], "fontsize": 9, "parse_math": False}
+        _annotate(axes, name, (1.0, height), (5, 0), xycoords="axes fraction", **style)
 
 
 def _apart(heights: list[float], *, gap: float) -> list[float]:
-    """Move sorted numbers as little as it takes to keep them a gap apart."""
+    """Spread sorted numbers to a minimum distance from one another."""
     raised, lowered = list(heights), list(heights)
     for i in range(1, len(heights)):
         raised[i] = max(raised[i], raised[i - 1] + gap)
@@ -401,39 +393,40 @@ def _apart(heights: list[float], *, gap: float) -> list[float]:
 
 
 def _mark_highest(axes: Any, xs: list[float], ys: list[float]) -> None:
-    """Put a dot and its value where a line is highest for the first time."""
+    """Mark the first maximum of a line with a dot and its value."""
     finite = [(y, x) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
     if not finite:
         return
     y = max(finite)[0]
     x = next(x for value, x in finite if value == y)
     axes.plot(x, y, "o", color=_VERMILLION, markersize=7, zorder=3)
-    axes.annotate(
-        f"{100 * y:.2f} %" if 0 <= y <= 1 else f"{y:.4g}",
-        (x, y),
-        xytext=(0, 8),
-        textcoords="offset points",
-        ha="center",
-        color=_VERMILLION,
-        fontsize=9,
-    )
+    text = f"{100 * y:.2f} %" if 0 <= y <= 1 else f"{y:.4g}"
+    _annotate(axes, text, (x, y), (0, 8), ha="center", fontsize=9)
+
+
+def _annotate(
+    axes: Any, text: str, at: tuple[float, float], offset: tuple[int, int], **style: Any
+) -> None:
+    """Write text at an offset in points from a position."""
+    style = {"color": _VERMILLION} | style
+    axes.annotate(text, at, xytext=offset, textcoords="offset points", **style)
 
 
 def _format_percent(axes: Any, values: Sequence[float]) -> None:
-    """Write an axis in per cent if its values are shares."""
+    """Format the vertical axis in per cent if all values are from 0 to 1."""
     if all(0 <= value <= 1 for value in values if math.isfinite(value)):
         ticker = import_extra("matplotlib.ticker", extra="plot")
         axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0, symbol=" %"))
 
 
 def _title(name: str) -> str:
-    """Return a value's name as a title: ``eval_macro_f1`` is ``Macro F1``."""
+    """Return a metric's name as a title, such as "Macro F1" for `eval_macro_f1`."""
     words = name.removeprefix("eval_").replace("_f1", "_F1").replace("_", " ")
     return words[:1].upper() + words[1:]
 
 
 def _records(history: Any) -> list[Mapping[str, float]]:
-    """Return a history's records, after a look at their types."""
+    """Return the records of a history after checking that they are mappings."""
     rows = list(history) if isinstance(history, Iterable) else [history]
     if not all(isinstance(row, Mapping) for row in rows):
         raise InvalidTypeError(expected("history", "a sequence of mappings", history))
@@ -441,7 +434,7 @@ def _records(history: Any) -> list[Mapping[str, float]]:
 
 
 def _values(history: Any, name: str, x: str) -> tuple[list[float], list[float]]:
-    """Return where a value was recorded and what it was; infinities become NaN."""
+    """Return the steps or epochs and the values of a recorded name, infinities as NaN."""
     every = _records(history)
     rows = [row for row in every if name in row]
     for wanted in (name, "step", *(["epoch"] if x == "epoch" else [])):
@@ -458,7 +451,7 @@ def _values(history: Any, name: str, x: str) -> tuple[list[float], list[float]]:
 
 
 def _number(name: str, value: Any) -> float:
-    """Return a plain number of whatever kind of number there is."""
+    """Return a number of any type as a float."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -466,7 +459,7 @@ def _number(name: str, value: Any) -> float:
 
 
 def _array(name: str, values: Any) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """Return numbers of any kind as an array."""
+    """Return numbers of any type as an array."""
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
