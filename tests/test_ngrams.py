@@ -15,7 +15,7 @@ from tests import strategies
 from textrnn.data import Batch
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
 from textrnn.ngrams import NgramClassifier, fit_ngrams, ngram_path
-from textrnn.ngrams.model import distinct, longest_order, ngram_keys
+from textrnn.ngrams.model import longest_order, ngram_keys, unique_per_row
 
 TEXTS = [[2, 5, 6, 3], [2, 5, 7, 3], [2, 8, 6, 9, 3], [2, 8, 7, 3]] * 5
 LABELS = [0, 0, 1, 1] * 5
@@ -68,7 +68,7 @@ def test_keys_are_the_ngrams_of_each_text(texts, max_order, more):
 @given(rows=st.lists(st.lists(st.integers(-1, 4), min_size=5, max_size=5), min_size=1, max_size=4))
 def test_distinct_counts_each_row(rows):
     """Each value of a row is there once, with the number of times that it occurred."""
-    values, counts = distinct(torch.tensor(rows))
+    values, counts = unique_per_row(torch.tensor(rows))
     for row, value, count in zip(rows, values.tolist(), counts.tolist(), strict=True):
         found = {v: c for v, c in zip(value, count, strict=True) if c}
         assert found == Counter(row)
@@ -151,7 +151,7 @@ def test_the_most_frequent_ngrams_are_kept():
 def test_how_batches_are_cut_makes_no_difference(monkeypatch):
     """Counting in small pieces, from other batches, finds the same."""
     whole = fit_ngrams([padded(TEXTS, LABELS)], vocab_size=12, num_classes=2)
-    monkeypatch.setattr("textrnn.ngrams.fitting._MERGED_KEYS", 1)
+    monkeypatch.setattr("textrnn.ngrams.fitting._MERGE_SIZE", 1)
     parts = [padded(TEXTS[i : i + 3], LABELS[i : i + 3]) for i in range(0, len(TEXTS), 3)]
     cut = fit_ngrams(parts, vocab_size=12, num_classes=2)
     assert torch.equal(cut.keys, whole.keys)

@@ -13,7 +13,7 @@ from textrnn.data import Batch
 from textrnn.errors import InvalidTypeError, InvalidValueError
 from textrnn.ngrams import NgramClassifier, fit_ngrams, ngram_path
 from textrnn.ngrams.solver import SparseMatrix
-from textrnn.ngrams.spelling import Spelling, spelled
+from textrnn.ngrams.spelling import Spelling, char_ngrams
 
 # Ids 0 to 3 are special, and 11 to 14 never stand in a text.
 WORDS = ["", "", "", "", "keeper", "goal", "goals", "keeps", "stock", "market", "oil"]
@@ -50,20 +50,20 @@ def test_character_ngrams_are_those_of_scikit_learn(word):
     """Three to five characters in a row, with a mark at each end; each once."""
     analyze = CountVectorizer(analyzer="char_wb", ngram_range=(3, 5), lowercase=False)
     expected = {each.replace(" ", "_") for each in analyze.build_analyzer()(word)}
-    found = spelled(word)
+    found = char_ngrams(word)
     assert len(set(found)) == len(found)
     assert {each.replace("<", "_").replace(">", "_") for each in found} == expected
 
 
 def test_short_words_have_few():
     """With its marks a word of one character has three."""
-    assert spelled("a") == ["<a>"]
-    assert spelled("") == []
+    assert char_ngrams("a") == ["<a>"]
+    assert char_ngrams("") == []
 
 
 def test_of_an_endless_word_the_beginning_counts():
     """A text without any space is one word, and may be of any length."""
-    assert spelled("ab" * 10**6) == spelled("ab" * 50)
+    assert char_ngrams("ab" * 10**6) == char_ngrams("ab" * 50)
 
 
 @given(data=st.data(), rows=st.integers(1, 5), columns=st.integers(1, 5))
@@ -88,7 +88,7 @@ def test_a_sparse_matrix_multiplies_as_a_dense_one(data, rows, columns):
 def test_words_are_weighed_by_their_character_ngrams():
     """Each counts by how few texts hold it; the rows have the norm 1, and tell what it was."""
     words, texts_with = ["oil", "oily", "", "zzz"], torch.tensor([3, 1, 5, 1])
-    spelling = Spelling.of(words, texts_with, texts=4, most=100)
+    spelling = Spelling.of(words, texts_with, texts=4, max_ngrams=100)
     rare, common = (np.log(5 / (1 + times)) + 1 for times in (3, 4))
     # "zzz" shares nothing with another word, and one text alone holds it.
     own = {"oil": ["il>", "oil>", "<oil>"], "oily": []}  # of "oily" there is one text as well
@@ -104,7 +104,7 @@ def test_words_are_weighed_by_their_character_ngrams():
 
 def test_the_character_ngrams_of_most_texts_are_kept():
     """As many as there may be."""
-    spelling = Spelling.of(["oil", "oily"], torch.tensor([3, 1]), texts=4, most=3)
+    spelling = Spelling.of(["oil", "oily"], torch.tensor([3, 1]), texts=4, max_ngrams=3)
     assert spelling.num_char_ngrams == 3
     assert spelling.matrix.row_starts.tolist() == [0, 3]
     assert spelling.norms[0] == spelling.norms[1]
@@ -129,7 +129,7 @@ def test_weights_are_those_of_scikit_learn():
     model = fitted(prior_variance=2.0)
     features, labels = dense(model, TEXTS), np.array(LABELS)
     counts = torch.tensor([sum(i in text for text in TEXTS) for i in range(len(WORDS))])
-    spelling = Spelling.of(WORDS, counts, texts=len(TEXTS), most=10**6)
+    spelling = Spelling.of(WORDS, counts, texts=len(TEXTS), max_ngrams=10**6)
     letters = spelling.matrix.times(torch.eye(spelling.num_char_ngrams)).numpy()
     ngrams, tokens = np.split(features, [model.num_ngrams], axis=1)
 
