@@ -192,16 +192,12 @@ class RecurrentEncoder(nn.Module):
         if mask is None or not self.bidirectional:
             steps, _ = self.rnn(steps)
         elif inputs.is_cuda:
-            steps = self._run_packed(steps, lengths)
+            # cuDNN runs all layers of a packed sequence in one call.
+            packed = pack_padded_sequence(steps, lengths, enforce_sorted=False)
+            packed, _ = self.rnn(packed)
+            steps, _ = pad_packed_sequence(packed, total_length=len(steps))
         else:
             steps = self._run_directions(steps, lengths)
-        return steps  # (time, batch, output)
-
-    def _run_packed(self, steps: Tensor, lengths: Tensor) -> Tensor:
-        """Run all layers over a packed sequence, in one call of cuDNN."""
-        packed = pack_padded_sequence(steps, lengths, enforce_sorted=False)
-        packed, _ = self.rnn(packed)
-        steps, _ = pad_packed_sequence(packed, total_length=len(steps))
         return steps  # (time, batch, output)
 
     def _run_directions(self, steps: Tensor, lengths: Tensor) -> Tensor:
