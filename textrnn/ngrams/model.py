@@ -163,12 +163,10 @@ class NgramClassifier(nn.Module):
         places = places.masked_fill(~known, 0)
         values = (1 + counts.clamp(min=1).log()) * self.idf[places] * known  # (batch, features)
         if not self.spelling:
-            return places, nn.functional.normalize(values, dim=1)
+            return places, _normalize(values)
         by_spelling = places >= self.num_ngrams  # (batch, features)
-        halves = [
-            nn.functional.normalize(values * part, dim=1) for part in (~by_spelling, by_spelling)
-        ]
-        return places, nn.functional.normalize(halves[0] + halves[1], dim=1)
+        halves = _normalize(values * ~by_spelling) + _normalize(values * by_spelling)
+        return places, _normalize(halves)
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the logits of a batch of texts.
@@ -229,3 +227,10 @@ def unique_per_row(values: Tensor) -> tuple[Tensor, Tensor]:
     counts = torch.zeros_like(values).scatter_add_(1, places, torch.ones_like(values))
     # All values written to a place are equal, so their order does not matter.
     return values.scatter(1, places, values), counts
+
+
+def _normalize(values: Tensor) -> Tensor:
+    """Return rows scaled to norm 1; rows of zeros stay zero."""
+    # In double precision, as the rounding of a sum depends on the width of a batch's rows.
+    norms = torch.linalg.vector_norm(values, dim=1, keepdim=True, dtype=torch.float64)
+    return values / norms.clamp(min=1e-12).to(values.dtype)
