@@ -279,7 +279,7 @@ def plot_confusion(
     # Without `parse_math` a "$" in a name would start a formula.
     axes.set_yticks(ticks, names[::step], parse_math=False)
     long = len(counts) > 6 or max(map(len, names)) > 10
-    slant = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    slant: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
     axes.set_xticks(ticks, names[::step], parse_math=False, **slant)
     _style(axes, title="Confusions", xlabel="prediction", ylabel="label", grid=False)
     axes.spines[:].set_visible(False)

@@ -232,5 +232,5 @@ def unique_per_row(values: Tensor) -> tuple[Tensor, Tensor]:
 def _normalize(values: Tensor) -> Tensor:
     """Return rows scaled to norm 1; rows of zeros stay zero."""
     # In double precision, as the rounding of a sum depends on the width of a batch's rows.
-    norms = torch.linalg.vector_norm(values, dim=1, keepdim=True, dtype=torch.float64)
+    norms: Tensor = torch.linalg.vector_norm(values, dim=1, keepdim=True, dtype=torch.float64)
     return values / norms.clamp(min=1e-12).to(values.dtype)
