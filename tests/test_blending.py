@@ -1,4 +1,4 @@
-"""Several classifiers that decide together."""
+"""Blended classifiers, and the fit of their blend weights."""
 
 import pytest
 import torch
@@ -12,20 +12,20 @@ from textrnn.nn import RecurrentClassifier
 
 
 def parts(**changes):
-    """Return two classifiers that fit each other but for the changes to the second."""
+    """Return two matching classifiers, with changed arguments of the second."""
     ngrams = {"vocab_size": 12, "num_classes": 3, "num_ngrams": 5} | changes
     return RecurrentClassifier(12, num_classes=3, hidden_size=4), NgramClassifier(**ngrams)
 
 
 def loss(scales, logits, labels):
-    """Return the mean loss of scaled logits."""
+    """Return the mean loss of the weighted sum of logits."""
     blended = sum(scale * each for scale, each in zip(scales, logits, strict=True))
     return torch.nn.functional.cross_entropy(blended.double(), labels.long()).item()
 
 
 @given(texts=strategies.ragged_ids())
 def test_logits_are_the_scaled_sum(texts):
-    """Each part sees the same texts, and is multiplied by its scale."""
+    """Logits are the sum of both classifiers' logits times their blend weights."""
     recurrent, ngrams = parts()
     torch.nn.init.normal_(ngrams.weight)
     model = BlendedClassifier(recurrent, ngrams).eval()
@@ -41,14 +41,14 @@ def test_logits_are_the_scaled_sum(texts):
 @pytest.mark.parametrize(
     ("name", "value"), [("vocab_size", 13), ("num_classes", 2), ("padding_id", 1)]
 )
-def test_parts_must_fit_each_other(name, value):
-    """Another number of ids or classes would give wrong logits, not an error, later."""
+def test_classifiers_must_match(name, value):
+    """Classifiers with other ids, classes or padding are an error."""
     with pytest.raises(InvalidValueError, match=rf"`ngrams.{name}` to be that of the recurrent"):
         BlendedClassifier(*parts(**{name: value}))
 
 
-def test_a_blend_tells_its_configuration():
-    """That of each part, by name."""
+def test_the_configuration_has_both_classifiers():
+    """The configuration has that of each classifier, by name."""
     model = BlendedClassifier(*parts())
     assert model.config["recurrent"]["hidden_size"] == 4
     assert model.config["ngrams"]["num_ngrams"] == 5
@@ -56,8 +56,8 @@ def test_a_blend_tells_its_configuration():
 
 
 @given(drawn=strategies.classified_texts(), seed=st.integers(0, 99))
-def test_no_scales_nearby_are_better(drawn, seed):
-    """The scales are never negative, and moving them makes the penalised loss no better."""
+def test_blend_weights_minimize_the_penalized_loss(drawn, seed):
+    """Blend weights are not negative, and minimize the penalized loss."""
     first, labels = drawn
     second = torch.randn(first.shape, generator=torch.Generator().manual_seed(seed))
     scales, found = fit_scales([first, second], labels)
@@ -73,8 +73,8 @@ def test_no_scales_nearby_are_better(drawn, seed):
         assert best <= penalised(moved) + 1e-4
 
 
-def test_a_classifier_that_is_always_wrong_has_no_say():
-    """A negative scale would trust it to be wrong."""
+def test_a_classifier_that_is_always_wrong_has_weight_zero():
+    """A classifier that is always wrong gets weight 0, not a negative one."""
     labels = torch.tensor([0, 1] * 20)
     right = torch.nn.functional.one_hot(labels, 2) * 3.0
     scales, _ = fit_scales([right, -right], labels)
@@ -82,8 +82,8 @@ def test_a_classifier_that_is_always_wrong_has_no_say():
     assert scales[0] > 1
 
 
-def test_labels_may_be_several_to_a_text():
-    """Floats are taken as multi-label."""
+def test_labels_may_be_multi_label():
+    """Float labels are multi-label targets."""
     labels = torch.tensor([[1.0, 1.0], [0.0, 1.0]] * 20)
     good, bad = (labels - 0.5) * 4, torch.zeros(40, 2)
     scales, found = fit_scales([good, bad], labels)
@@ -92,7 +92,7 @@ def test_labels_may_be_several_to_a_text():
 
 
 def test_logits_must_fit_the_labels():
-    """Each classifier has a row for each text."""
+    """Logits must have one shape, with a row for each label."""
     with pytest.raises(InvalidValueError, match="`logits` to be of one shape, with a row for"):
         fit_scales([torch.zeros(3, 2), torch.zeros(3, 3)], torch.zeros(3, dtype=torch.int64))
     with pytest.raises(InvalidValueError, match="`logits` to be of one shape, with a row for"):

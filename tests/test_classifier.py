@@ -1,4 +1,4 @@
-"""The classifier gives each text its own logits, whatever batch it is in."""
+"""The classifier's logits, configuration and checks; logits never depend on the batch."""
 
 import copy
 import json
@@ -35,7 +35,7 @@ def _pad(texts, extra=0):
 @given(texts=strategies.ragged_ids(), extra=st.integers(0, 3), data=st.data())
 @settings(max_examples=12)
 def test_logits_depend_on_the_text_alone(cell, bidirectional, pooling, *, texts, extra, data):
-    """Alone or in company, in any order, with any padding: a text's logits are the same."""
+    """A text's logits do not depend on other texts, their order or the amount of padding."""
     model = _model(cell=cell, bidirectional=bidirectional, pooling=pooling).eval()
     order = data.draw(st.permutations(range(len(texts))))
     with torch.no_grad():
@@ -85,7 +85,7 @@ def test_initial_weights_are_those_of_plain_modules_with_smaller_embeddings():
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_gradients_reach_every_token_but_padding(cell, bidirectional, pooling):
-    """The embedding of padding gets no gradient, those of the text get one, others none."""
+    """Embeddings of a text's tokens get a gradient; padding and absent tokens get none."""
     model = _model(cell=cell, bidirectional=bidirectional, pooling=pooling, hidden_size=32)
     model(*_pad([[3, 4, 5], [6]], extra=2)).sum().backward()
     reached = model.embedding.weight.grad.abs().sum(1) > 0
@@ -103,7 +103,7 @@ def test_any_id_can_be_the_padding(padding_id):
 
 
 def test_steps_beyond_the_longest_text_are_not_computed():
-    """A batch padded to a fixed width costs what its longest text costs."""
+    """A batch is cut to its longest text before the encoder."""
     model = _model().eval()
     seen = []
     model.encoder.register_forward_pre_hook(lambda _, batch: seen.append(batch[0].shape))
@@ -112,7 +112,7 @@ def test_steps_beyond_the_longest_text_are_not_computed():
 
 
 def test_embeddings_can_be_given_in_place_of_ids():
-    """Logits from embeddings equal those from ids, and have gradients at real tokens alone."""
+    """Logits from embeddings equal those from ids; only real tokens get gradients."""
     model = _model(bidirectional=True).eval()
     ids, lengths = _pad([[3, 4, 5], [6]])
     embedded = model.embedding(ids).detach().requires_grad_()
@@ -124,7 +124,7 @@ def test_embeddings_can_be_given_in_place_of_ids():
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_integers_of_32_bits_are_ids_too(bidirectional):
+def test_int32_ids_are_accepted(bidirectional):
     """Ids of a flat int32 array need no conversion."""
     model = _model(bidirectional=bidirectional).eval()
     ids, lengths = _pad([[3, 4, 5], [6]])
@@ -141,7 +141,7 @@ def test_an_empty_batch_has_no_logits(pooling, shape):
 
 
 def test_evaluation_draws_no_random_numbers():
-    """In evaluation mode the same text gives the same logits, and the generator stays put."""
+    """In evaluation mode logits are deterministic, and the generator's state is unchanged."""
     dropouts = {"dropout": 0.5, "embedding_dropout": 0.5, "layer_dropout": 0.5}
     model = _model(num_layers=2, **dropouts).eval()
     batch, before = _pad([[3, 4, 5], [6]]), torch.get_rng_state()
@@ -151,7 +151,7 @@ def test_evaluation_draws_no_random_numbers():
 
 @pytest.mark.parametrize("name", ["dropout", "embedding_dropout", "layer_dropout"])
 def test_each_dropout_acts_in_training(name):
-    """Each of the three drops something of its own, as the generator says."""
+    """Each of the three dropouts acts in training mode only, and follows the seed."""
     off = {"dropout": 0.0, "num_layers": 2, "hidden_size": 16}
     model, batch = _model(**(off | {name: 0.5})), _pad([[3, 4, 5], [6]])
     torch.manual_seed(7)
@@ -172,7 +172,7 @@ def _copy_of(model, **arguments):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_order_can_be_learned(cell, bidirectional):
-    """A few steps teach which of two tokens came first."""
+    """A few training steps are enough to learn which of two tokens came first."""
     arguments = {"cell": cell, "bidirectional": bidirectional, "pooling": "last"}
     model = RecurrentClassifier(6, num_classes=2, hidden_size=16, dropout=0.0, **arguments)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
@@ -188,8 +188,8 @@ def test_order_can_be_learned(cell, bidirectional):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_weights_return_into_a_model_of_the_same_configuration(cell):
-    """Configuration through JSON plus weights make a model that computes the same."""
+def test_a_model_is_restored_from_configuration_and_weights(cell):
+    """A model restored from JSON configuration and weights computes the same."""
     model = _model(cell=cell, num_layers=2, bidirectional=True, pooling=("mean", "last")).eval()
     twin = RecurrentClassifier.from_config(json.loads(json.dumps(model.config))).eval()
     twin.load_state_dict(model.state_dict())
@@ -199,7 +199,7 @@ def test_weights_return_into_a_model_of_the_same_configuration(cell):
 
 
 def test_the_configuration_names_every_argument():
-    """Defaults are written out, and a tuple becomes JSON's list."""
+    """The configuration includes defaults, and a tuple becomes a list."""
     model = RecurrentClassifier(12, num_classes=3, pooling=("max", "last"))
     assert model.config == {
         "vocab_size": 12,
@@ -219,7 +219,7 @@ def test_the_configuration_names_every_argument():
 
 
 def test_the_configuration_is_a_copy():
-    """Changing what was handed out changes no model."""
+    """Changes to a returned configuration do not affect the model."""
     model = _model(pooling=["max"])
     model.config["pooling"].append("mean")
     model.config["cell"] = "lstm"
@@ -228,7 +228,7 @@ def test_the_configuration_is_a_copy():
 
 
 def test_a_configuration_must_be_complete_and_known():
-    """Missing and unknown arguments are listed beside those there are."""
+    """The message lists the valid keys, the missing and the unknown ones."""
     config = _model().config
     del config["cell"], config["dropout"]
     with pytest.raises(
@@ -240,8 +240,8 @@ def test_a_configuration_must_be_complete_and_known():
 
 
 def test_a_configuration_is_a_mapping():
-    """A list is no configuration."""
-    with pytest.raises(InvalidTypeError, match=r"`config` to be a mapping of arguments, but got"):
+    """A list is not a configuration."""
+    with pytest.raises(InvalidTypeError, match=r"`config` to be a mapping, but got"):
         RecurrentClassifier.from_config(["gru"])
 
 
@@ -264,7 +264,7 @@ def test_a_configuration_is_a_mapping():
     ],
 )
 def test_values_that_make_no_model_are_refused(arguments, message):
-    """The message names the argument, its rule and what it got."""
+    """The message names the argument, its rule and the value."""
     with pytest.raises(InvalidValueError, match=message):
         RecurrentClassifier(**({"vocab_size": 12, "num_classes": 3} | arguments))
 
@@ -280,7 +280,7 @@ def test_values_that_make_no_model_are_refused(arguments, message):
     ],
 )
 def test_types_that_make_no_model_are_refused(arguments, message):
-    """A hand-written configuration with a wrong type gets a clear answer."""
+    """The message names the argument, the right type and the value."""
     with pytest.raises(InvalidTypeError, match=message):
         RecurrentClassifier(**({"vocab_size": 12, "num_classes": 3} | arguments))
 
@@ -293,7 +293,7 @@ def test_types_that_make_no_model_are_refused(arguments, message):
     ],
 )
 def test_ids_are_integers(input_ids, message):
-    """A list or floats are not taken for ids."""
+    """A list or floats are not accepted as ids."""
     with pytest.raises(InvalidTypeError, match=message):
         _model()(input_ids)
 
@@ -308,13 +308,13 @@ def test_ids_are_integers(input_ids, message):
     ],
 )
 def test_ids_must_be_those_of_the_vocabulary(input_ids, message):
-    """An id out of range or a text of nothing but padding is found and named."""
+    """The message names an id out of range, or a text that has only padding."""
     with pytest.raises(InvalidValueError, match=message):
         _model()(torch.tensor(input_ids))
 
 
 def test_lengths_must_fit_the_ids():
-    """A length of 0 or beyond the ids, and lengths that are no integers, are refused."""
+    """Lengths below 1, above the number of steps or of another type are errors."""
     ids = torch.ones(2, 4, dtype=torch.int64)
     with pytest.raises(InvalidValueError, match=r"from 1 to 4, .* but got 0 at position 1"):
         _model()(ids, torch.tensor([4, 0]))
@@ -325,13 +325,13 @@ def test_lengths_must_fit_the_ids():
 
 
 def test_embeddings_have_the_models_width():
-    """Embeddings of another width are refused with the right shape."""
+    """The message names the right shape for embeddings of another width."""
     with pytest.raises(InvalidValueError, match=r"of shape \(batch, time, 5\), but got the shape"):
         _model().forward_embeddings(torch.zeros(2, 4, 6), torch.tensor([4, 1]))
 
 
 def test_the_repr_shows_what_is_not_a_default():
-    """A printed model starts with the call that makes it, defaults left out."""
+    """The repr shows the arguments that differ from their defaults."""
     model = _model(cell="lstm", pooling=("max", "last"))
     assert repr(model).splitlines()[1].strip() == (
         "vocab_size=12, num_classes=3, cell='lstm', hidden_size=5, pooling=['max', 'last']"
@@ -345,7 +345,7 @@ def test_the_repr_shows_what_is_not_a_default():
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_cuda_gives_the_logits_of_the_cpu(cell, bidirectional, pooling):
-    """A GPU computes the same to 1e-4, lengths given or derived."""
+    """A GPU gives the logits of a CPU to 1e-4, with given or derived lengths."""
     model = _model(cell=cell, bidirectional=bidirectional, pooling=pooling, num_layers=2).eval()
     ids, lengths = _pad([[3, 4, 5], [6], [7, 8]], extra=1)
     on_cpu = model(ids, lengths)

@@ -1,4 +1,4 @@
-"""The encoder computes the published equations, exactly, whatever the padding."""
+"""The encoder computes the published equations, independently of padding."""
 
 import copy
 
@@ -100,7 +100,7 @@ def test_states_follow_the_published_equations(cell, bidirectional):
 def test_states_and_gradients_equal_those_of_packed_sequences(
     cell, bidirectional, num_layers, lengths, device
 ):
-    """Outputs, gradients of inputs and of every parameter are those that PyTorch packs for."""
+    """States and gradients of inputs and parameters are those of packed sequences."""
     encoder = RecurrentEncoder(
         6, 5, cell=cell, num_layers=num_layers, bidirectional=bidirectional
     ).to(device)
@@ -125,7 +125,7 @@ def test_states_and_gradients_equal_those_of_packed_sequences(
 )
 @settings(max_examples=60)
 def test_padding_changes_no_state(lengths, extra, cell, bidirectional):
-    """Whatever stands at padding, and however much of it, a text's states are its own."""
+    """A text's states depend neither on inputs at padding nor on its amount."""
     encoder = RecurrentEncoder(3, 4, cell=cell, bidirectional=bidirectional)
     inputs = 100 * torch.randn(len(lengths), max(lengths) + extra, 3)
     with torch.no_grad():
@@ -152,7 +152,7 @@ def test_gradients_never_reach_padding(cell, bidirectional):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("device", DEVICES)
 def test_autocast_gives_nearly_the_same(cell, bidirectional, dtype, device):
-    """Half precision trains every cell in both directions, close to full precision."""
+    """Half precision gives states near those of full precision, and finite gradients."""
     encoder = RecurrentEncoder(8, 8, cell=cell, num_layers=2, bidirectional=bidirectional)
     encoder = encoder.to(device)
     inputs = torch.randn(3, 6, 8, device=device)
@@ -168,7 +168,7 @@ def test_autocast_gives_nearly_the_same(cell, bidirectional, dtype, device):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_double_precision_runs_both_directions(cell):
-    """An encoder in double precision computes in it."""
+    """An encoder in double precision gives the states of packed sequences."""
     encoder = RecurrentEncoder(3, 4, cell=cell, bidirectional=True).double()
     inputs, lengths = torch.randn(2, 5, 3, dtype=torch.float64), torch.tensor([5, 2])
     torch.testing.assert_close(encoder(inputs, lengths), _packed(encoder, inputs, lengths))
@@ -177,7 +177,7 @@ def test_double_precision_runs_both_directions(cell):
 @pytest.mark.parametrize("lengths", [[5, 5], [5, 2]])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_dropout_acts_between_layers_in_training_alone(lengths, bidirectional):
-    """When everything between layers is dropped, the last layer's states know no input."""
+    """If everything between layers is dropped, the last layer's states ignore the input."""
     encoder = RecurrentEncoder(3, 4, num_layers=2, bidirectional=bidirectional, dropout=1.0)
     first, second, lengths = torch.randn(2, 5, 3), torch.randn(2, 5, 3), torch.tensor(lengths)
     assert torch.equal(encoder(first, lengths), encoder(second, lengths))
@@ -200,7 +200,7 @@ def test_the_generator_decides_what_is_dropped(bidirectional):
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_an_empty_batch_has_no_states(bidirectional):
-    """Zero texts give zero texts' states."""
+    """An empty batch gives an empty tensor of states."""
     encoder = RecurrentEncoder(3, 4, bidirectional=bidirectional)
     states = encoder(torch.zeros(0, 5, 3), torch.empty(0, dtype=torch.int64))
     assert states.shape == (0, 5, encoder.output_size)
@@ -218,7 +218,7 @@ def test_weights_fit_the_module_of_pytorch(cell):
 
 
 def test_copies_share_nothing():
-    """A deep copy computes the same, and goes its own way when it is changed."""
+    """A deep copy computes the same and shares no weights."""
     encoder = RecurrentEncoder(3, 4, bidirectional=True)
     twin = copy.deepcopy(encoder)
     inputs, lengths = torch.randn(2, 5, 3), torch.tensor([5, 2])
@@ -246,7 +246,7 @@ def test_the_output_size_counts_the_directions():
     ],
 )
 def test_values_that_make_no_encoder_are_refused(arguments, message):
-    """The message names the argument, its rule and what it got."""
+    """The message names the argument, its rule and the value."""
     with pytest.raises(InvalidValueError, match=message):
         RecurrentEncoder(**({"input_size": 3, "hidden_size": 4} | arguments))
 
@@ -260,20 +260,20 @@ def test_values_that_make_no_encoder_are_refused(arguments, message):
     ],
 )
 def test_types_that_make_no_encoder_are_refused(arguments, message):
-    """Neither None, nor a fraction, nor a word is taken for a setting."""
+    """None, a fraction or a string is not accepted where another type is needed."""
     with pytest.raises(InvalidTypeError, match=message):
         RecurrentEncoder(**({"input_size": 3, "hidden_size": 4} | arguments))
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 5, 4)])
 def test_inputs_have_the_encoders_features(shape):
-    """A wrong shape is answered with the right one."""
+    """The message names the right shape."""
     with pytest.raises(InvalidValueError, match=r"of shape \(batch, time, 3\), but got the shape"):
         RecurrentEncoder(3, 4)(torch.zeros(shape), torch.tensor([2, 2]))
 
 
 def test_lengths_must_fit_the_inputs():
-    """A length beyond the padded time is found before anything runs."""
+    """Lengths above the number of steps or of another type are errors."""
     with pytest.raises(InvalidValueError, match=r"from 1 to 5, .* but got 6 at position 1"):
         RecurrentEncoder(3, 4)(torch.zeros(2, 5, 3), torch.tensor([5, 6]))
     with pytest.raises(InvalidTypeError, match=r"integer tensor, but got torch\.float32"):

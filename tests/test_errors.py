@@ -1,4 +1,4 @@
-"""The error tree, its wording and its argument checks."""
+"""The exceptions, their wording and the argument checks."""
 
 import math
 
@@ -39,13 +39,13 @@ def test_a_missing_key_error_shows_its_message_without_quotes():
 
 
 def test_expected_words_argument_rule_and_offender():
-    """A complaint names the argument, the rule and the value."""
+    """The message names the argument, the rule and the value."""
     message = errors.expected("hidden_size", "a positive integer", -3)
     assert message == "Expected `hidden_size` to be a positive integer, but got -3."
 
 
 def test_a_table_is_shown_in_one_line():
-    """A `repr` of many lines is joined, and a string keeps its own white space."""
+    """The lines of a `repr` are joined, and white space in strings is kept."""
 
     class Table:
         def __repr__(self) -> str:
@@ -57,15 +57,15 @@ def test_a_table_is_shown_in_one_line():
 
 @given(st.text() | st.binary() | st.lists(st.text()))
 def test_show_is_short_printable_ascii(value):
-    """Whatever is wrong can be shown in a message on any terminal."""
+    """Any value is shown as short printable ASCII."""
     shown = errors.show(value)
     assert shown.isascii()
     assert shown.isprintable()
     assert len(errors.show("x" * 10**6)) <= 100
 
 
-def test_listing_sorts_names_and_admits_emptiness():
-    """A list of names is sorted; no names read as none."""
+def test_listing_sorts_names():
+    """Names are sorted, and an empty list is shown as "none"."""
     assert errors.listing({"b", "a"}) == "'a', 'b'"
     assert errors.listing([]) == "none"
 
@@ -90,7 +90,7 @@ def test_check_int_takes_every_kind_of_integer(value):
     ],
 )
 def test_check_int_refuses(value, minimum, kind, rule):
-    """Too small integers and other types are named with the rule."""
+    """The message for small integers and other types names the rule."""
     with pytest.raises(kind, match=f"Expected `n` to be {rule}"):
         errors.check_int("n", value, minimum=minimum)
 
@@ -115,7 +115,7 @@ def test_check_int_refuses(value, minimum, kind, rule):
     ],
 )
 def test_check_float_refuses(value, bounds, kind, rule):
-    """Values outside the bounds, NaN and other types are named with the rule."""
+    """The message for values outside the bounds, NaN and other types names the rule."""
     with pytest.raises(kind, match=f"Expected `x` to be {rule}"):
         errors.check_float("x", value, **bounds)
 
@@ -127,7 +127,7 @@ def test_check_float_returns_a_float_within_the_bounds():
 
 
 def test_check_choice_lists_the_choices():
-    """A wrong name is answered with the right ones, in their own order."""
+    """The message lists the choices in their order."""
     assert errors.check_choice("cell", "gru", ("rnn", "gru")) == "gru"
     with pytest.raises(
         ValueError, match="Expected `cell` to be one of 'rnn', 'gru', but got 'cnn'"
@@ -137,8 +137,18 @@ def test_check_choice_lists_the_choices():
         errors.check_choice("cell", 3, ("rnn", "gru"))
 
 
+def test_check_keys_names_what_is_unknown_and_what_is_missing():
+    """Exactly the given keys pass, and only in a mapping."""
+    errors.check_keys("config", {"a": 1, "b": 2}, ("b", "a"))
+    rule = "`config` to have the keys 'a', 'b', but got unknown: 'c'; missing: 'b'"
+    with pytest.raises(errors.MissingKeyError, match=rule):
+        errors.check_keys("config", {"a": 1, "c": 2}, ("a", "b"))
+    with pytest.raises(errors.InvalidTypeError, match=r"`config` to be a mapping, but got \['a'\]"):
+        errors.check_keys("config", ["a"], ("a",))
+
+
 def test_a_missing_extra_is_named_with_the_command_that_brings_it():
-    """An optional dependency that is absent ends in one line that helps."""
+    """The message for a missing package has the command that installs it."""
     assert errors.import_extra("math", extra="plot") is math
     with pytest.raises(errors.MissingDependencyError, match=r"pip install 'textrnn\[plot\]'"):
         errors.import_extra("no_such_module_anywhere", extra="plot")

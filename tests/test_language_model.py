@@ -1,4 +1,4 @@
-"""A language model on a classifier's parts: right probabilities, no leaks, no trace of padding."""
+"""The language model: exact probabilities, no leaks, no dependence on padding."""
 
 import copy
 import math
@@ -49,7 +49,7 @@ def by_hand(model: LanguageModel, row: list[int]) -> float:
 
 @given(strategies.ragged_ids(vocab_size=VOCAB))
 def test_scores_are_those_of_single_steps(rows):
-    """The sum over both directions is what the cells give token by token, whatever the padding."""
+    """Scores equal those of single cell steps in both directions, with any padding."""
     model = LanguageModel(make()).eval()
     nn.init.normal_(model.bias)
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_no_token_is_predicted_from_itself(cell, bidirectional, num_layers):
 
 
 def test_random_tokens_can_not_be_predicted():
-    """Trained on them, its perplexity on others stays that of the draw: nothing leaks."""
+    """After training on random tokens, the perplexity on others stays near chance."""
     generator = torch.Generator().manual_seed(0)
     ids, fresh = (torch.randint(2, VOCAB, (64, 6), generator=generator) for _ in range(2))
     lengths = torch.full((64,), 6)
@@ -98,7 +98,7 @@ def test_random_tokens_can_not_be_predicted():
 
 
 def test_a_pattern_is_learned():
-    """What follows for certain gets a probability near 1, in both directions."""
+    """A deterministic sequence is predicted with a perplexity near 1."""
     ids = (torch.arange(12) + torch.arange(6).unsqueeze(1)) % 6 + 4
     model = LanguageModel(make(hidden_size=16), dropout=0.0)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
@@ -147,7 +147,7 @@ def test_an_adaptive_softmax_is_pytorchs_with_tied_weights():
 @pytest.mark.parametrize("cutoffs", [[], [4], [2, 6]])
 @pytest.mark.parametrize("padding_id", [0, 5])
 def test_padding_stays_zero(cutoffs, padding_id):
-    """Its embedding gets no gradient, neither where words are read nor where they are predicted."""
+    """The embedding of padding gets no gradient, neither as input nor as output."""
     classifier = make(padding_id=padding_id)
     model = LanguageModel(classifier, cutoffs=cutoffs)
     ids = torch.tensor([[2, 7, 9, 3], [2, 8, padding_id, padding_id]])
@@ -160,8 +160,8 @@ def test_padding_stays_zero(cutoffs, padding_id):
     assert (classifier.embedding.weight.grad[[2, 3, 7, 8, 9]] != 0).any(1).all()
 
 
-def test_what_stands_at_padding_changes_nothing():
-    """Other ids behind the end of a text leave its score as it is."""
+def test_ids_at_padding_change_nothing():
+    """Ids after the end of a text do not affect its score."""
     model = LanguageModel(make(), cutoffs=[4]).eval()
     lengths = torch.tensor([4, 2])
     one = model(torch.tensor([[2, 7, 9, 3], [2, 8, 0, 0]]), lengths)
@@ -169,8 +169,8 @@ def test_what_stands_at_padding_changes_nothing():
     assert torch.equal(one, other)
 
 
-def test_its_parts_are_the_classifiers():
-    """What is trained is the classifier; its head is not."""
+def test_embedding_and_encoder_are_the_classifiers():
+    """The model shares the classifier's embedding and encoder, but not its head."""
     classifier = make(embedding_size=4)
     model = LanguageModel(classifier)
     shared = {id(weight) for weight in classifier.parameters()}
@@ -186,8 +186,8 @@ def test_its_parts_are_the_classifiers():
     }
 
 
-def test_of_two_layers_in_two_directions_the_first_is_trained():
-    """It shares its weights with the classifier's, whose results are those of one layer alone."""
+def test_only_the_first_bidirectional_layer_is_trained():
+    """Only the first layer of a bidirectional encoder is trained, with shared weights."""
     classifier = make(num_layers=2)
     before = copy.deepcopy(classifier.state_dict())
     model = LanguageModel(classifier, dropout=0.0)
@@ -221,7 +221,7 @@ def test_one_direction_is_trained_in_all_layers():
 
 @pytest.mark.parametrize("cutoffs", [[], [4], [4, 9]])
 def test_every_weight_gets_a_gradient(cutoffs):
-    """Also where no word of a group comes, or none at all: processes exchange gradients of all."""
+    """All weights have gradients even if no word of a group, or no word, occurs."""
     for row in ([2, 3, 2], [5]):
         model = LanguageModel(make(embedding_size=4), cutoffs=cutoffs)
         model(torch.tensor([row]), torch.tensor([len(row)]))[:, 0].sum().backward()
@@ -229,7 +229,7 @@ def test_every_weight_gets_a_gradient(cutoffs):
 
 
 def test_dropout_acts_in_training_alone():
-    """That of the classifier's embeddings and that of states."""
+    """Dropout of embeddings and of states acts in training mode only."""
     ids = torch.tensor([[2, 7, 9, 3]])
     for settings, dropout in (({"embedding_dropout": 0.5}, 0.0), ({}, 0.5)):
         model = LanguageModel(make(**settings), dropout=dropout)
@@ -238,7 +238,7 @@ def test_dropout_acts_in_training_alone():
 
 
 def test_texts_with_nothing_to_predict_have_no_score():
-    """A single token, and no text at all, give zeros and a gradient all the same."""
+    """Single tokens and empty batches have zero scores, and gradients."""
     for cutoffs in ([], [4]):
         model = LanguageModel(make(), cutoffs=cutoffs)
         scores = model(torch.tensor([[5], [6]]), torch.tensor([1, 1]))
@@ -251,8 +251,8 @@ def test_texts_with_nothing_to_predict_have_no_score():
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.05), (torch.float16, 0.01)])
 @pytest.mark.parametrize("cutoffs", [[], [4]])
-def test_half_precision_comes_close(dtype, tolerance, cutoffs):
-    """Under autocast the scores are in fp32 and about the same."""
+def test_half_precision_is_close(dtype, tolerance, cutoffs):
+    """Under autocast scores are in fp32 and near those of full precision."""
     model = LanguageModel(make(), cutoffs=cutoffs).eval()
     ids = torch.tensor([[2, 7, 9, 3], [2, 8, 3, 0]])
     exact = model(ids)
@@ -262,8 +262,8 @@ def test_half_precision_comes_close(dtype, tolerance, cutoffs):
     torch.testing.assert_close(scores, exact, rtol=tolerance, atol=tolerance)
 
 
-def test_integers_of_both_sizes_will_do():
-    """int32 ids give the scores of int64 ones."""
+def test_int32_ids_are_accepted():
+    """int32 ids give the scores of int64 ids."""
     model = LanguageModel(make(), cutoffs=[4]).eval()
     ids = torch.tensor([[2, 7, 9, 3]])
     assert torch.equal(model(ids.int()), model(ids))
@@ -279,7 +279,7 @@ def test_integers_of_both_sizes_will_do():
     ],
 )
 def test_cutoffs_grow_with_the_vocabulary(vocab_size, cutoffs):
-    """A small vocabulary has none."""
+    """Default cutoffs halve a large vocabulary, and a small one has none."""
     model = LanguageModel(make(vocab_size=vocab_size))
     assert model.cutoffs == cutoffs
     weights = sum(w.numel() for name, w in model.named_parameters() if "." not in name)
@@ -288,7 +288,7 @@ def test_cutoffs_grow_with_the_vocabulary(vocab_size, cutoffs):
 
 
 def test_a_copy_is_a_model_of_its_own():
-    """A deep copy scores alike and shares nothing."""
+    """A deep copy gives the same scores and shares no weights."""
     model = LanguageModel(make(), cutoffs=[4]).eval()
     twin = copy.deepcopy(model)
     ids = torch.tensor([[2, 7, 9, 3]])
@@ -299,14 +299,14 @@ def test_a_copy_is_a_model_of_its_own():
 
 
 def test_perplexity_weighs_tokens():
-    """It is exact over texts of different length, and infinite rather than an error."""
+    """Perplexity weights texts by their tokens, and overflows to infinity."""
     scores = torch.tensor([[math.log(4) * 3, 3], [math.log(2), 1]])
     assert perplexity(scores) == pytest.approx(4**0.75 * 2**0.25)
     assert perplexity(torch.tensor([[1e6, 1.0]])) == math.inf
 
 
-def test_what_does_not_fit_is_refused():
-    """Wrong arguments and wrong batches are named."""
+def test_wrong_arguments_are_errors():
+    """The message names the wrong argument."""
     with pytest.raises(InvalidTypeError, match="`classifier` to be a RecurrentClassifier"):
         LanguageModel(nn.Linear(2, 2))
     with pytest.raises(InvalidValueError, match="`dropout` to be a number from 0 to 1"):
@@ -336,7 +336,7 @@ def test_what_does_not_fit_is_refused():
 
 @pytest.mark.cuda
 def test_a_gpu_scores_as_a_cpu_does():
-    """In both directions, with and without groups of rare words."""
+    """A GPU gives the scores of a CPU, with and without an adaptive softmax."""
     ids = torch.tensor([[2, 7, 9, 3], [2, 8, 3, 0]])
     for settings in ({}, {"num_layers": 2}, {"bidirectional": False}):
         for cutoffs in ([], [4]):

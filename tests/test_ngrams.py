@@ -1,4 +1,4 @@
-"""The n-gram classifier: which n-grams a text holds, and the weights that fit them."""
+"""The n-gram classifier: its features, and the fit of its weights."""
 
 import math
 from collections import Counter
@@ -15,14 +15,14 @@ from tests import strategies
 from textrnn.data import Batch
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
 from textrnn.ngrams import NgramClassifier, fit_ngrams, ngram_path
-from textrnn.ngrams.model import distinct, longest_order, ngram_keys
+from textrnn.ngrams.model import longest_order, ngram_keys, unique_per_row
 
 TEXTS = [[2, 5, 6, 3], [2, 5, 7, 3], [2, 8, 6, 9, 3], [2, 8, 7, 3]] * 5
 LABELS = [0, 0, 1, 1] * 5
 
 
 def padded(texts, labels=None, *, more=0):
-    """Return a batch of lists of ids, padded, with so many columns more than it needs."""
+    """Return a padded batch of lists of ids, with `more` columns of padding."""
     lengths = torch.tensor([len(text) for text in texts])
     ids = torch.zeros(len(texts), int(lengths.max()) + more, dtype=torch.int64)
     for row, text in zip(ids, texts, strict=True):
@@ -41,7 +41,7 @@ def ngrams(text, max_order):
 
 
 def random_texts(seed=0, texts=60, classes=3):
-    """Return texts of ids and labels that depend on them a little."""
+    """Return random texts of ids and labels that correlate with them."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, classes, texts)
     return [
@@ -52,7 +52,7 @@ def random_texts(seed=0, texts=60, classes=3):
 
 @given(texts=strategies.ragged_ids(), max_order=st.integers(1, 4), more=st.integers(0, 3))
 def test_keys_are_the_ngrams_of_each_text(texts, max_order, more):
-    """Every n-gram of real tokens has its key, padding has none, and no two share one."""
+    """Each n-gram of real tokens has a unique key, and padding has none."""
     batch = padded(texts, more=more)
     keys = ngram_keys(batch.input_ids, batch.lengths, vocab_size=12, max_order=max_order)
     names = {}
@@ -66,9 +66,9 @@ def test_keys_are_the_ngrams_of_each_text(texts, max_order, more):
 
 
 @given(rows=st.lists(st.lists(st.integers(-1, 4), min_size=5, max_size=5), min_size=1, max_size=4))
-def test_distinct_counts_each_row(rows):
-    """Each value of a row is there once, with the number of times that it occurred."""
-    values, counts = distinct(torch.tensor(rows))
+def test_unique_values_are_counted_in_each_row(rows):
+    """Each value of a row is returned once, with its count."""
+    values, counts = unique_per_row(torch.tensor(rows))
     for row, value, count in zip(rows, values.tolist(), counts.tolist(), strict=True):
         found = {v: c for v, c in zip(value, count, strict=True) if c}
         assert found == Counter(row)
@@ -77,7 +77,7 @@ def test_distinct_counts_each_row(rows):
 
 @given(texts=strategies.ragged_ids(), more=st.integers(1, 5))
 def test_a_prediction_never_depends_on_its_batch(texts, more):
-    """Neither other texts nor padding change logits, to the bit."""
+    """Logits are bitwise independent of other texts and padding."""
     model = fit_ngrams([padded(TEXTS, LABELS)], vocab_size=12, num_classes=2)
     together = model(padded(texts, more=more).input_ids, padded(texts).lengths)
     alone = torch.cat([model(padded([text]).input_ids) for text in texts])
@@ -85,7 +85,7 @@ def test_a_prediction_never_depends_on_its_batch(texts, more):
 
 
 def test_features_are_those_of_scikit_learn():
-    """TF-IDF with sublinear counts, of words and pairs, scaled to the norm 1."""
+    """Features equal scikit-learn's TF-IDF with sublinear counts, of words and pairs."""
     texts, labels = random_texts()
     batch = padded(texts, labels)
     model = fit_ngrams([batch], vocab_size=40, num_classes=3)
@@ -103,7 +103,7 @@ def test_features_are_those_of_scikit_learn():
 
 
 def test_weights_are_those_of_scikit_learn():
-    """On features that are scaled by the log-count ratio, it is plain logistic regression."""
+    """The fit is a logistic regression on features scaled by log-count ratios."""
     texts, labels = random_texts(seed=1, classes=2)
     batch = padded(texts, labels)
     model = fit_ngrams([batch], vocab_size=40, num_classes=2, prior_variance=2.0)
@@ -125,7 +125,7 @@ def test_weights_are_those_of_scikit_learn():
 
 
 def test_the_gradient_vanishes_at_the_solution():
-    """No nearby weights are better, whatever the kind of labels."""
+    """The gradient of the bias is zero, for single and multiple labels."""
     texts, labels = random_texts(seed=2)
     multi = torch.nn.functional.one_hot(torch.tensor(labels), 3).float()
     multi[::4] = 1.0
@@ -143,15 +143,19 @@ def test_the_gradient_vanishes_at_the_solution():
 
 
 def test_the_most_frequent_ngrams_are_kept():
-    """Of equally frequent ones always the same."""
+    """The choice among equally frequent n-grams is deterministic."""
     model = fit_ngrams([padded(TEXTS, LABELS)], vocab_size=12, num_classes=2, max_ngrams=3)
-    assert model.keys.tolist() == [2, 3, 5]  # all texts begin and end; 5 is first of those in half
+    assert model.keys.tolist() == [
+        2,
+        3,
+        5,
+    ]  # 2 and 3 are in all texts, 5 is the first of those in half of them
 
 
-def test_how_batches_are_cut_makes_no_difference(monkeypatch):
-    """Counting in small pieces, from other batches, finds the same."""
+def test_batching_makes_no_difference(monkeypatch):
+    """Counting by smaller batches and merges gives the same classifier."""
     whole = fit_ngrams([padded(TEXTS, LABELS)], vocab_size=12, num_classes=2)
-    monkeypatch.setattr("textrnn.ngrams.fitting._MERGED_KEYS", 1)
+    monkeypatch.setattr("textrnn.ngrams.fitting._MERGE_SIZE", 1)
     parts = [padded(TEXTS[i : i + 3], LABELS[i : i + 3]) for i in range(0, len(TEXTS), 3)]
     cut = fit_ngrams(parts, vocab_size=12, num_classes=2)
     assert torch.equal(cut.keys, whole.keys)
@@ -159,8 +163,8 @@ def test_how_batches_are_cut_makes_no_difference(monkeypatch):
     assert torch.allclose(cut.weight, whole.weight, atol=1e-4)
 
 
-def test_balanced_weights_lift_the_rare_class():
-    """Texts of a class of which there are few count as much as those of the others."""
+def test_balanced_weights_raise_the_rare_class():
+    """Balanced class weights are inverse to the frequency of the classes."""
     texts, labels = TEXTS + TEXTS[:2] * 20, LABELS + [0] * 40
     batch, doubtful = padded(texts, labels), padded([[2, 10, 3]])
     plain = fit_ngrams([batch], vocab_size=12, num_classes=2)
@@ -171,8 +175,8 @@ def test_balanced_weights_lift_the_rare_class():
     assert rare[1] == pytest.approx(rare[2], abs=1e-3)
 
 
-def test_going_on_keeps_what_was_learned():
-    """Few new texts change few weights, and the n-grams stay."""
+def test_continuing_keeps_ngrams_and_predictions():
+    """Continuing from a classifier keeps its n-grams and most of its predictions."""
     before = fit_ngrams([padded(TEXTS, LABELS)], vocab_size=12, num_classes=2)
     after = fit_ngrams(
         [padded([[2, 9, 3], [2, 6, 3]], [0, 1])], vocab_size=12, num_classes=2, previous=before
@@ -184,7 +188,7 @@ def test_going_on_keeps_what_was_learned():
 
 
 def test_a_path_is_the_same_as_its_parts():
-    """Each classifier of a path is the one that its prior gives alone."""
+    """Each classifier of a path equals the one fitted with its prior variance alone."""
     texts, labels = random_texts(seed=3)
     batch = padded(texts, labels)
     path = ngram_path([batch], vocab_size=40, num_classes=3, prior_variances=(1.0, 30.0))
@@ -196,15 +200,15 @@ def test_a_path_is_the_same_as_its_parts():
     assert path[0].keys is path[1].keys
 
 
-def test_a_text_without_known_ngrams_has_the_bias_alone():
-    """Nothing is divided by zero."""
+def test_a_text_without_known_ngrams_gives_the_bias():
+    """The logits of a text without known n-grams are the bias."""
     model = fit_ngrams([padded(TEXTS, LABELS)], vocab_size=20, num_classes=2, max_ngrams=5)
     assert torch.equal(model(torch.tensor([[15, 16]]))[0], model.bias)
 
 
 @pytest.mark.parametrize("spelling", [False, True])
 def test_a_configuration_makes_the_same_classifier(spelling):
-    """All arguments come back, and nothing else does."""
+    """`from_config` restores all arguments, and refuses other keys."""
     model = NgramClassifier(
         100, num_classes=3, num_ngrams=7, max_order=3, padding_id=1, spelling=spelling
     )
@@ -213,13 +217,13 @@ def test_a_configuration_makes_the_same_classifier(spelling):
     assert "num_ngrams=7" in repr(model)
     with pytest.raises(MissingKeyError, match=r"`config` to have the keys 'max_order'.*got"):
         NgramClassifier.from_config({"vocab_size": 3})
-    with pytest.raises(InvalidTypeError, match="`config` to be a mapping of arguments"):
+    with pytest.raises(InvalidTypeError, match="`config` to be a mapping"):
         NgramClassifier.from_config([])
 
 
 @pytest.mark.parametrize("vocab_size", [1, 2, 100, 99_999, 2**21 - 1, 2**21, 2**31, 2**32])
-def test_the_longest_ngrams_are_those_that_just_fit(vocab_size):
-    """One token more would need more than 64 bits."""
+def test_the_longest_ngrams_just_fit_64_bits(vocab_size):
+    """Keys of n-grams of one more token would not fit into 64 bits."""
     order = longest_order(vocab_size)
     assert NgramClassifier(vocab_size, num_classes=2, num_ngrams=1, max_order=order)
     with pytest.raises(InvalidValueError, match="`max_order` to be so small"):
@@ -228,14 +232,14 @@ def test_the_longest_ngrams_are_those_that_just_fit(vocab_size):
 
 @pytest.mark.parametrize("max_order", [8, 63, 64, 10**9])
 def test_keys_must_fit_64_bits(max_order):
-    """More tokens than fit would give two n-grams one key."""
+    """A `max_order` whose keys would overflow is an error."""
     with pytest.raises(InvalidValueError, match=r"`max_order` to be so small that 1000 \*\* max"):
         NgramClassifier(1000, num_classes=2, num_ngrams=1, max_order=max_order)
     assert NgramClassifier(1000, num_classes=2, num_ngrams=1, max_order=6).max_order == 6
 
 
 def test_wrong_arguments_are_named():
-    """Before anything is counted."""
+    """The message names the wrong argument."""
     batch = padded(TEXTS, LABELS)
     with pytest.raises(InvalidValueError, match=r"`prior_variance` to be .*, but got 0"):
         fit_ngrams([batch], vocab_size=12, num_classes=2, prior_variance=0)

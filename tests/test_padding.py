@@ -1,4 +1,4 @@
-"""Lengths are checked, derived and turned into masks."""
+"""Lengths are checked, derived from ids and turned into masks."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from textrnn.nn.padding import check_lengths, resolve_lengths, token_mask
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8])
 def test_lengths_of_every_integer_type_become_int64(dtype):
-    """Whatever integers a caller has, the lengths come back as int64."""
+    """Lengths of all integer types are returned as int64."""
     lengths = check_lengths(torch.tensor([4, 1], dtype=dtype), 2, 4)
     assert lengths.tolist() == [4, 1]
     assert lengths.dtype == torch.int64
@@ -26,7 +26,7 @@ def test_lengths_of_every_integer_type_become_int64(dtype):
     ],
 )
 def test_lengths_that_are_no_integer_tensor_are_refused(lengths, message):
-    """A list, floats and booleans are not taken for lengths."""
+    """A list, floats and booleans are not accepted as lengths."""
     with pytest.raises(InvalidTypeError, match=message):
         check_lengths(lengths, 2, 4)
 
@@ -42,18 +42,18 @@ def test_lengths_that_are_no_integer_tensor_are_refused(lengths, message):
     ],
 )
 def test_lengths_that_do_not_fit_are_refused(lengths, message):
-    """A length out of range is named with its position, a wrong shape with the right one."""
+    """The message names a length out of range with its position, or the right shape."""
     with pytest.raises(InvalidValueError, match=message):
         check_lengths(torch.tensor(lengths), 2, 4)
 
 
 def test_an_empty_batch_has_no_wrong_lengths():
-    """Zero texts have zero lengths."""
+    """An empty batch passes the check."""
     assert check_lengths(torch.empty(0, dtype=torch.int64), 0, 4).shape == (0,)
 
 
 def test_a_batch_without_padding_needs_no_mask():
-    """Where every text fills its row, nothing is masked; an empty batch has nothing to mask."""
+    """The mask is None if all texts have full length, and for an empty batch."""
     cpu = torch.device("cpu")
     assert token_mask(torch.tensor([3, 3]), 3, cpu) is None
     assert token_mask(torch.empty(0, dtype=torch.int64), 3, cpu) is None
@@ -61,7 +61,7 @@ def test_a_batch_without_padding_needs_no_mask():
 
 @given(strategies.ragged_ids())
 def test_derived_lengths_and_their_mask_recover_the_texts(texts):
-    """Padding on the right is found again, and the mask shows exactly the tokens."""
+    """Derived lengths and their mask select exactly the tokens of each text."""
     longest = max(map(len, texts)) + 2
     input_ids = torch.tensor([text + [0] * (longest - len(text)) for text in texts])
     lengths = resolve_lengths(input_ids, 0)
@@ -72,13 +72,13 @@ def test_derived_lengths_and_their_mask_recover_the_texts(texts):
 
 
 def test_padding_inside_a_text_belongs_to_it():
-    """Only padding after the last other id is padding."""
+    """The padding id counts as a token before the last other id."""
     assert resolve_lengths(torch.tensor([[0, 0, 5, 0]]), 0).tolist() == [3]
 
 
 @pytest.mark.parametrize("input_ids", [torch.tensor([[5, 1], [1, 1]]), torch.empty(2, 0).long()])
 def test_a_text_of_nothing_but_padding_has_no_length(input_ids):
-    """A text without any token is an error that names its position."""
+    """A text that has only padding is an error that names its position."""
     position = 1 if input_ids.numel() else 0
     with pytest.raises(InvalidValueError, match=rf"only padding \(id 1\) at position {position}\."):
         resolve_lengths(input_ids, 1)

@@ -1,4 +1,4 @@
-"""Plots show the numbers they were given; what they show is read from their axes."""
+"""Plots show the given numbers, which the tests read from their axes."""
 
 import math
 import subprocess
@@ -42,7 +42,7 @@ def lines_of(axes) -> list[list[tuple[float, float]]]:
 
 
 def texts_of(axes) -> list[str]:
-    """Return what is written into some axes."""
+    """Return the texts of some axes."""
     return [text.get_text() for text in axes.texts]
 
 
@@ -62,7 +62,7 @@ def test_a_history_shows_losses_and_accuracies():
 
 
 def test_lines_and_their_labels_have_one_colour():
-    """A line's label at its end is what tells the lines apart, so the colours agree."""
+    """Each line and its label have the same colour."""
     axes = plotting.plot_history(RECORDS).axes[0]
     labels = {text.get_text(): to_hex(text.get_color()) for text in axes.texts}
     training, evaluation = (to_hex(line.get_color()) for line in axes.lines)
@@ -71,7 +71,7 @@ def test_lines_and_their_labels_have_one_colour():
 
 
 def test_a_history_without_evaluations_has_one_panel():
-    """Where nothing was evaluated there is only the training loss."""
+    """Without evaluations only the training loss is plotted."""
     figure = plotting.plot_history([{"step": 1, "loss": 2.0}])
     (axes,) = figure.axes
     assert lines_of(axes) == [[(1, 2.0)]]
@@ -79,7 +79,7 @@ def test_a_history_without_evaluations_has_one_panel():
 
 
 def test_a_history_may_be_drawn_over_epochs():
-    """An epoch is as long as the first one, also where a run stopped in the middle of one."""
+    """The epoch axis uses the length of the first epoch, also for an incomplete last one."""
     records = [*RECORDS, {"epoch": 4, "step": 35, "loss": 0.2}]
     losses, accuracies = plotting.plot_history(records, x="epoch").axes
     assert [x for x, _ in lines_of(losses)[0]] == [0.5, 1, 2, 3, 3.5]
@@ -88,7 +88,7 @@ def test_a_history_may_be_drawn_over_epochs():
 
 
 def test_a_history_may_show_another_metric():
-    """Values that are no shares are shown as they are."""
+    """Values from 0 to 1 are shown in per cent, and others as they are."""
     records = [{"step": n, "loss": 1.0, "eval_macro_f1": n / 4, "eval_score": n} for n in (1, 2, 3)]
     figure = plotting.plot_history(records, metric="macro_f1")
     assert figure.axes[1].get_title(loc="left") == "Macro F1"
@@ -97,7 +97,7 @@ def test_a_history_may_show_another_metric():
 
 
 def test_values_that_are_not_finite_leave_a_gap():
-    """NaN and infinite values break the line and nothing else."""
+    """NaN and infinite values leave a gap in the line."""
     records = [
         {"step": n, "loss": value, "eval_accuracy": accuracy}
         for n, (value, accuracy) in enumerate([(1.0, 0.5), (math.inf, math.nan), (0.5, 0.4)])
@@ -130,13 +130,13 @@ def test_values_that_are_not_finite_leave_a_gap():
     ],
 )
 def test_bad_histories_are_refused(history, settings, error, message):
-    """What can't be drawn is named."""
+    """The message names the missing or wrong value."""
     with pytest.raises(error, match=message):
         plotting.plot_history(history, **settings)
 
 
 def test_a_comparison_shows_a_line_for_each_run():
-    """Runs are told apart by labels in the order in which their lines end."""
+    """Each run has a line, and labels are sorted by the last values."""
     worse = [{"step": 10, "eval_accuracy": 0.5}, {"step": 20, "eval_accuracy": 0.7}]
     figure = plotting.plot_comparison({"exp1": RECORDS, "baseline": worse})
     (axes,) = figure.axes
@@ -159,7 +159,7 @@ def test_labels_of_lines_that_end_together_do_not_overlap():
 
 
 def test_bad_comparisons_are_refused():
-    """More lines than colours can't be told apart, and none show nothing."""
+    """The number of runs is limited to the number of colours, and must not be 0."""
     for number in (0, 8):
         histories = {str(n): RECORDS for n in range(number)}
         with pytest.raises(InvalidValueError, match="`histories` to be 1 to 7 runs"):
@@ -171,7 +171,7 @@ def test_bad_comparisons_are_refused():
 
 
 def test_learning_rates_are_drawn_over_the_steps():
-    """A simulated schedule starts at step 0; a history knows its steps."""
+    """A schedule is plotted from step 0, a history at its recorded steps."""
     rates = schedulers.simulate(schedulers.step(gamma=0.5), lr=1.0, total_steps=3)
     axes = plotting.plot_learning_rate(rates).axes[0]
     assert lines_of(axes) == [[(0, 1.0), (1, 0.5), (2, 0.25)]]
@@ -182,7 +182,7 @@ def test_learning_rates_are_drawn_over_the_steps():
 
 
 def test_bad_learning_rates_are_refused():
-    """Rates are numbers, or records that have them."""
+    """Rates must be numbers, or records with a learning rate."""
     with pytest.raises(InvalidValueError, match=r"`rates` to be at least one rate, but got \[\]"):
         plotting.plot_learning_rate([])
     with pytest.raises(InvalidTypeError, match="`rates` to be a number, but got 'high'"):
@@ -192,7 +192,7 @@ def test_bad_learning_rates_are_refused():
 
 
 def test_a_range_test_shows_both_curves_and_the_suggestion():
-    """The suggested rate is a dot on the smoothed curve; the explosion is cut off."""
+    """The suggestion is marked on the smoothed curve, and diverging losses are cut off."""
     axes = plotting.plot_lr_finder(CURVE).axes[0]
     raw, smoothed, dot = lines_of(axes)
     assert raw == list(zip(CURVE.rates, CURVE.losses, strict=True))
@@ -203,7 +203,7 @@ def test_a_range_test_shows_both_curves_and_the_suggestion():
 
 
 def test_a_range_test_without_a_suggestion_has_no_dot():
-    """Where the loss fell nowhere there is nothing to suggest."""
+    """Without a suggestion no point is marked."""
     flat = SimpleNamespace(rates=(0.1, 1), losses=(1.0, 1.0), smoothed=(1.0, 1.0), suggestion=None)
     figure = plotting.plot_lr_finder(flat)
     figure.draw_without_rendering()
@@ -224,14 +224,14 @@ def test_confusions_show_their_counts(kind):
 
 
 def test_normalized_confusions_show_shares_of_each_label():
-    """Rows add up to the whole; a class without texts has shares of zero."""
+    """Rows sum to 1, and those of classes without texts are zero."""
     axes = plotting.plot_confusion([[3, 1], [0, 0]], normalize=True).axes[0]
     assert texts_of(axes) == ["75 %", "25 %", "0 %", "0 %"]
     np.testing.assert_array_equal(axes.images[0].get_array(), [[0.75, 0.25], [0, 0]])
 
 
-def test_confusions_of_many_classes_show_colours_alone():
-    """Numbers nobody could read are left out for a scale of colours."""
+def test_confusions_of_many_classes_have_a_colour_bar():
+    """With many classes a colour bar replaces the numbers."""
     figure = plotting.plot_confusion(np.eye(50), [f"class {n}" for n in range(50)])
     axes, scale = figure.axes
     assert texts_of(axes) == []
@@ -242,7 +242,7 @@ def test_confusions_of_many_classes_show_colours_alone():
 
 
 def test_empty_confusions_can_be_drawn():
-    """Counts of zero are counts."""
+    """A matrix of zeros can be plotted."""
     assert texts_of(plotting.plot_confusion([[0]]).axes[0]) == ["0"]
 
 
@@ -258,13 +258,13 @@ def test_empty_confusions_can_be_drawn():
     ],
 )
 def test_bad_confusions_are_refused(matrix, labels, error, message):
-    """A matrix is square, holds counts and has as many names as classes."""
+    """A matrix must be square and hold counts, with one name for each class."""
     with pytest.raises(error, match=message):
         plotting.plot_confusion(matrix, labels)
 
 
 def test_lengths_are_counted_in_whole_tokens():
-    """Every text is in a bar, and a bar's borders lie between whole numbers."""
+    """Bars count all texts, and their edges lie between whole numbers."""
     lengths = torch.tensor([2, 3, 3, 130])
     axes = plotting.plot_lengths(lengths).axes[0]
     assert sum(bar.get_height() for bar in axes.patches) == 4
@@ -293,7 +293,7 @@ def test_a_limit_tells_how_many_texts_it_cuts(limit, text):
     ],
 )
 def test_bad_lengths_are_refused(lengths, limit, error, message):
-    """Lengths are numbers of tokens."""
+    """Lengths must be a flat sequence of non-negative numbers."""
     with pytest.raises(error, match=message):
         plotting.plot_lengths(lengths, max_length=limit)
 
@@ -308,8 +308,8 @@ def test_bad_lengths_are_refused(lengths, limit, error, message):
         lambda ax: plotting.plot_lengths([1], ax=ax),
     ],
 )
-def test_plots_go_into_the_user_s_axes(draw):
-    """Axes that are passed are drawn into, also in a part of a figure; theirs is returned."""
+def test_plots_are_drawn_into_given_axes(draw):
+    """Given axes are drawn into, also in a subfigure, and their figure is returned."""
     figure = Figure()
     for axes in (figure.subplots(1, 2)[1], figure.subfigures(1, 2)[0].subplots()):
         before = len(figure.axes)
@@ -319,7 +319,7 @@ def test_plots_go_into_the_user_s_axes(draw):
 
 
 def test_names_are_shown_as_they_are():
-    """A name that would be a broken formula is drawn like any other."""
+    """Names with "$" are not parsed as formulas."""
     name = "a $^ b $"
     for figure in (
         plotting.plot_confusion([[1]], [name]),
@@ -330,7 +330,7 @@ def test_names_are_shown_as_they_are():
 
 
 def test_plots_are_saved_without_a_display(tmp_path):
-    """Every plot can be written to a file, and no global setting changes."""
+    """All plots can be saved to files, and no global setting changes."""
     settings = dict(mpl.rcParams)
     figures = [
         plotting.plot_history(RECORDS),
@@ -349,7 +349,7 @@ def test_plots_are_saved_without_a_display(tmp_path):
 
 
 def test_plotting_never_imports_pyplot():
-    """A figure of pyplot would stay in memory until it is closed."""
+    """`pyplot`, which keeps figures in memory, is not imported."""
     code = (
         "import sys; from textrnn import plotting; assert 'matplotlib' not in sys.modules; "
         "plotting.plot_lengths([1]); assert 'matplotlib.figure' in sys.modules; "
@@ -359,7 +359,7 @@ def test_plotting_never_imports_pyplot():
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
-    """Whoever lacks matplotlib is told what to install."""
+    """The message names the extra to install."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'textrnn\[plot\]'"):
         plotting.plot_lengths([1])

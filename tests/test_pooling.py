@@ -1,4 +1,4 @@
-"""Pooling counts real tokens and nothing else."""
+"""Pooling depends only on real tokens."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ NAMES = ["max", "mean", "last", "attention"]
 
 
 def pooling_of(names: str | list[str], features: int, *, bidirectional: bool = False) -> Pooling:
-    """Return a pooling whose weights, where it has any, are the same each time."""
+    """Return a pooling whose weights, if any, are the same each time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return Pooling(names, bidirectional=bidirectional, features=features)
@@ -33,7 +33,7 @@ def attended(attention: AttentionPooling, state: torch.Tensor) -> torch.Tensor:
 
 
 def test_max_is_the_largest_value_of_real_tokens():
-    """Values at padding are no candidates, however large; nor are zeros put in their place."""
+    """Values at padding are ignored, and not replaced by zeros."""
     assert max_pool(STATES, LENGTHS).tolist() == [[3.0, -4.0], [6.0, -3.0]]
 
 
@@ -65,7 +65,7 @@ def _padded_states(draw):
 
 @given(_padded_states(), st.permutations(NAMES), st.booleans())
 def test_pooling_equals_pooling_each_text_without_its_padding(padded, names, bidirectional):
-    """A batch gives what its texts give one by one, and names concatenate in their order."""
+    """Each text of a batch is pooled as alone; several results keep the order of names."""
     states, lengths = padded
     pooling = pooling_of(names, 4, bidirectional=bidirectional)
     pooled = pooling(states, torch.tensor(lengths))
@@ -83,7 +83,7 @@ def test_pooling_equals_pooling_each_text_without_its_padding(padded, names, bid
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_batch_without_padding_pools_alike(name):
-    """The path without a mask gives what the path with one gives."""
+    """Pooling without a mask gives the result of pooling with one."""
     states, lengths = torch.randn(3, 5, 4), torch.tensor([5, 5, 5])
     padded = torch.cat((states, torch.randn(3, 1, 4)), 1)
     pooling = pooling_of(name, 4)
@@ -93,7 +93,7 @@ def test_a_batch_without_padding_pools_alike(name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_gradients_never_reach_padding(name, bidirectional):
-    """What is not pooled gets no gradient, and what is gets one."""
+    """States of real tokens get a gradient, and states at padding get none."""
     states = torch.randn(2, 4, 6, requires_grad=True)
     pooled = pooling_of(name, 6, bidirectional=bidirectional)(states, torch.tensor([4, 2]))
     pooled.sum().backward()
@@ -104,7 +104,7 @@ def test_gradients_never_reach_padding(name, bidirectional):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_pooling_keeps_the_type_of_the_states(name, dtype):
-    """Half precision and double precision go in and come out."""
+    """Half and double precision states give results of the same type."""
     pooling = pooling_of(name, 2)
     expected = pooling(STATES, LENGTHS)
     pooled = pooling.to(dtype)(STATES.to(dtype), LENGTHS)
@@ -121,7 +121,7 @@ def test_an_empty_batch_pools_to_an_empty_batch(name, time):
 
 
 def test_the_output_size_counts_the_names():
-    """Each name brings all features of a state once."""
+    """Each name adds the number of features of a state."""
     assert Pooling("max").output_size(5) == 5
     assert Pooling(("max", "last", "mean")).output_size(5) == 15
     assert Pooling(("max", "attention"), features=5).output_size(5) == 10
@@ -136,8 +136,8 @@ def test_autocast_leaves_the_type_of_the_states(dtype):
         assert pooling(STATES.to(dtype), LENGTHS).dtype == dtype
 
 
-def test_attention_shows_what_it_attends_to():
-    """The weights of a text add up to 1, are alike without a query, and zero at padding."""
+def test_attention_weights_are_returned():
+    """The weights of a text sum to 1, are equal without a query, and zero at padding."""
     attention = AttentionPooling(2)
     weights = attention.weights(STATES, LENGTHS)
     torch.testing.assert_close(weights.sum(1), torch.ones(2))
@@ -148,7 +148,7 @@ def test_attention_shows_what_it_attends_to():
 
 
 def test_attention_learns_which_token_counts():
-    """With the answer at one marked token, the weights end there."""
+    """If one marked token has the answer, training moves the weights to it."""
     torch.manual_seed(0)
     states, lengths = torch.randn(256, 6, 3), torch.full((256,), 6)
     texts, marked = torch.arange(256), torch.randint(6, (256,))
@@ -165,14 +165,14 @@ def test_attention_learns_which_token_counts():
 
 
 def test_only_attention_has_weights():
-    """So models that were saved before there was any are read as ever."""
+    """Other poolings have an empty state dict."""
     assert not Pooling(("max", "mean", "last"), features=4).state_dict()
     names = ["attention.hidden.weight", "attention.hidden.bias", "attention.query.weight"]
     assert list(Pooling(("max", "attention"), features=4).state_dict()) == names
 
 
-def test_attention_has_to_know_the_features():
-    """When it is made, and when states come."""
+def test_attention_needs_the_number_of_features():
+    """The number of features is checked at construction and in `forward`."""
     with pytest.raises(InvalidTypeError, match=r"`features` to be .* weights, but got None"):
         Pooling("attention")
     with pytest.raises(InvalidValueError, match="`features` to be a positive integer, but got 0"):
@@ -197,7 +197,7 @@ def test_attention_has_to_know_the_features():
     ],
 )
 def test_unknown_repeated_and_missing_names_are_refused(pooling, message):
-    """The message lists the names there are."""
+    """The message lists the valid names."""
     with pytest.raises(InvalidValueError, match=message):
         Pooling(pooling)
 
@@ -210,13 +210,13 @@ def test_unknown_repeated_and_missing_names_are_refused(pooling, message):
     ],
 )
 def test_names_are_strings(pooling, message):
-    """Neither a number nor None is taken for a name."""
+    """A number or None is not accepted as a name."""
     with pytest.raises(InvalidTypeError, match=message):
         Pooling(pooling)
 
 
 def test_two_directions_need_an_even_number_of_features():
-    """Features that can't be halved have no backward half."""
+    """An odd number of features can't be split into two directions."""
     with pytest.raises(InvalidValueError, match=r"even number of features .* but got 3\."):
         last_pool(torch.zeros(1, 2, 3), torch.tensor([2]), bidirectional=True)
     with pytest.raises(InvalidValueError, match=r"even number of features .* but got 3\."):
@@ -225,7 +225,7 @@ def test_two_directions_need_an_even_number_of_features():
 
 @pytest.mark.parametrize("pool", [max_pool, mean_pool, last_pool, Pooling(), AttentionPooling(2)])
 def test_states_and_lengths_must_fit(pool):
-    """States have three dimensions, and lengths lie within the second."""
+    """States must have three dimensions, and lengths must lie within the second."""
     with pytest.raises(InvalidValueError, match=r"shape \(batch, time, features\), but .*\(2, 3\)"):
         pool(torch.zeros(2, 3), LENGTHS)
     with pytest.raises(InvalidValueError, match=r"but got 4 at position 1"):
@@ -235,16 +235,16 @@ def test_states_and_lengths_must_fit(pool):
 
 
 def test_the_repr_shows_names_and_directions():
-    """A printed model tells how it pools."""
+    """The repr shows the names, and `bidirectional` if set."""
     assert repr(Pooling("mean")) == "Pooling('mean')"
     assert repr(Pooling(["max", "last"], bidirectional=True)) == (
         "Pooling('max', 'last', bidirectional=True)"
     )
 
 
-@pytest.mark.filterwarnings("ignore")  # tracing is on its way out, and says so at every step
+@pytest.mark.filterwarnings("ignore")  # tracing is deprecated
 def test_a_traced_mean_holds_for_other_lengths():
-    """What is recorded with one batch must not remember where its padding began."""
+    """A trace of one batch gives right means for another batch's padding."""
     states = torch.randn(3, 5, 4)
     traced = torch.jit.trace(mean_pool, (states, torch.tensor([5, 5, 4])))
     lengths = torch.tensor([1, 2, 3])

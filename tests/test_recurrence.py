@@ -1,4 +1,4 @@
-"""Layers with a backward pass of their own give what torch's give, also for repeated inputs."""
+"""The recurrence's own backward pass agrees with PyTorch's, also for repeated inputs."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ CELLS = ["rnn", "gru", "lstm"]
 @given(data=st.data())
 @settings(max_examples=15)
 def test_positions_give_the_states_of_the_inputs_at_them(cell, bidirectional, num_layers, data):
-    """Whatever repeats, states are those of the plain way, and zeros at padding."""
+    """States with `positions` are those of the repeated inputs, and zero at padding."""
     lengths = data.draw(st.lists(st.integers(1, 7), min_size=1, max_size=5))
     extra, distinct = data.draw(st.integers(0, 2)), data.draw(st.integers(1, 6))
     encoder = RecurrentEncoder(
@@ -39,7 +39,7 @@ def test_positions_give_the_states_of_the_inputs_at_them(cell, bidirectional, nu
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("num_layers", [1, 2])
 def test_positions_have_the_gradients_of_the_inputs_at_them(cell, num_layers):
-    """Each input gets the sum of the gradients that torch's packed sequences give at its places."""
+    """An input's gradient is the sum of those that packed sequences give at its positions."""
     encoder = RecurrentEncoder(3, 4, cell=cell, num_layers=num_layers, bidirectional=True)
     inputs = torch.randn(5, 3, requires_grad=True)
     positions, lengths = torch.randint(5, (3, 6)), torch.tensor([6, 2, 4])
@@ -57,7 +57,7 @@ def test_positions_have_the_gradients_of_the_inputs_at_them(cell, num_layers):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_are_those_of_finite_differences(cell):
-    """Both directions of two layers, over texts that end early, pass torch's own check."""
+    """Two layers in both directions over padded texts pass `torch.autograd.gradcheck`."""
     encoder = RecurrentEncoder(3, 2, cell=cell, num_layers=2, bidirectional=True).double()
     inputs = torch.randn(3, 4, 3, dtype=torch.double, requires_grad=True)
     weights = dict(encoder.named_parameters())
@@ -73,7 +73,7 @@ def test_gradients_are_those_of_finite_differences(cell):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("power", [1, 2])
 def test_gradients_of_gradients_are_refused(cell, power):
-    """The backward pass tells that it can't be differentiated, rather than give wrong numbers."""
+    """Double backward is an error instead of wrong numbers."""
     inputs = torch.randn(2, 3, 4, requires_grad=True)
     states = RecurrentEncoder(4, 5, cell=cell)(inputs, torch.tensor([3, 2]))
     gradient = torch.autograd.grad(states.pow(power).sum(), inputs, create_graph=True)[0]
@@ -81,8 +81,8 @@ def test_gradients_of_gradients_are_refused(cell, power):
         gradient.square().sum().backward()
 
 
-def test_functional_transforms_go_by_torch():
-    """`torch.func.grad`, which knows no such backward pass, gets the gradient all the same."""
+def test_functional_transforms_use_pytorch_operations():
+    """`torch.func.grad` gives the same gradient, by PyTorch's operations."""
     encoder = RecurrentEncoder(4, 5)
     inputs, lengths = torch.randn(2, 3, 4), torch.tensor([3, 2])
     gradient = torch.func.grad(lambda each: encoder(each, lengths).square().sum())(inputs)
@@ -91,7 +91,7 @@ def test_functional_transforms_go_by_torch():
     torch.testing.assert_close(gradient, inputs.grad)
 
 
-def test_a_graph_can_be_gone_through_twice():
+def test_a_graph_can_be_used_twice():
     """With `retain_graph` a second backward pass gives the same gradients."""
     inputs = torch.randn(2, 3, 4, requires_grad=True)
     states = RecurrentEncoder(4, 5)(inputs, torch.tensor([3, 2])).sum()
@@ -102,7 +102,7 @@ def test_a_graph_can_be_gone_through_twice():
 @pytest.mark.parametrize("frozen", ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_frozen_weights_get_no_gradient_and_change_no_other(cell, frozen):
-    """Each weight can be frozen alone."""
+    """A frozen weight has no gradient, and all others keep theirs."""
     encoder = RecurrentEncoder(4, 5, cell=cell)
     arguments = (torch.randn(2, 3, 4), torch.tensor([3, 2]))
     encoder(*arguments).square().sum().backward()
@@ -119,7 +119,7 @@ def test_frozen_weights_get_no_gradient_and_change_no_other(cell, frozen):
 
 @pytest.mark.parametrize("cell", ["rnn", "gru"])
 def test_half_precision_learns_in_the_direction_of_full(cell):
-    """Under autocast the gradients point where those of fp32 do."""
+    """Under autocast gradients have nearly the direction of those of fp32."""
     torch.manual_seed(0)
     encoder = RecurrentEncoder(16, 16, cell=cell, bidirectional=True)
     inputs, positions = torch.randn(9, 16), torch.randint(9, (4, 20))
@@ -135,7 +135,7 @@ def test_half_precision_learns_in_the_direction_of_full(cell):
 
 @pytest.mark.parametrize("cell", ["rnn", "gru"])
 def test_half_precision_stays_near_to_full(cell):
-    """Under autocast the states differ from those of fp32 by bf16's rounding at most."""
+    """Under autocast states differ from those of fp32 by rounding only."""
     torch.manual_seed(0)
     encoder = RecurrentEncoder(16, 16, cell=cell, bidirectional=True).eval()
     inputs, positions = torch.randn(9, 16), torch.randint(9, (4, 20))
@@ -150,7 +150,7 @@ def test_half_precision_stays_near_to_full(cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_classifier_predicts_the_same_with_and_without_gradients(cell):
-    """Whether words are computed once, as in prediction, or each at its place changes no logits."""
+    """Logits do not depend on whether repeated words are computed once."""
     torch.manual_seed(0)
     model = RecurrentClassifier(
         30, num_classes=3, cell=cell, hidden_size=8, bidirectional=True, pooling=("max", "last")
@@ -160,13 +160,13 @@ def test_a_classifier_predicts_the_same_with_and_without_gradients(cell):
     expected = model(ids, lengths).detach()
     with torch.inference_mode():
         torch.testing.assert_close(model(ids, lengths), expected, atol=1e-6, rtol=1e-5)
-        # A few texts go the plain way, and are predicted alike.
+        # A small batch does not share words.
         torch.testing.assert_close(model(ids[:3], lengths[:3]), expected[:3], atol=1e-6, rtol=1e-5)
 
 
 @pytest.fixture(name="embedded")
 def _embedded(monkeypatch):
-    """Return a list of how many ids each look-up in an embedding had."""
+    """Return a list to which each embedding look-up adds its number of ids."""
     numbers = []
     look_up = torch.nn.Embedding.forward
 
@@ -179,8 +179,8 @@ def _embedded(monkeypatch):
 
 
 @pytest.mark.parametrize("learns", [False, True])
-def test_a_classifier_multiplies_each_word_once(embedded, learns):
-    """The embedding is asked for the different words of a batch alone."""
+def test_a_classifier_embeds_each_word_once(embedded, learns):
+    """Only the different words of a batch are looked up in the embedding."""
     model = RecurrentClassifier(50, num_classes=2, hidden_size=4).train(learns)
     ids = torch.randint(1, 5, (20, 30))
     with torch.set_grad_enabled(learns):
@@ -189,7 +189,7 @@ def test_a_classifier_multiplies_each_word_once(embedded, learns):
 
 
 def test_embedding_dropout_is_never_left_out(embedded):
-    """In training mode texts have masks of their own, so words are looked up at each place."""
+    """With embedding dropout in training mode, words are looked up at each position."""
     model = RecurrentClassifier(50, num_classes=2, hidden_size=4, embedding_dropout=0.5).train()
     model(torch.randint(1, 5, (20, 30)), torch.full((20,), 30))
     assert embedded == [600]
@@ -206,8 +206,8 @@ HOOKS = [
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("name", ["embedding", "embedding_dropout", "encoder"])
 @pytest.mark.filterwarnings("ignore:Full backward hook is firing")  # ids have no gradients
-def test_hooks_have_the_embeddings_of_a_whole_batch(embedded, name, hook):
-    """Whoever watches or changes embeddings gets those of every token, as for an attribution."""
+def test_hooks_get_the_embeddings_of_a_whole_batch(embedded, name, hook):
+    """With a hook, embeddings of all tokens are computed, as attributions need them."""
     model = RecurrentClassifier(50, num_classes=2, hidden_size=4)
     called = []
     getattr(getattr(model, name), hook)(lambda *call: called.append(call[0]))
@@ -218,7 +218,7 @@ def test_hooks_have_the_embeddings_of_a_whole_batch(embedded, name, hook):
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_hooks_on_torchs_module_are_called_in_training(hook):
-    """What someone hangs on the module that holds the weights is not passed by."""
+    """Hooks on the module that holds the weights are called in training."""
     encoder = RecurrentEncoder(3, 4)
     called = []
     getattr(encoder.rnn, hook)(lambda *call: called.append(call[0]))
@@ -228,7 +228,7 @@ def test_hooks_on_torchs_module_are_called_in_training(hook):
 
 
 def test_pruned_layers_learn():
-    """Pruning computes its weights anew in a hook, before each step."""
+    """Pruned weights, which a hook recomputes before each step, get gradients."""
     encoder = RecurrentEncoder(3, 4)
     prune.l1_unstructured(encoder.rnn, "weight_hh_l0", 0.5)
     for _ in range(2):
@@ -236,8 +236,8 @@ def test_pruned_layers_learn():
     assert encoder.rnn.weight_hh_l0_orig.grad.any()
 
 
-def test_other_modules_in_place_of_ours_are_called():
-    """What stands in the way of the embeddings now has each token, in whatever batch."""
+def test_replaced_modules_are_called():
+    """A replaced module gets the embeddings of all tokens, in a batch of any size."""
     torch.manual_seed(0)
     model = RecurrentClassifier(50, num_classes=2, hidden_size=4)
     model.embedding_dropout = nn.LayerNorm(4)
@@ -250,8 +250,8 @@ def test_other_modules_in_place_of_ours_are_called():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_types_are_mixed_as_torch_mixes_them(cell):
-    """Under autocast, inputs in bf16 are welcome, and doubles stay exact."""
+def test_mixed_types_follow_pytorch(cell):
+    """Under autocast, bf16 inputs are accepted, and double precision stays exact."""
     encoder = RecurrentEncoder(3, 5, cell=cell)
     inputs, positions = torch.randn(4, 3), torch.randint(4, (3, 6))
     lengths = torch.tensor([6, 2, 4])
@@ -263,15 +263,15 @@ def test_types_are_mixed_as_torch_mixes_them(cell):
     torch.testing.assert_close(near.double(), exact, atol=0.05, rtol=0)
 
 
-def test_different_inputs_have_two_dimensions():
-    """With positions, inputs of a whole batch are refused."""
+def test_inputs_with_positions_have_two_dimensions():
+    """With `positions`, inputs `(batch, time, features)` are an error."""
     encoder = RecurrentEncoder(3, 4)
     with pytest.raises(InvalidValueError, match=r"`inputs` to be of shape \(distinct, 3\)"):
         encoder(torch.randn(2, 5, 3), torch.tensor([5, 5]), torch.zeros(2, 5, dtype=torch.int64))
 
 
 def test_positions_have_two_dimensions():
-    """Positions of another shape than `(batch, time)` are refused."""
+    """Positions of another shape than `(batch, time)` are an error."""
     encoder = RecurrentEncoder(3, 4)
     with pytest.raises(InvalidValueError, match=r"`positions` to be of shape \(batch, time\)"):
         encoder(torch.randn(2, 3), torch.tensor([5]), torch.zeros(5, dtype=torch.int64))

@@ -1,9 +1,9 @@
-"""Words by their spelling: character n-grams, and the weights that follow from them."""
+"""Character n-grams of words, and the weights of words that follow from them."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -13,9 +13,9 @@ from textrnn.data import Batch
 from textrnn.errors import InvalidTypeError, InvalidValueError
 from textrnn.ngrams import NgramClassifier, fit_ngrams, ngram_path
 from textrnn.ngrams.solver import SparseMatrix
-from textrnn.ngrams.spelling import Spelling, spelled
+from textrnn.ngrams.spelling import Spelling, char_ngrams
 
-# Ids 0 to 3 are special, and 11 to 14 never stand in a text.
+# Ids 0 to 3 are special, and 11 to 14 occur in no text.
 WORDS = ["", "", "", "", "keeper", "goal", "goals", "keeps", "stock", "market", "oil"]
 WORDS += ["keepers", "stocks", "oily", "zzz"]
 TEXTS = [[2, 4, 5, 3], [2, 7, 6, 6, 3], [2, 8, 10, 3], [2, 9, 8, 3], [2, 10, 10, 9, 3]] * 4
@@ -23,7 +23,7 @@ LABELS = [0, 0, 1, 1, 1] * 4
 
 
 def padded(texts, labels=None):
-    """Return a batch of lists of ids, padded."""
+    """Return a padded batch of lists of ids."""
     lengths = torch.tensor([len(text) for text in texts])
     ids = torch.zeros(len(texts), int(lengths.max()), dtype=torch.int64)
     for row, text in zip(ids, texts, strict=True):
@@ -33,13 +33,13 @@ def padded(texts, labels=None):
 
 
 def fitted(**others):
-    """Return a classifier that knows how words are spelled."""
+    """Return a classifier fitted with spelling."""
     arguments = {"vocab_size": len(WORDS), "num_classes": 2, "words": WORDS} | others
     return fit_ngrams([padded(TEXTS, LABELS)], **arguments)
 
 
 def dense(model, texts):
-    """Return what describes texts as a matrix, (texts, features)."""
+    """Return the features of texts as a dense matrix `(texts, features)`."""
     batch = padded(texts)
     places, values = model.features(batch.input_ids, batch.lengths)
     return torch.zeros(len(texts), model.num_features).scatter_add_(1, places, values).numpy()
@@ -47,28 +47,28 @@ def dense(model, texts):
 
 @given(word=st.text("abcäßд0_", min_size=3, max_size=12))
 def test_character_ngrams_are_those_of_scikit_learn(word):
-    """Three to five characters in a row, with a mark at each end; each once."""
+    """They are unique, of 3 to 5 characters, with a mark at each end of the word."""
     analyze = CountVectorizer(analyzer="char_wb", ngram_range=(3, 5), lowercase=False)
     expected = {each.replace(" ", "_") for each in analyze.build_analyzer()(word)}
-    found = spelled(word)
+    found = char_ngrams(word)
     assert len(set(found)) == len(found)
     assert {each.replace("<", "_").replace(">", "_") for each in found} == expected
 
 
-def test_short_words_have_few():
-    """With its marks a word of one character has three."""
-    assert spelled("a") == ["<a>"]
-    assert spelled("") == []
+def test_short_words_have_few_character_ngrams():
+    """A word of one character has one n-gram, and an empty word none."""
+    assert char_ngrams("a") == ["<a>"]
+    assert char_ngrams("") == []
 
 
-def test_of_an_endless_word_the_beginning_counts():
-    """A text without any space is one word, and may be of any length."""
-    assert spelled("ab" * 10**6) == spelled("ab" * 50)
+def test_only_the_beginning_of_a_long_word_counts():
+    """Only the first 100 characters of a word count."""
+    assert char_ngrams("ab" * 10**6) == char_ngrams("ab" * 50)
 
 
 @given(data=st.data(), rows=st.integers(1, 5), columns=st.integers(1, 5))
 def test_a_sparse_matrix_multiplies_as_a_dense_one(data, rows, columns):
-    """From both sides, with empty rows and columns, and with every entry as 1."""
+    """Products from both sides agree, also with empty rows and with entries taken as 1."""
     cells = st.sampled_from([0.0, 0.0, 0.5, -2.0])
     full = torch.tensor(
         data.draw(st.lists(st.lists(cells, min_size=columns, max_size=columns), min_size=rows,
@@ -85,13 +85,13 @@ def test_a_sparse_matrix_multiplies_as_a_dense_one(data, rows, columns):
     assert torch.allclose(ones, held.float().T @ left, atol=1e-6)
 
 
-def test_words_are_weighed_by_their_character_ngrams():
-    """Each counts by how few texts hold it; the rows have the norm 1, and tell what it was."""
+def test_character_ngrams_are_weighted_by_document_frequency():
+    """Character n-grams have their inverse document frequency; rows are scaled to norm 1."""
     words, texts_with = ["oil", "oily", "", "zzz"], torch.tensor([3, 1, 5, 1])
-    spelling = Spelling.of(words, texts_with, texts=4, most=100)
+    spelling = Spelling.of(words, texts_with, texts=4, max_ngrams=100)
     rare, common = (np.log(5 / (1 + times)) + 1 for times in (3, 4))
-    # "zzz" shares nothing with another word, and one text alone holds it.
-    own = {"oil": ["il>", "oil>", "<oil>"], "oily": []}  # of "oily" there is one text as well
+    # "zzz" shares no n-gram with another word, and occurs in one text only.
+    own = {"oil": ["il>", "oil>", "<oil>"], "oily": []}  # which also occurs in one text only
     shared = ["<oi", "oil", "<oil"]
     for row, (word, more) in enumerate(own.items()):
         expected = np.sqrt(len(shared) * common**2 + len(more) * rare**2)
@@ -103,15 +103,15 @@ def test_words_are_weighed_by_their_character_ngrams():
 
 
 def test_the_character_ngrams_of_most_texts_are_kept():
-    """As many as there may be."""
-    spelling = Spelling.of(["oil", "oily"], torch.tensor([3, 1]), texts=4, most=3)
+    """At most `max_ngrams` are kept, those of most texts."""
+    spelling = Spelling.of(["oil", "oily"], torch.tensor([3, 1]), texts=4, max_ngrams=3)
     assert spelling.num_char_ngrams == 3
     assert spelling.matrix.row_starts.tolist() == [0, 3]
     assert spelling.norms[0] == spelling.norms[1]
 
 
 def test_features_are_two_descriptions_of_the_same_length():
-    """Words and pairs of words, then the words again, by how much their spelling counts."""
+    """N-grams and spelled words are two parts of the same norm."""
     model = fitted()
     plain = dense(fitted(words=None), TEXTS)
     found = dense(model, TEXTS)
@@ -125,11 +125,11 @@ def test_features_are_two_descriptions_of_the_same_length():
 
 
 def test_weights_are_those_of_scikit_learn():
-    """Each character n-gram is a feature of its own, scaled by its log-count ratio."""
+    """Weights equal a logistic regression with character n-grams as further features."""
     model = fitted(prior_variance=2.0)
     features, labels = dense(model, TEXTS), np.array(LABELS)
     counts = torch.tensor([sum(i in text for text in TEXTS) for i in range(len(WORDS))])
-    spelling = Spelling.of(WORDS, counts, texts=len(TEXTS), most=10**6)
+    spelling = Spelling.of(WORDS, counts, texts=len(TEXTS), max_ngrams=10**6)
     letters = spelling.matrix.times(torch.eye(spelling.num_char_ngrams)).numpy()
     ngrams, tokens = np.split(features, [model.num_ngrams], axis=1)
 
@@ -152,7 +152,7 @@ def test_weights_are_those_of_scikit_learn():
 
 
 def test_a_word_without_texts_has_the_weight_of_its_stem():
-    """The other words are known from their spelling alone; without it nothing is known of them."""
+    """Words without texts get weights through spelling, and none without it."""
     probe = padded([[11], [12], [13]])  # keepers, stocks, oily
     assert fitted()(probe.input_ids).argmax(dim=1).tolist() == [0, 1, 1]
     blind = fitted(words=None)
@@ -160,22 +160,23 @@ def test_a_word_without_texts_has_the_weight_of_its_stem():
 
 
 @given(texts=strategies.ragged_ids(vocab_size=len(WORDS)))
+@example(texts=[[1, 1, 1, 1, 1, 1], [2, 4, 3, 8]])  # a norm in fp32 depends on the padding
 def test_a_prediction_never_depends_on_its_batch(texts):
-    """Neither other texts nor padding change logits, to the bit."""
+    """Logits are bitwise independent of other texts and padding."""
     model = fitted()
     together = model(padded(texts).input_ids, padded(texts).lengths)
     alone = torch.cat([model(padded([text]).input_ids) for text in texts])
     assert torch.equal(together, alone)
 
 
-def test_what_is_not_known_has_the_bias_alone():
-    """Special tokens, words without known character n-grams, ids beyond the last word."""
+def test_unknown_tokens_give_the_bias():
+    """Special tokens, unknown spellings and ids after the last word give the bias."""
     model = fitted()
     assert torch.equal(model(torch.tensor([[14, len(WORDS), 10**6]]))[0], model.bias)
 
 
-def test_words_that_share_nothing_change_nothing():
-    """Where no character n-gram comes again, the n-grams decide alone, with half the say."""
+def test_words_that_share_no_character_ngrams_change_nothing():
+    """If words share no character n-grams, logits are those of n-grams alone."""
     words = [""] * 4 + list("abcdefg") + [""] * 4
     batch = padded([[2, 4, 3], [2, 5, 3]], [0, 1])
     model = fit_ngrams([batch], vocab_size=len(words), num_classes=2, words=words)
@@ -185,8 +186,8 @@ def test_words_that_share_nothing_change_nothing():
     assert torch.allclose(model(batch.input_ids), plain(batch.input_ids), atol=1e-3)
 
 
-def test_going_on_learns_of_spelling_with_the_words_alone():
-    """Without them the weights of tokens stay as they are; a model without them gets none."""
+def test_continuing_fits_spelling_only_with_words():
+    """Continuing fits weights of spelling only if `words` are given and the model has them."""
     before, batch = fitted(), padded([[2, 13, 3], [2, 11, 3]] * 4, [0, 1] * 4)
     arguments = {"vocab_size": len(WORDS), "num_classes": 2, "previous": before}
     with_words = fit_ngrams([batch], words=WORDS, **arguments)
@@ -199,8 +200,8 @@ def test_going_on_learns_of_spelling_with_the_words_alone():
     assert not blind.spelling
 
 
-def test_a_path_goes_on_where_it_was():
-    """Each prior alone gives the same."""
+def test_a_path_is_the_same_as_its_parts():
+    """Each classifier of a path equals the one fitted with its prior variance alone."""
     batch = padded(TEXTS, LABELS)
     arguments = {"vocab_size": len(WORDS), "num_classes": 2, "words": WORDS}
     path = ngram_path([batch], prior_variances=(1.0, 30.0), **arguments)
@@ -211,7 +212,7 @@ def test_a_path_goes_on_where_it_was():
 
 
 def test_wrong_arguments_are_named():
-    """Before anything is counted."""
+    """The message names the wrong argument."""
     with pytest.raises(InvalidValueError, match="`words` to be one word for each of 15 token ids"):
         fitted(words=WORDS[1:])
     with pytest.raises(InvalidTypeError, match=r"`words\[3\]` to be a string, but got None"):

@@ -1,18 +1,6 @@
-"""The library's errors: one small tree, one wording.
+"""Exceptions of the library, and the checks that raise them with one wording.
 
-::
-
-    TextrnnError
-    ├── InvalidValueError      (ValueError)       an argument has a value that it must not have
-    ├── InvalidTypeError       (TypeError)        an argument has a type that it must not have
-    ├── MissingKeyError        (KeyError)         a name that does not exist was asked for
-    ├── NotFittedError         (ValueError, AttributeError)   a model was used before ``fit``
-    ├── CorruptFileError       (ValueError)       a file does not hold what it should
-    ├── MissingDependencyError (ImportError)      an optional package is not installed
-    └── TrainingError          (RuntimeError)     training can't go on
-        └── NonFiniteLossError                    because the loss is NaN or infinite
-
-Every error is also the built-in that a caller would expect, so ``except ValueError`` works.
+Every error is also the built-in that a caller would expect, so `except ValueError` works.
 Messages name the argument, the rule and the offender:
 ``Expected `hidden_size` to be a positive integer, but got -3.``
 """
@@ -20,7 +8,7 @@ Messages name the argument, the rule and the offender:
 import importlib
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from reprlib import Repr
 from types import ModuleType
 from typing import Any, SupportsFloat, SupportsIndex
@@ -37,21 +25,25 @@ __all__ = [
     "TrainingError",
 ]
 
+_REPR = Repr()
+_REPR.maxstring = _REPR.maxother = 80
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxset = _REPR.maxdict = 8
+
 
 class TextrnnError(Exception):
-    """The base of every error that textrnn raises itself."""
+    """Base class of all errors that textrnn raises."""
 
 
 class InvalidValueError(TextrnnError, ValueError):
-    """An argument has a value that it must not have."""
+    """An argument has an invalid value."""
 
 
 class InvalidTypeError(TextrnnError, TypeError):
-    """An argument has a type that it must not have."""
+    """An argument has a wrong type."""
 
 
 class MissingKeyError(TextrnnError, KeyError):
-    """A name that does not exist was asked for; the message lists those there are."""
+    """A name does not exist; the message lists the valid ones."""
 
     def __str__(self) -> str:
         # KeyError shows the repr of its argument, which would put the message in quotes.
@@ -59,49 +51,44 @@ class MissingKeyError(TextrnnError, KeyError):
 
 
 class NotFittedError(TextrnnError, ValueError, AttributeError):
-    """A model was used before it was fitted."""
+    """A model was used before `fit`."""
 
 
 class CorruptFileError(TextrnnError, ValueError):
-    """A file does not hold what it should; nothing of it was used."""
+    """A file has invalid contents, none of which were used."""
 
 
 class MissingDependencyError(TextrnnError, ImportError):
-    """An optional package is not installed; the message names the extra that brings it."""
+    """An optional package is not installed; the message names the extra to install."""
 
 
 class TrainingError(TextrnnError, RuntimeError):
-    """Training can't go on."""
+    """Training can't continue."""
 
 
 class NonFiniteLossError(TrainingError):
-    """Training stopped because the loss was NaN or infinite."""
-
-
-_REPR = Repr()
-_REPR.maxstring = _REPR.maxother = 80
-_REPR.maxlist = _REPR.maxtuple = _REPR.maxset = _REPR.maxdict = 8
+    """The loss is NaN or infinite."""
 
 
 def show(value: object) -> str:
-    """Return a `repr` that is short enough for a message, in one line, and never fails."""
+    """Return a short ASCII `repr` in one line that never fails, for messages."""
     text = _REPR.repr(value).encode("ascii", "backslashreplace").decode("ascii")
-    # A table's lines are padded; a string's own white space is quoted and stays.
+    # White space within strings is escaped, so only a table's padding is collapsed.
     return " ".join(text.split()) if "\n" in text else text
 
 
 def expected(name: str, rule: str, got: object) -> str:
-    """Word a complaint about the argument `name`; `got` is shown as its `repr`."""
+    """Return the message that the argument `name` breaks a rule."""
     return f"Expected `{name}` to be {rule}, but got {show(got)}."
 
 
 def listing(names: Iterable[object]) -> str:
-    """Write names for a message, sorted, or say that there are none."""
+    """Return names sorted and separated by commas, or "none"."""
     return ", ".join(sorted(show(name) for name in names)) or "none"
 
 
 def check_int(name: str, value: SupportsIndex, *, minimum: int = 1) -> int:
-    """Return `value` as an `int` of at least `minimum`; NumPy's integers pass, booleans don't."""
+    """Return `value` as an `int` of at least `minimum`; accept NumPy integers, but no booleans."""
     rule = {0: "a non-negative integer", 1: "a positive integer"}.get(
         minimum, f"an integer of at least {minimum}"
     )
@@ -124,16 +111,14 @@ def check_float(
     maximum: float = math.inf,
     exclusive: bool = False,
 ) -> float:
-    """Return `value` as a finite `float` between the bounds; `exclusive` shuts both bounds out."""
+    """Return `value` as a finite `float` between the bounds; `exclusive` excludes them."""
     rule = "a finite number"
-    if exclusive and math.isfinite(minimum) and math.isfinite(maximum):
-        rule = f"a number between {minimum:g} and {maximum:g}, both excluded"
-    elif exclusive and math.isfinite(minimum):
-        rule = f"a number above {minimum:g}"
-    elif math.isfinite(minimum) and math.isfinite(maximum):
+    if math.isfinite(minimum) and math.isfinite(maximum):
         rule = f"a number from {minimum:g} to {maximum:g}"
+        if exclusive:
+            rule = f"a number between {minimum:g} and {maximum:g}, both excluded"
     elif math.isfinite(minimum):
-        rule = f"a number of at least {minimum:g}"
+        rule = f"a number {'above' if exclusive else 'of at least'} {minimum:g}"
     if isinstance(value, bool | str | bytes):
         raise InvalidTypeError(expected(name, rule, value))
     try:
@@ -147,7 +132,7 @@ def check_float(
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
-    """Return `value` if it is one of `choices`, which the message lists in their order."""
+    """Return `value` if it is one of `choices`, which the message lists in order."""
     options = tuple(choices)
     if not isinstance(value, str) or value not in options:
         rule = "one of " + ", ".join(repr(option) for option in options)
@@ -156,8 +141,20 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     return value
 
 
+def check_keys(name: str, value: object, keys: Iterable[str]) -> None:
+    """Raise an error unless `value` is a mapping with exactly these keys."""
+    if not isinstance(value, Mapping):
+        raise InvalidTypeError(expected(name, "a mapping", value))
+    known, given = set(keys), set(value)
+    if given != known:
+        raise MissingKeyError(
+            f"Expected `{name}` to have the keys {listing(known)}, but got "
+            f"unknown: {listing(given - known)}; missing: {listing(known - given)}."
+        )
+
+
 def import_extra(module: str, *, extra: str) -> ModuleType:
-    """Import an optional module, or say which extra of textrnn brings it."""
+    """Import an optional module, or raise an error that names the extra to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,12 +1,9 @@
-"""Plots of plain data: histories, learning rates, confusions, lengths.
+"""Plot histories, learning rates, confusion matrices and text lengths.
 
-Each function returns a `matplotlib.figure.Figure` made without `pyplot`: no global state changes,
-no display is needed, and nothing has to be closed. Save it with ``figure.savefig("plot.png")``,
-restyle it through ``figure.axes``, or draw into axes of your own by passing `ax`. matplotlib
-comes with ``pip install 'textrnn[plot]'`` and is imported when the first plot is made.
-
-Colours are those of Okabe and Ito (2008), "Color Universal Design", which readers with any colour
-vision can tell apart; lines are labelled where they end.
+Each function returns a `matplotlib.figure.Figure` made without `pyplot`: it needs no display and
+no closing, and changes no global state. Save it with `figure.savefig("plot.png")`, restyle it
+through `figure.axes`, or pass `ax` to draw into your own axes. matplotlib is an optional
+dependency (`pip install 'textrnn[plot]'`), imported when the first plot is made.
 """
 
 import math
@@ -28,28 +25,13 @@ from textrnn.errors import (
 )
 
 __all__ = [
-    "BLUE",
-    "COLOURS",
-    "GREY",
-    "INK",
-    "VERMILLION",
     "Records",
-    "array",
-    "column",
-    "draw_lines",
-    "mark_highest",
-    "new_figure",
-    "number",
-    "percent",
     "plot_comparison",
     "plot_confusion",
     "plot_history",
     "plot_learning_rate",
     "plot_lengths",
     "plot_lr_finder",
-    "records",
-    "tidy",
-    "title_of",
 ]
 
 if TYPE_CHECKING:
@@ -58,46 +40,332 @@ if TYPE_CHECKING:
 
 
 Records: TypeAlias = Sequence[Mapping[str, float]]
-"""What a `History` is: mappings with ``step``, ``epoch`` and whatever was measured then."""
+"""Records of a `History`: mappings with `step`, `epoch` and the measured values."""
 
-BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#8C8C8C"
-COLOURS = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-INK, FAINT = "#333333", "#E3E3E3"
+# Okabe and Ito (2008), "Color Universal Design": distinct for readers with any colour vision.
+_BLUE, _VERMILLION, _GREY = "#0072B2", "#D55E00", "#8C8C8C"
+_COLOURS = (_BLUE, _VERMILLION, "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+_INK, _FAINT = "#333333", "#E3E3E3"
+_MAX_ANNOTATED_CLASSES = 20  # with a number in each cell
 
 
-def new_figure(
+def plot_history(
+    history: Records, *, metric: str = "accuracy", x: Literal["step", "epoch"] = "step"
+) -> "matplotlib.figure.Figure":
+    """Plot the losses of a training run, and a metric of its evaluations beside them.
+
+    Args:
+        history: A `History`, or a sequence of mappings with `step` and `loss` or `eval_loss`.
+            Without `eval_` values of the metric there is no right panel.
+        metric: Metric name without `eval_`; its maximum is marked. Default: "accuracy".
+        x: Horizontal axis: `"step"`, or `"epoch"` in lengths of the first epoch. Default: "step".
+
+    Returns:
+        The figure.
+
+    Raises:
+        InvalidTypeError: If `history` is not a sequence of mappings, or a value is not a number.
+        InvalidValueError: If no record has a loss, or `x` is unknown.
+        MissingKeyError: If a record with a loss has no `step`, or no `epoch` where `x` needs it.
+
+    Example:
+        >>> figure = plot_history([
+        ...     {"epoch": 1, "step": 10, "loss": 1.2, "eval_loss": 1.0, "eval_accuracy": 0.7},
+        ...     {"epoch": 2, "step": 20, "loss": 0.8, "eval_loss": 0.9, "eval_accuracy": 0.8},
+        ... ])
+        >>> [axes.get_title(loc="left") for axes in figure.axes]
+        ['Loss', 'Accuracy']
+    """
+    check_choice("x", x, ("step", "epoch"))
+    lines = {
+        label: _values(history, name, x)
+        for label, name in {"training": "loss", "evaluation": "eval_loss"}.items()
+        if any(name in record for record in _records(history))
+    }
+    if not lines:
+        raise InvalidValueError(expected("history", "records with a 'loss'", history))
+    has_metric = any(f"eval_{metric}" in record for record in history)
+    figure, axes = _new_figure(1 + has_metric)
+    _draw_lines(axes[0], lines, colours={"training": _GREY, "evaluation": _BLUE})
+    _style(axes[0], title="Loss", xlabel=x)
+    if has_metric:
+        line = _values(history, f"eval_{metric}", x)
+        _draw_lines(axes[1], {"evaluation": line}, colours={"evaluation": _BLUE})
+        _format_percent(axes[1], line[1])
+        _mark_highest(axes[1], *line)
+        _style(axes[1], title=_title(metric), xlabel=x)
+    return figure
+
+
+def plot_comparison(
+    histories: Mapping[str, Records],
+    *,
+    name: str = "eval_accuracy",
+    x: Literal["step", "epoch"] = "step",
+    ax: "matplotlib.axes.Axes | None" = None,
+) -> "matplotlib.figure.Figure":
+    """Plot one value of several runs.
+
+    Args:
+        histories: Histories of one to seven runs, by name.
+        name: Name of the value in the records. Default: "eval_accuracy".
+        x: Horizontal axis: `"step"`, or `"epoch"` in lengths of the first epoch. Default: "step".
+        ax: Axes to draw into; None makes a new figure. Default: None.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InvalidTypeError: If a history is not a sequence of mappings, or a value is not a number.
+        InvalidValueError: If there are no histories or more than seven, or `x` is unknown.
+        MissingKeyError: If a history lacks the value, its `step`, or its `epoch`.
+
+    Example:
+        >>> gru = [{"step": 10, "eval_accuracy": 0.7}, {"step": 20, "eval_accuracy": 0.8}]
+        >>> rnn = [{"step": 10, "eval_accuracy": 0.6}, {"step": 20, "eval_accuracy": 0.7}]
+        >>> figure = plot_comparison({"gru": gru, "rnn": rnn})
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['rnn', 'gru']
+    """
+    check_choice("x", x, ("step", "epoch"))
+    if not 1 <= len(histories) <= len(_COLOURS):
+        raise InvalidValueError(expected("histories", f"1 to {len(_COLOURS)} runs", histories))
+    lines = {run: _values(history, name, x) for run, history in histories.items()}
+    figure, axes = _new_figure(1, ax)
+    _draw_lines(axes[0], lines, colours=dict(zip(lines, _COLOURS, strict=False)))
+    _format_percent(axes[0], [value for _, values in lines.values() for value in values])
+    _style(axes[0], title=_title(name), xlabel=x)
+    return figure
+
+
+def plot_learning_rate(
+    rates: Sequence[float] | Records,
+    *,
+    log: bool = False,
+    ax: "matplotlib.axes.Axes | None" = None,
+) -> "matplotlib.figure.Figure":
+    """Plot a learning rate over the steps.
+
+    Args:
+        rates: Learning rate of each step, as `simulate` returns them, or a history.
+        log: Whether the vertical axis is logarithmic. Default: False.
+        ax: Axes to draw into; None makes a new figure. Default: None.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InvalidTypeError: If a rate is not a number.
+        InvalidValueError: If there are no rates.
+        MissingKeyError: If the history has no `learning_rate`.
+
+    Example:
+        >>> from textrnn.training import schedulers
+        >>> rates = schedulers.simulate(schedulers.cosine_warmup(), total_steps=100)
+        >>> figure = plot_learning_rate(rates)
+        >>> figure.axes[0].get_xlabel()
+        'step'
+    """
+    if len(rates) == 0:
+        raise InvalidValueError(expected("rates", "at least one rate", rates))
+    first: object = rates[0]
+    if isinstance(first, Mapping):
+        line = _values(rates, "learning_rate", "step")
+    else:
+        line = [float(t) for t in range(len(rates))], [_number("rates", rate) for rate in rates]
+    figure, axes = _new_figure(1, ax)
+    axes[0].plot(*line, color=_BLUE, linewidth=2)
+    if log:
+        axes[0].set_yscale("log")
+    else:
+        axes[0].set_ylim(bottom=0)
+        axes[0].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+    _style(axes[0], title="Learning rate", xlabel="step")
+    return figure
+
+
+def plot_lr_finder(
+    curve: Any, *, ax: "matplotlib.axes.Axes | None" = None
+) -> "matplotlib.figure.Figure":
+    """Plot the losses of a learning-rate range test and the suggested rate.
+
+    Args:
+        curve: Result of `find_learning_rate`, or an object with its attributes.
+        ax: Axes to draw into; None makes a new figure. Default: None.
+
+    Returns:
+        The figure.
+
+    Example:
+        >>> from textrnn.training.lr_finder import LearningRateCurve
+        >>> losses = (2.0, 1.5, 1.0)
+        >>> curve = LearningRateCurve((0.01, 0.1, 1.0), losses, losses, suggestion=0.1)
+        >>> plot_lr_finder(curve).axes[0].get_xscale()
+        'log'
+    """
+    rates, losses, smoothed = (np.array(v) for v in (curve.rates, curve.losses, curve.smoothed))
+    figure, axes = _new_figure(1, ax)
+    axes[0].plot(rates, losses, color=_GREY, linewidth=1, alpha=0.6)
+    axes[0].plot(rates, smoothed, color=_BLUE, linewidth=2)
+    axes[0].set_xscale("log")
+    low, high = smoothed.min(), max(smoothed[0], np.median(losses))
+    axes[0].set_ylim(low - 0.15 * (high - low), high + 0.35 * (high - low) + 1e-9)
+    if curve.suggestion is not None:
+        height = float(np.interp(np.log(curve.suggestion), np.log(rates), smoothed))
+        axes[0].plot(curve.suggestion, height, "o", color=_VERMILLION, markersize=7)
+        text = f"steepest at {curve.suggestion:.2g}"
+        # On the left there is room, since the curve falls towards the right.
+        _annotate(axes[0], text, (curve.suggestion, height), (-9, -3), ha="right")
+    _style(axes[0], title="Loss over the learning rate", xlabel="learning rate")
+    return figure
+
+
+def plot_confusion(
+    matrix: Any,
+    labels: Sequence[object] | None = None,
+    *,
+    normalize: bool = False,
+    ax: "matplotlib.axes.Axes | None" = None,
+) -> "matplotlib.figure.Figure":
+    """Plot a confusion matrix.
+
+    Args:
+        matrix: Confusion matrix `(classes, classes)`, true classes in rows and predicted ones in
+            columns: a report's `confusion`, an array or a tensor.
+        labels: Class names; None shows the class ids. Default: None.
+        normalize: Whether to show each row as shares instead of counts. Default: False.
+        ax: Axes to draw into; None makes a new figure. Default: None.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InvalidTypeError: If `matrix` does not hold numbers.
+        InvalidValueError: If `matrix` is empty, not square or does not hold counts, or the number
+            of `labels` differs from the number of classes.
+
+    Example:
+        >>> figure = plot_confusion([[9, 1], [2, 8]], ["no", "yes"], normalize=True)
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['90 %', '10 %', '20 %', '80 %']
+    """
+    counts = _array("matrix", matrix)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
+        raise InvalidValueError(expected("matrix", "of shape (classes, classes)", counts.shape))
+    if not (np.isfinite(counts) & (counts >= 0)).all():
+        raise InvalidValueError(expected("matrix", "counts throughout", matrix))
+    names = [str(name) for name in (range(len(counts)) if labels is None else labels)]
+    if len(names) != len(counts):
+        raise InvalidValueError(expected("labels", f"{len(counts)} names", labels))
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    shown = shares if normalize else counts
+    few = len(counts) <= _MAX_ANNOTATED_CLASSES
+    size = 1.6 + 0.62 * len(counts) if few else 8.0
+    figure, (axes,) = _new_figure(1, ax, width=size + 0.3, height=size)
+    # The square root keeps rare confusions visible beside frequent correct predictions.
+    scale = import_extra("matplotlib.colors", extra="plot").PowerNorm(
+        0.5, vmin=0, vmax=1 if normalize else max(1, counts.max())
+    )
+    image = axes.imshow(shown, cmap="Blues", norm=scale)
+    if few:
+        for (row, column), value in np.ndenumerate(shown):
+            text = f"{value:.0%}".replace("%", " %") if normalize else f"{value:,.0f}"
+            colour = "white" if scale(value) > 0.6 else _INK
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    else:
+        figure.colorbar(image, ax=axes, shrink=0.8)
+    step = -(-len(names) // 40)  # at most 40 names stay legible
+    ticks = range(0, len(names), step)
+    # Without `parse_math` a "$" in a name would start a formula.
+    axes.set_yticks(ticks, names[::step], parse_math=False)
+    long = len(counts) > 6 or max(map(len, names)) > 10
+    slant: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    axes.set_xticks(ticks, names[::step], parse_math=False, **slant)
+    _style(axes, title="Confusions", xlabel="prediction", ylabel="label", grid=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return figure
+
+
+def plot_lengths(
+    lengths: Any,
+    *,
+    max_length: int | None = None,
+    ax: "matplotlib.axes.Axes | None" = None,
+) -> "matplotlib.figure.Figure":
+    """Plot a histogram of text lengths, and the share of texts above a limit.
+
+    Args:
+        lengths: Number of tokens of each text, such as `dataset.lengths`.
+        max_length: Length limit to mark; None marks none. Default: None.
+        ax: Axes to draw into; None makes a new figure. Default: None.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InvalidTypeError: If `lengths` does not hold numbers, or `max_length` is not an integer.
+        InvalidValueError: If there are no lengths, one is negative, or `max_length` is below 1.
+
+    Example:
+        >>> figure = plot_lengths([3, 5, 5, 8], max_length=6)
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['limit 6: 25.0 % are longer']
+    """
+    numbers = _array("lengths", lengths)
+    counted = numbers.ndim == 1 and numbers.size and np.isfinite(numbers).all()
+    if not counted or numbers.min() < 0:
+        raise InvalidValueError(expected("lengths", "one number of tokens for each text", lengths))
+    figure, (axes,) = _new_figure(1, ax)
+    highest = int(numbers.max())
+    width = max(1, math.ceil((highest + 1) / 60))  # whole tokens in each bar
+    edges = [edge - 0.5 for edge in range(0, highest + width + 1, width)]
+    axes.hist(numbers, bins=edges, color=_BLUE)
+    if max_length is not None:
+        max_length = check_int("max_length", max_length)
+        cut = float((numbers > max_length).mean())
+        axes.axvline(max_length + 0.5, color=_VERMILLION, linewidth=1.5)
+        text, at = f"limit {max_length}: {100 * cut:.1f} % are longer", (max_length + 0.5, 0.95)
+        offset, ha = ((-6, 0), "right") if max_length > highest * 0.6 else ((6, 0), "left")
+        _annotate(axes, text, at, offset, ha=ha, xycoords=("data", "axes fraction"))
+    title = f"Lengths of {numbers.size:,} texts, median {int(np.median(numbers))}"
+    _style(axes, title=title, xlabel="tokens", ylabel="texts")
+    return figure
+
+
+def _new_figure(
     panels: int,
     ax: "matplotlib.axes.Axes | None" = None,
     *,
     width: float = 5.2,
     height: float = 3.4,
 ) -> "tuple[matplotlib.figure.Figure, Sequence[matplotlib.axes.Axes]]":
-    """Make a figure with panels side by side, or take the user's axes."""
+    """Return a new figure with panels side by side, or the figure of the user's axes."""
     module = import_extra("matplotlib.figure", extra="plot")
     if ax is not None:
-        return ax.figure.figure, [ax]  # the figure of a subfigure is the whole one
+        return ax.figure.figure, [ax]  # also of a subfigure the whole figure
     figure = module.Figure(figsize=(width * panels, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.1)  # inches
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
 
-def tidy(axes: Any, *, title: str, xlabel: str, ylabel: str = "", grid: bool = True) -> None:
-    """Give axes their title and labels, and take away what is not needed to read them."""
-    axes.set_title(title, loc="left", color=INK, fontsize=11, fontweight="bold", parse_math=False)
-    axes.set_xlabel(xlabel, color=INK)
-    axes.set_ylabel(ylabel, color=INK)
+def _style(axes: Any, *, title: str, xlabel: str, ylabel: str = "", grid: bool = True) -> None:
+    """Set the title, the labels and a plain style."""
+    axes.set_title(title, loc="left", color=_INK, fontsize=11, fontweight="bold", parse_math=False)
+    axes.set_xlabel(xlabel, color=_INK)
+    axes.set_ylabel(ylabel, color=_INK)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
-    axes.tick_params(which="both", colors=INK, labelsize=9)
+    axes.spines[["left", "bottom"]].set_color(_GREY)
+    axes.tick_params(which="both", colors=_INK, labelsize=9)
     axes.set_axisbelow(True)
     if grid:
-        axes.grid(axis="y", color=FAINT, linewidth=0.8)
+        axes.grid(axis="y", color=_FAINT, linewidth=0.8)
 
 
-def draw_lines(
+def _draw_lines(
     axes: Any, lines: Mapping[str, tuple[list[float], list[float]]], *, colours: Mapping[str, str]
 ) -> None:
-    """Draw lines and label each where it ends, on the right of the axes."""
+    """Draw lines, each labelled at its end on the right of the axes."""
     for name, (xs, ys) in lines.items():
         marker = "o" if len(xs) <= 20 else ""
         axes.plot(xs, ys, color=colours[name], linewidth=2, marker=marker, markersize=4)
@@ -111,21 +379,12 @@ def draw_lines(
     ends.sort()
     heights = _apart([height for height, _ in ends], gap=0.065)
     for (_, name), height in zip(ends, heights, strict=True):
-        axes.annotate(
-            name,
-            (1.0, height),
-            xycoords="axes fraction",
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            color=colours[name],
-            fontsize=9,
-            parse_math=False,  # a "$" in a name is no formula
-        )
+        style = {"va": "center", "color": colours[name], "fontsize": 9, "parse_math": False}
+        _annotate(axes, name, (1.0, height), (5, 0), xycoords="axes fraction", **style)
 
 
 def _apart(heights: list[float], *, gap: float) -> list[float]:
-    """Move sorted numbers as little as it takes to keep them a gap apart."""
+    """Spread sorted numbers to a minimum distance from one another."""
     raised, lowered = list(heights), list(heights)
     for i in range(1, len(heights)):
         raised[i] = max(raised[i], raised[i - 1] + gap)
@@ -133,363 +392,75 @@ def _apart(heights: list[float], *, gap: float) -> list[float]:
     return [(high + low) / 2 for high, low in zip(raised, lowered, strict=True)]
 
 
-def mark_highest(axes: Any, xs: list[float], ys: list[float]) -> None:
-    """Put a dot and its value where a line is highest for the first time."""
+def _mark_highest(axes: Any, xs: list[float], ys: list[float]) -> None:
+    """Mark the first maximum of a line with a dot and its value."""
     finite = [(y, x) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
     if not finite:
         return
     y = max(finite)[0]
     x = next(x for value, x in finite if value == y)
-    axes.plot(x, y, "o", color=VERMILLION, markersize=7, zorder=3)
-    axes.annotate(
-        f"{100 * y:.2f} %" if 0 <= y <= 1 else f"{y:.4g}",
-        (x, y),
-        xytext=(0, 8),
-        textcoords="offset points",
-        ha="center",
-        color=VERMILLION,
-        fontsize=9,
-    )
+    axes.plot(x, y, "o", color=_VERMILLION, markersize=7, zorder=3)
+    text = f"{100 * y:.2f} %" if 0 <= y <= 1 else f"{y:.4g}"
+    _annotate(axes, text, (x, y), (0, 8), ha="center", fontsize=9)
 
 
-def percent(axes: Any, values: Sequence[float]) -> None:
-    """Write an axis in per cent if its values are shares."""
+def _annotate(
+    axes: Any, text: str, at: tuple[float, float], offset: tuple[int, int], **style: Any
+) -> None:
+    """Write text at an offset in points from a position."""
+    style = {"color": _VERMILLION} | style
+    axes.annotate(text, at, xytext=offset, textcoords="offset points", **style)
+
+
+def _format_percent(axes: Any, values: Sequence[float]) -> None:
+    """Format the vertical axis in per cent if all values are from 0 to 1."""
     if all(0 <= value <= 1 for value in values if math.isfinite(value)):
         ticker = import_extra("matplotlib.ticker", extra="plot")
         axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0, symbol=" %"))
 
 
-def title_of(name: str) -> str:
-    """Return a value's name as a title: ``eval_macro_f1`` is ``Macro F1``."""
+def _title(name: str) -> str:
+    """Return a metric's name as a title, such as "Macro F1" for `eval_macro_f1`."""
     words = name.removeprefix("eval_").replace("_f1", "_F1").replace("_", " ")
     return words[:1].upper() + words[1:]
 
 
-def records(history: Any) -> list[Mapping[str, float]]:
-    """Return a history's records, after a look at their types."""
+def _records(history: Any) -> list[Mapping[str, float]]:
+    """Return the records of a history after checking that they are mappings."""
     rows = list(history) if isinstance(history, Iterable) else [history]
     if not all(isinstance(row, Mapping) for row in rows):
         raise InvalidTypeError(expected("history", "a sequence of mappings", history))
     return rows
 
 
-def column(history: Any, name: str, x: str) -> tuple[list[float], list[float]]:
-    """Return where a value was recorded and what it was; infinities become NaN."""
-    every = records(history)
+def _values(history: Any, name: str, x: str) -> tuple[list[float], list[float]]:
+    """Return the steps or epochs and the values of a recorded name, infinities as NaN."""
+    every = _records(history)
     rows = [row for row in every if name in row]
     for wanted in (name, "step", *(["epoch"] if x == "epoch" else [])):
         if not rows or any(wanted not in row for row in rows):
             known = dict.fromkeys(key for row in every for key in row)
             raise MissingKeyError(f"The history has no {show(wanted)}; it has {listing(known)}.")
-    xs = [number("step", row["step"]) for row in rows]
+    xs = [_number("step", row["step"]) for row in rows]
     if x == "epoch":
         first = min(row["epoch"] for row in rows)
         length = max(row["step"] for row in rows if row["epoch"] == first) / first
         xs = [step / length for step in xs]
-    ys = [number(name, row[name]) for row in rows]
+    ys = [_number(name, row[name]) for row in rows]
     return xs, [y if math.isfinite(y) else math.nan for y in ys]
 
 
-def number(name: str, value: Any) -> float:
-    """Return a plain number of whatever kind of number there is."""
+def _number(name: str, value: Any) -> float:
+    """Return a number of any type as a float."""
     try:
         return float(value)
     except (TypeError, ValueError):
         raise InvalidTypeError(expected(name, "a number", value)) from None
 
 
-def array(name: str, values: Any) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """Return numbers of any kind as an array."""
+def _array(name: str, values: Any) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """Return numbers of any type as an array."""
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise InvalidTypeError(expected(name, "numbers throughout", values)) from None
-
-
-if TYPE_CHECKING:
-    import matplotlib.axes
-    import matplotlib.figure
-
-
-_MOST_CLASSES = 20  # with a number in each cell
-
-
-def plot_history(
-    history: Records, *, metric: str = "accuracy", x: Literal["step", "epoch"] = "step"
-) -> "matplotlib.figure.Figure":
-    """Draw how training went: the losses on the left, a metric of the evaluations on the right.
-
-    Args:
-        history: A `History`, or any sequence of mappings with ``step`` and ``loss`` or
-            ``eval_loss``. Without ``eval_`` values of the metric there is no right panel.
-        metric: The metric, without ``eval_``; its highest value is marked.
-        x: What to draw over: the optimizer's steps, or epochs as long as the first one.
-
-    Raises:
-        InvalidTypeError: If `history` holds anything else than mappings.
-        InvalidValueError: If there is no loss in it.
-        MissingKeyError: If a loss has no ``step`` (or no ``epoch``, where `x` says so).
-
-    Example:
-        >>> figure = plot_history([
-        ...     {"epoch": 1, "step": 10, "loss": 1.2, "eval_loss": 1.0, "eval_accuracy": 0.7},
-        ...     {"epoch": 2, "step": 20, "loss": 0.8, "eval_loss": 0.9, "eval_accuracy": 0.8},
-        ... ])
-        >>> [axes.get_title(loc="left") for axes in figure.axes]
-        ['Loss', 'Accuracy']
-    """
-    check_choice("x", x, ("step", "epoch"))
-    lines = {
-        label: column(history, name, x)
-        for label, name in {"training": "loss", "evaluation": "eval_loss"}.items()
-        if any(name in record for record in records(history))
-    }
-    if not lines:
-        raise InvalidValueError(expected("history", "records with a 'loss'", history))
-    has_metric = any(f"eval_{metric}" in record for record in history)
-    figure, axes = new_figure(1 + has_metric)
-    draw_lines(axes[0], lines, colours={"training": GREY, "evaluation": BLUE})
-    tidy(axes[0], title="Loss", xlabel=x)
-    if has_metric:
-        line = column(history, f"eval_{metric}", x)
-        draw_lines(axes[1], {"evaluation": line}, colours={"evaluation": BLUE})
-        percent(axes[1], line[1])
-        mark_highest(axes[1], *line)
-        tidy(axes[1], title=title_of(metric), xlabel=x)
-    return figure
-
-
-def plot_comparison(
-    histories: Mapping[str, Records],
-    *,
-    name: str = "eval_accuracy",
-    x: Literal["step", "epoch"] = "step",
-    ax: "matplotlib.axes.Axes | None" = None,
-) -> "matplotlib.figure.Figure":
-    """Draw one value of several runs into one plot.
-
-    Args:
-        histories: The runs' names and their histories, up to seven.
-        name: The value, as the records have it.
-        x: What to draw over: the optimizer's steps, or epochs as long as the first one.
-        ax: Axes to draw into; None makes a new figure.
-
-    Raises:
-        InvalidValueError: If there are no histories or more than seven.
-        MissingKeyError: If one of them does not have the value; those it has are listed.
-
-    Example:
-        >>> gru = [{"step": 10, "eval_accuracy": 0.7}, {"step": 20, "eval_accuracy": 0.8}]
-        >>> rnn = [{"step": 10, "eval_accuracy": 0.6}, {"step": 20, "eval_accuracy": 0.7}]
-        >>> figure = plot_comparison({"gru": gru, "rnn": rnn})
-        >>> [text.get_text() for text in figure.axes[0].texts]
-        ['rnn', 'gru']
-    """
-    check_choice("x", x, ("step", "epoch"))
-    if not 1 <= len(histories) <= len(COLOURS):
-        raise InvalidValueError(expected("histories", f"1 to {len(COLOURS)} runs", histories))
-    lines = {run: column(history, name, x) for run, history in histories.items()}
-    figure, axes = new_figure(1, ax)
-    draw_lines(axes[0], lines, colours=dict(zip(lines, COLOURS, strict=False)))
-    percent(axes[0], [value for _, values in lines.values() for value in values])
-    tidy(axes[0], title=title_of(name), xlabel=x)
-    return figure
-
-
-def plot_learning_rate(
-    rates: Sequence[float] | Records,
-    *,
-    log: bool = False,
-    ax: "matplotlib.axes.Axes | None" = None,
-) -> "matplotlib.figure.Figure":
-    """Draw a learning rate over the steps.
-
-    Args:
-        rates: The rate of each step, such as `simulate` gives, or a history.
-        log: Whether the rate's axis is logarithmic.
-        ax: Axes to draw into; None makes a new figure.
-
-    Raises:
-        InvalidValueError: If there are no rates.
-        MissingKeyError: If the history has no ``learning_rate``; what it has is listed.
-
-    Example:
-        >>> from textrnn.training import schedulers
-        >>> rates = schedulers.simulate(schedulers.cosine_warmup(), total_steps=100)
-        >>> figure = plot_learning_rate(rates)
-        >>> figure.axes[0].get_xlabel()
-        'step'
-    """
-    if len(rates) == 0:
-        raise InvalidValueError(expected("rates", "at least one rate", rates))
-    first: object = rates[0]
-    if isinstance(first, Mapping):
-        line = column(rates, "learning_rate", "step")
-    else:
-        line = [float(t) for t in range(len(rates))], [number("rates", rate) for rate in rates]
-    figure, axes = new_figure(1, ax)
-    axes[0].plot(*line, color=BLUE, linewidth=2)
-    if log:
-        axes[0].set_yscale("log")
-    else:
-        axes[0].set_ylim(bottom=0)
-        axes[0].ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
-    tidy(axes[0], title="Learning rate", xlabel="step")
-    return figure
-
-
-def plot_lr_finder(
-    curve: Any, *, ax: "matplotlib.axes.Axes | None" = None
-) -> "matplotlib.figure.Figure":
-    """Draw the losses of a learning-rate range test, and the rate that it suggests.
-
-    Args:
-        curve: What `find_learning_rate` gives, or anything with its attributes.
-        ax: Axes to draw into; None makes a new figure.
-
-    Example:
-        >>> from textrnn.training.lr_finder import LearningRateCurve
-        >>> losses = (2.0, 1.5, 1.0)
-        >>> curve = LearningRateCurve((0.01, 0.1, 1.0), losses, losses, suggestion=0.1)
-        >>> plot_lr_finder(curve).axes[0].get_xscale()
-        'log'
-    """
-    rates, losses, smoothed = (np.array(v) for v in (curve.rates, curve.losses, curve.smoothed))
-    figure, axes = new_figure(1, ax)
-    axes[0].plot(rates, losses, color=GREY, linewidth=1, alpha=0.6)
-    axes[0].plot(rates, smoothed, color=BLUE, linewidth=2)
-    axes[0].set_xscale("log")
-    low, high = smoothed.min(), max(smoothed[0], np.median(losses))
-    axes[0].set_ylim(low - 0.15 * (high - low), high + 0.35 * (high - low) + 1e-9)
-    if curve.suggestion is not None:
-        height = float(np.interp(np.log(curve.suggestion), np.log(rates), smoothed))
-        axes[0].plot(curve.suggestion, height, "o", color=VERMILLION, markersize=7)
-        axes[0].annotate(
-            f"steepest at {curve.suggestion:.2g}",
-            (curve.suggestion, height),
-            xytext=(-9, -3),
-            textcoords="offset points",
-            ha="right",  # where nothing is: the curve falls towards the right
-            color=VERMILLION,
-        )
-    tidy(axes[0], title="Loss over the learning rate", xlabel="learning rate")
-    return figure
-
-
-def plot_confusion(
-    matrix: Any,
-    labels: Sequence[object] | None = None,
-    *,
-    normalize: bool = False,
-    ax: "matplotlib.axes.Axes | None" = None,
-) -> "matplotlib.figure.Figure":
-    """Draw how often each class was taken for which.
-
-    Args:
-        matrix: How often class ``row`` was predicted as class ``column``, of shape ``(classes,
-            classes)``: a report's ``confusion``, an array, or a tensor.
-        labels: The names of the classes; None takes the ids.
-        normalize: Whether to show shares of each class's texts instead of numbers.
-        ax: Axes to draw into; None makes a new figure.
-
-    Raises:
-        InvalidValueError: If the matrix is not square or empty, holds anything but counts, or
-            there is another number of names.
-
-    Example:
-        >>> figure = plot_confusion([[9, 1], [2, 8]], ["no", "yes"], normalize=True)
-        >>> [text.get_text() for text in figure.axes[0].texts]
-        ['90 %', '10 %', '20 %', '80 %']
-    """
-    counts = array("matrix", matrix)
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
-        raise InvalidValueError(expected("matrix", "of shape (classes, classes)", counts.shape))
-    if not (np.isfinite(counts) & (counts >= 0)).all():
-        raise InvalidValueError(expected("matrix", "counts throughout", matrix))
-    names = [str(name) for name in (range(len(counts)) if labels is None else labels)]
-    if len(names) != len(counts):
-        raise InvalidValueError(expected("labels", f"{len(counts)} names", labels))
-    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    shown = shares if normalize else counts
-    few = len(counts) <= _MOST_CLASSES
-    size = 1.6 + 0.62 * len(counts) if few else 8.0
-    figure, (axes,) = new_figure(1, ax, width=size + 0.3, height=size)
-    # The square root keeps rare confusions visible beside the frequent right answers.
-    scale = import_extra("matplotlib.colors", extra="plot").PowerNorm(
-        0.5, vmin=0, vmax=1 if normalize else max(1, counts.max())
-    )
-    image = axes.imshow(shown, cmap="Blues", norm=scale)
-    if few:
-        for (row, column_), value in np.ndenumerate(shown):
-            text = f"{value:.0%}".replace("%", " %") if normalize else f"{value:,.0f}"
-            colour = "white" if scale(value) > 0.6 else INK
-            axes.text(column_, row, text, ha="center", va="center", color=colour, fontsize=9)
-    else:
-        figure.colorbar(image, ax=axes, shrink=0.8)
-    step = -(-len(names) // 40)  # not more names than can be read
-    ticks = range(0, len(names), step)
-    # A "$" in a name is no formula.
-    axes.set_yticks(ticks, names[::step], parse_math=False)
-    long = len(counts) > 6 or max(map(len, names)) > 10
-    slant: dict[str, Any] = (
-        {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if long else {}
-    )
-    axes.set_xticks(ticks, names[::step], parse_math=False, **slant)
-    tidy(axes, title="Confusions", xlabel="prediction", ylabel="label", grid=False)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
-    return figure
-
-
-def plot_lengths(
-    lengths: Any,
-    *,
-    max_length: int | None = None,
-    ax: "matplotlib.axes.Axes | None" = None,
-) -> "matplotlib.figure.Figure":
-    """Draw how long the texts are, and how many of them a limit would cut.
-
-    Args:
-        lengths: The number of tokens of each text, such as ``dataset.lengths``.
-        max_length: A limit to mark.
-        ax: Axes to draw into; None makes a new figure.
-
-    Raises:
-        InvalidValueError: If there are no lengths or negative ones.
-
-    Example:
-        >>> figure = plot_lengths([3, 5, 5, 8], max_length=6)
-        >>> [text.get_text() for text in figure.axes[0].texts]
-        ['limit 6: 25.0 % are longer']
-    """
-    numbers = array("lengths", lengths)
-    counted = numbers.ndim == 1 and numbers.size and np.isfinite(numbers).all()
-    if not counted or numbers.min() < 0:
-        raise InvalidValueError(expected("lengths", "one number of tokens for each text", lengths))
-    figure, (axes,) = new_figure(1, ax)
-    highest = int(numbers.max())
-    width = max(1, math.ceil((highest + 1) / 60))  # whole tokens in each bar
-    edges = [edge - 0.5 for edge in range(0, highest + width + 1, width)]
-    axes.hist(numbers, bins=edges, color=BLUE)
-    if max_length is not None:
-        max_length = check_int("max_length", max_length)
-        cut = float((numbers > max_length).mean())
-        axes.axvline(max_length + 0.5, color=VERMILLION, linewidth=1.5)
-        right = max_length > highest * 0.6
-        axes.annotate(
-            f"limit {max_length}: {100 * cut:.1f} % are longer",
-            (max_length + 0.5, 0.95),
-            xycoords=("data", "axes fraction"),
-            xytext=(-6 if right else 6, 0),
-            textcoords="offset points",
-            ha="right" if right else "left",
-            color=VERMILLION,
-        )
-    median = int(np.median(numbers))
-    tidy(
-        axes,
-        title=f"Lengths of {numbers.size:,} texts, median {median}",
-        xlabel="tokens",
-        ylabel="texts",
-    )
-    return figure

@@ -1,4 +1,4 @@
-"""Two classifiers that decide together."""
+"""Blend a recurrent classifier with an n-gram classifier."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,25 +15,24 @@ __all__ = ["BlendedClassifier", "fit_scales"]
 
 
 class BlendedClassifier(nn.Module):
-    """Add the logits of a recurrent classifier and of an n-gram classifier, each with its scale.
+    """Add the weighted logits of a recurrent classifier and an n-gram classifier.
 
-    The two err on different texts: one reads sentences, the other remembers phrases. Scaled sums
-    of logits are a geometric mean of the two probabilities, sharpened or softened. For recurrent
-    networks beside n-grams see Mesnil et al., "Ensemble of Generative and Discriminative Techniques
-    for Sentiment Analysis of Movie Reviews", 2015, https://arxiv.org/abs/1412.5335.
+    The two make different errors: one reads sentences, the other remembers phrases. See Mesnil et
+    al., "Ensemble of Generative and Discriminative Techniques for Sentiment Analysis of Movie
+    Reviews", 2015, https://arxiv.org/abs/1412.5335.
 
     Args:
         recurrent: The recurrent classifier.
-        ngrams: The n-gram classifier, for the same token ids and classes.
+        ngrams: The n-gram classifier, with the same token ids and classes.
 
     Attributes:
         recurrent: The recurrent classifier.
         ngrams: The n-gram classifier.
-        scales: What their logits are multiplied by, `(2,)`; one half each at first.
+        scales: Blend weights of the two, `(2,)`; initially one half each.
 
     Raises:
         InvalidValueError: If the two differ in the number of token ids or classes, or in the
-            padding.
+            padding id.
 
     Example:
         >>> import torch
@@ -61,7 +60,7 @@ class BlendedClassifier(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The `config` of each of the two, by name."""
+        """The `config` of both classifiers, by name."""
         return {"recurrent": self.recurrent.config, "ngrams": self.ngrams.config}
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -70,7 +69,7 @@ class BlendedClassifier(nn.Module):
         Args:
             input_ids: Token ids, int64 or int32, `(batch, time)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`;
-                None derives them, to the last id that is not padding.
+                None counts up to the last id that is not padding. Default: None.
 
         Returns:
             The logits, `(batch, num_classes)`.
@@ -78,30 +77,30 @@ class BlendedClassifier(nn.Module):
         Raises:
             InvalidTypeError: If `input_ids` or `lengths` is not an integer tensor.
             InvalidValueError: If the shapes don't fit, an id or a length is out of range, or a
-                text without given length is padding throughout.
+                text has only padding and no given length.
         """
-        read = self.recurrent(input_ids, lengths)  # (batch, classes)
-        found = self.ngrams(input_ids, lengths)  # (batch, classes)
-        logits: Tensor = self.scales[0] * read + self.scales[1] * found
+        recurrent = self.recurrent(input_ids, lengths)  # (batch, classes)
+        ngrams = self.ngrams(input_ids, lengths)  # (batch, classes)
+        logits: Tensor = self.scales[0] * recurrent + self.scales[1] * ngrams
         return logits
 
 
 def fit_scales(logits: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, float]:
-    """Find the numbers to multiply the logits of several classifiers by, before they are added up.
+    """Learn blend weights for the logits of several classifiers.
 
-    They make the labels of texts that none of the classifiers has learned from as likely as can be
-    ("stacking", Wolpert, 1992), which also softens logits that are too sure. Each is drawn towards
-    an equal share, as hard as a single text draws, and none is negative.
+    They minimize the loss of the summed logits on texts that no classifier was trained on
+    ("stacking", Wolpert, 1992), which also corrects overconfident logits. They are never negative,
+    and a penalty with the weight of a single text draws them towards equal shares.
 
     Args:
-        logits: The logits of each classifier, ``(texts, classes)``.
-        labels: Class ids ``(texts,)``, or ``(texts, classes)`` floats for multi-label data.
+        logits: Logits of each classifier, `(texts, classes)`.
+        labels: Class ids `(texts,)`, or floats `(texts, classes)` for multi-label data.
 
     Returns:
-        The scales, ``(classifiers,)``, and the mean loss with them.
+        The blend weights, `(classifiers,)`, and the mean loss with them.
 
     Raises:
-        InvalidValueError: If there are no logits, they differ in shape, or labels don't fit them.
+        InvalidValueError: If there are no logits, their shapes differ, or labels don't fit them.
 
     Example:
         >>> sure, unsure = torch.tensor([[4.0, 0.0], [0.0, 4.0]]), torch.zeros(2, 2)
@@ -125,7 +124,7 @@ def fit_scales(logits: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, float]
         return nn.functional.cross_entropy(blended, labels.long())
 
     free = torch.ones(len(logits), dtype=torch.bool)
-    while True:  # each time around holds one more scale at 0, the most negative one
+    while True:  # each round fixes the most negative weight at 0
         scales = torch.full((len(logits),), share, dtype=torch.float64) * free
         scales.requires_grad_()
         optimizer: Any = torch.optim.LBFGS([scales], max_iter=100, line_search_fn="strong_wolfe")

@@ -1,4 +1,4 @@
-"""Fitting n-gram classifiers: which n-grams count, and by how much."""
+"""Fit n-gram classifiers: choose the n-grams, and fit their weights."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from textrnn.data import Batch
 from textrnn.errors import InvalidValueError, check_float, check_int, expected
-from textrnn.ngrams.model import NgramClassifier, distinct, ngram_keys
-from textrnn.ngrams.solver import Examples, solve
+from textrnn.ngrams.model import NgramClassifier, ngram_keys, unique_per_row
+from textrnn.ngrams.solver import solve
 from textrnn.ngrams.spelling import Spelling, check_words
 from textrnn.nn.padding import check_lengths
 from textrnn.training.loaders import iterate
@@ -18,7 +18,7 @@ from textrnn.training.losses import ClassWeights
 
 __all__ = ["fit_ngrams", "ngram_path"]
 
-_MERGED_KEYS = 2**22  # counted at a time: 32 MB
+_MERGE_SIZE = 2**22  # keys that are merged at a time: 32 MB
 
 
 def fit_ngrams(
@@ -34,36 +34,36 @@ def fit_ngrams(
     words: Sequence[str] | None = None,
     previous: NgramClassifier | None = None,
 ) -> NgramClassifier:
-    """Choose the n-grams of texts, and fit their weights.
+    """Fit an n-gram classifier by logistic regression.
 
-    Each n-gram begins with its log-count ratio, how much more often texts of a class hold it than
-    others do, which logistic regression then scales (Wang and Manning, "Baselines and Bigrams:
-    Simple, Good Sentiment and Topic Classification", 2012).
+    The most frequent n-grams are kept. The weight of each is its log-count ratio, which compares
+    its frequency in texts of a class with that in others, times a fitted scale (Wang and Manning,
+    "Baselines and Bigrams: Simple, Good Sentiment and Topic Classification", 2012).
 
     Args:
-        loader: Batches with labels, which can be gone through more than once: a list or a
-            `DataLoader`. Class ids, or ``(batch, classes)`` floats for multi-label data.
+        loader: Batches with labels that can be iterated over repeatedly, such as a list or a
+            `DataLoader`. Labels are class ids `(batch,)`, or floats `(batch, classes)` for
+            multi-label data.
         vocab_size: Number of token ids.
         num_classes: Number of classes.
-        prior_variance: How far a scale may move from 0; more of it fits the texts more closely
-            (the inverse of the L2 penalty).
-        max_order: The most tokens of an n-gram.
-        max_ngrams: The most n-grams; the most frequent are kept.
-        class_weights: As the `Trainer` takes them. Default: none.
-        padding_id: The id that fills texts up.
-        words: The word of each token id, whose spelling shall count as well: its character n-grams
-            of 3 to 5 characters, as many of them as `max_ngrams` at most. An empty string has
-            none. Default: no spelling.
-        previous: A classifier to go on from: its n-grams are kept, and its weights are where the
-            prior is centred. What is learned of spelling needs `words` again. Default: None.
+        prior_variance: Variance of the normal prior of the scales, the inverse of the L2 penalty;
+            larger values fit the texts more closely. Default: 10.
+        max_order: Maximum n-gram length in tokens. Default: 2.
+        max_ngrams: Maximum number of n-grams. Default: 262144.
+        class_weights: Class weights, as for the `Trainer`. Default: None.
+        padding_id: Id of padding. Default: 0.
+        words: Word of each token id, to also fit weights of at most `max_ngrams` character n-grams
+            of 3 to 5 characters; an empty string has none. None ignores spelling. Default: None.
+        previous: Classifier to continue from: its n-grams are kept, and the prior is centred on
+            its weights. Weights of spelling are only fitted with `words`. Default: None.
 
     Returns:
         The classifier, on the CPU, in evaluation mode.
 
     Raises:
-        InvalidTypeError: If an argument has the wrong type.
+        InvalidTypeError: If an argument has a wrong type.
         InvalidValueError: If an argument is out of range, there are no texts, or labels are missing
-            or wrong.
+            or invalid.
 
     Example:
         >>> batch = Batch(
@@ -102,29 +102,36 @@ def ngram_path(
     words: Sequence[str] | None = None,
     previous: NgramClassifier | None = None,
 ) -> list[NgramClassifier]:
-    """Fit one classifier for each of several priors, for a validation part to choose from.
+    """Fit an n-gram classifier for each of several prior variances, to select one of them.
 
-    Each goes on from the one before it, so that all together cost little more than the last.
+    Each fit starts at the previous solution, so all together take little longer than the last one.
 
     Args:
-        loader: As for `fit_ngrams`, as is everything that is not said here.
+        loader: Batches with labels, as for `fit_ngrams`.
         vocab_size: Number of token ids.
         num_classes: Number of classes.
-        prior_variances: A prior variance for each classifier, best rising.
-        max_order: The most tokens of an n-gram.
-        max_ngrams: The most n-grams.
-        class_weights: As the `Trainer` takes them. Default: none.
-        padding_id: The id that fills texts up.
-        words: The word of each token id. Default: no spelling.
-        previous: A classifier to go on from. Default: None.
+        prior_variances: Prior variances of the scales, preferably ascending. Default: (1, 3, 10,
+            30, 100, 300).
+        max_order: Maximum n-gram length in tokens. Default: 2.
+        max_ngrams: Maximum number of n-grams. Default: 262144.
+        class_weights: Class weights, as for the `Trainer`. Default: None.
+        padding_id: Id of padding. Default: 0.
+        words: Word of each token id, as for `fit_ngrams`. Default: None.
+        previous: Classifier to continue from, as for `fit_ngrams`. Default: None.
 
     Returns:
-        The classifiers, in the order of `prior_variances`; they share `keys` and `idf`.
+        The classifiers in the order of `prior_variances`, with the same `keys` and `idf`.
 
     Raises:
-        InvalidTypeError: If an argument has the wrong type.
+        InvalidTypeError: If an argument has a wrong type.
         InvalidValueError: If an argument is out of range, there are no texts, or labels are missing
-            or wrong.
+            or invalid.
+
+    Example:
+        >>> batch = Batch(input_ids=torch.tensor([[5, 7], [6, 7]]), labels=torch.tensor([0, 1]),
+        ...               lengths=torch.tensor([2, 2]))
+        >>> len(ngram_path([batch], vocab_size=10, num_classes=2, prior_variances=(1.0, 10.0)))
+        2
     """
     variances = [
         check_float("prior_variance", each, minimum=0.0, exclusive=True) for each in prior_variances
@@ -144,28 +151,24 @@ def ngram_path(
         check_words(words, empty.vocab_size)
     start, spelling = _copy(empty), None
     if previous is None or words is not None:
-        counts = _Counts.of(loader, empty)
+        counts = _NgramCounts.of(loader, empty)
         if previous is None:
-            start = counts.frequent(empty, max_ngrams)
+            start = counts.most_frequent(empty, max_ngrams)
         if words is not None:
-            found = Spelling.of(words, counts.of_tokens(), texts=counts.texts, most=max_ngrams)
+            found = Spelling.of(
+                words, counts.of_tokens(), texts=counts.texts, max_ngrams=max_ngrams
+            )
             if previous is None:
                 start.idf[start.num_ngrams :] = found.norms
             spelling = found.matrix if found.num_char_ngrams else None
-    solutions = solve(
-        Examples.of(loader, start),
-        start,
-        variances,
-        spelling=spelling,
-        class_weights=class_weights,
-    )
+    solutions = solve(loader, start, variances, spelling=spelling, class_weights=class_weights)
     return [_copy(start, *weights) for weights in solutions]
 
 
 def _copy(
     model: NgramClassifier, weight: Tensor | None = None, bias: Tensor | None = None
 ) -> NgramClassifier:
-    """Return a classifier with the n-grams of another, and with these weights or its own."""
+    """Return a copy of a classifier, with other weights if given."""
     new = NgramClassifier.from_config(model.config)
     new.keys, new.idf = model.keys.cpu(), model.idf.cpu()
     with torch.no_grad():
@@ -175,28 +178,17 @@ def _copy(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Counts:
-    """How many texts hold each n-gram.
+class _NgramCounts:
+    """Number of texts with each n-gram."""
 
-    Attributes:
-        keys: The n-grams, rising, ``(ngrams,)``.
-        counts: How many texts hold each, ``(ngrams,)``.
-        texts: How many texts there are.
-        vocab_size: Number of token ids.
-    """
-
-    keys: Tensor
-    counts: Tensor
-    texts: int
+    keys: Tensor  # ascending, (ngrams,)
+    counts: Tensor  # (ngrams,)
+    texts: int  # in all
     vocab_size: int
 
     @classmethod
     def of(cls, loader: Iterable[Batch], model: NgramClassifier) -> Self:
-        """Count the n-grams of as many tokens as those of a model.
-
-        Raises:
-            InvalidValueError: If there are no texts.
-        """
+        """Count the n-grams that a model could have."""
         keys, counts = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
         waiting: list[Tensor] = []
         texts = 0
@@ -204,11 +196,11 @@ class _Counts:
             ids = batch.input_ids
             lengths = check_lengths(batch.lengths, *ids.shape)
             texts += len(lengths)
-            found, times = distinct(
+            found, times = unique_per_row(
                 ngram_keys(ids, lengths, vocab_size=model.vocab_size, max_order=model.max_order)
             )  # (batch, ngrams)
             waiting.append(found[(times > 0) & (found >= 0)].cpu())
-            if sum(map(len, waiting)) >= _MERGED_KEYS:
+            if sum(map(len, waiting)) >= _MERGE_SIZE:
                 keys, counts = _merge(keys, counts, waiting)
                 waiting = []
         if not texts:
@@ -216,10 +208,10 @@ class _Counts:
         keys, counts = _merge(keys, counts, waiting)
         return cls(keys=keys, counts=counts, texts=texts, vocab_size=model.vocab_size)
 
-    def frequent(self, model: NgramClassifier, most: int) -> NgramClassifier:
-        """Return a classifier like another, with the n-grams that most texts hold."""
-        # A stable sort, so that of equally frequent n-grams always the same are kept.
-        kept = self.counts.argsort(descending=True, stable=True)[:most].sort().values
+    def most_frequent(self, model: NgramClassifier, max_ngrams: int) -> NgramClassifier:
+        """Return a classifier like `model` with the n-grams that occur in most texts."""
+        # A stable sort makes the choice among equally frequent n-grams deterministic.
+        kept = self.counts.argsort(descending=True, stable=True)[:max_ngrams].sort().values
         start = NgramClassifier.from_config(model.config | {"num_ngrams": len(kept)})
         start.keys.copy_(self.keys[kept])
         idf = ((1 + self.texts) / (1 + self.counts[kept].double())).log() + 1
@@ -227,7 +219,7 @@ class _Counts:
         return start
 
     def of_tokens(self) -> Tensor:
-        """Return how many texts hold each token, ``(vocab_size,)``."""
+        """Return the number of texts with each token, `(vocab_size,)`."""
         counts = torch.zeros(self.vocab_size, dtype=torch.int64)
         single = self.keys < self.vocab_size
         counts[self.keys[single]] = self.counts[single]
@@ -235,8 +227,8 @@ class _Counts:
 
 
 def _merge(keys: Tensor, counts: Tensor, new: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Add keys that are waiting, each counted once, to those that are counted."""
-    unique: Any = torch.unique  # which has no types
+    """Add new keys, of which each occurrence counts 1, to counted ones."""
+    unique: Any = torch.unique  # untyped
     added, times = unique(torch.cat([keys[:0], *new]), return_counts=True)
     merged, places = unique(torch.cat([keys, added]), return_inverse=True)
     return merged, torch.zeros_like(merged).scatter_add_(0, places, torch.cat([counts, times]))

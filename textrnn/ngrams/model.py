@@ -1,4 +1,4 @@
-"""The n-gram classifier: one weight for each word and each sequence of words."""
+"""A linear classifier over n-grams: words and short sequences of words."""
 
 from collections.abc import Mapping
 from inspect import signature
@@ -10,131 +10,54 @@ from torch import Tensor, nn
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
-    MissingKeyError,
     check_int,
+    check_keys,
     expected,
-    listing,
 )
 from textrnn.nn.padding import check_lengths, resolve_lengths
 
-__all__ = ["NgramClassifier", "distinct", "longest_order", "ngram_keys"]
+__all__ = ["NgramClassifier", "longest_order", "ngram_keys", "unique_per_row"]
 
-_LARGEST_KEY = 2**63 - 1
-
-
-def ngram_keys(input_ids: Tensor, lengths: Tensor, *, vocab_size: int, max_order: int) -> Tensor:
-    """Number the n-grams of a batch: the ids of an n-gram, read as digits to the base `vocab_size`.
-
-    Two n-grams have the same key only if they are the same, as long as no real token has the id 0.
-
-    Args:
-        input_ids: Token ids, `(batch, time)`.
-        lengths: Number of real tokens of each text, `(batch,)`.
-        vocab_size: Number of token ids.
-        max_order: The most tokens of an n-gram.
-
-    Returns:
-        The keys, int64 `(batch, ngrams)`, first of all single tokens, then of all pairs and so on;
-        -1 where padding is reached.
-
-    Example:
-        >>> import torch
-        >>> ids, lengths = torch.tensor([[2, 7, 3], [5, 3, 0]]), torch.tensor([3, 2])
-        >>> ngram_keys(ids, lengths, vocab_size=10, max_order=2)
-        tensor([[ 2,  7,  3, 27, 73],
-                [ 5,  3, -1, 53, -1]])
-    """
-    input_ids = input_ids.long()  # (batch, time)
-    ends = lengths.to(input_ids.device).unsqueeze(1)  # (batch, 1)
-    steps = torch.arange(input_ids.shape[1], device=input_ids.device)  # (time,)
-    keys, parts = input_ids, []
-    for order in range(1, max_order + 1):
-        if order > 1:
-            keys = keys[:, :-1] * vocab_size + input_ids[:, order - 1 :]
-        parts.append(keys.masked_fill(steps[order - 1 :] >= ends, -1))  # (batch, time - order + 1)
-    return torch.cat(parts, dim=1)  # (batch, ngrams)
-
-
-def longest_order(vocab_size: int) -> int:
-    """Return the most tokens of an n-gram that `ngram_keys` has enough numbers for.
-
-    Args:
-        vocab_size: Number of token ids.
-
-    Example:
-        >>> longest_order(100_000), longest_order(3_000_000)
-        (3, 2)
-    """
-    order = 1
-    while order < 63 and vocab_size ** (order + 1) <= _LARGEST_KEY:
-        order += 1
-    return order
-
-
-def distinct(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the different values of each row, and how often each stands there.
-
-    Args:
-        values: Integers, `(batch, n)`.
-
-    Returns:
-        The values in rising order, and their counts, both `(batch, n)`; a row is filled up with
-        counts of 0.
-
-    Example:
-        >>> import torch
-        >>> distinct(torch.tensor([[7, 5, 7], [1, 2, 3]]))
-        (tensor([[5, 7, 7],
-                [1, 2, 3]]), tensor([[1, 2, 0],
-                [1, 1, 1]]))
-    """
-    values = values.sort(dim=1).values  # (batch, n)
-    new = torch.ones_like(values, dtype=torch.bool)
-    new[:, 1:] = values[:, 1:] != values[:, :-1]
-    places = new.cumsum(dim=1) - 1  # (batch, n): to which of the distinct values each belongs
-    counts = torch.zeros_like(values).scatter_add_(1, places, torch.ones_like(values))
-    # All values of one place are the same, so it makes no difference which is written last.
-    return values.scatter(1, places, values), counts
+_MAX_KEY = 2**63 - 1
 
 
 class NgramClassifier(nn.Module):
-    """Classify texts by the words and short sequences of words that they hold.
+    """Classify texts by a linear model over their n-grams.
 
-    A text is described by its n-grams: each has `(1 + log(count)) * idf`, and the description is
-    scaled to the length 1. The logits are linear in that. Order beyond an n-gram is lost, but what
-    is learned about one n-gram disturbs no other, so rare ones count where a recurrent network has
-    not seen enough of them. `textrnn.ngrams.fit_ngrams` chooses n-grams and weights.
+    The value of an n-gram in a text is `(1 + log(count)) * idf`; the values of a text are scaled to
+    norm 1. Word order beyond an n-gram is lost, but weights of rare n-grams are learned
+    independently of all others. `textrnn.ngrams.fit_ngrams` chooses n-grams and fits weights.
 
-    With `spelling`, the tokens describe a text once more, by weights that follow from how each is
-    spelled: words that few texts hold share what is known of others with the same stem. The two
-    descriptions have the same length, and together the length 1.
+    With `spelling`, each token also has a weight that follows from its character n-grams, so that
+    rare words share what is learned about words with the same stem. Both parts of a text have the
+    same norm.
 
     Args:
         vocab_size: Number of token ids.
-        num_classes: Number of logits.
+        num_classes: Number of classes.
         num_ngrams: Number of n-grams that have weights.
-        max_order: The most tokens of an n-gram.
-        padding_id: The id that fills texts up.
-        spelling: Whether each token also has a weight for its spelling.
+        max_order: Maximum n-gram length in tokens. Default: 2.
+        padding_id: Id of padding. Default: 0.
+        spelling: Whether each token also has a weight for its spelling. Default: False.
 
     Attributes:
-        keys: The n-grams as `ngram_keys` numbers them, rising, int64 `(num_ngrams,)`.
-        idf: How much less each counts because many texts hold it, `(num_ngrams,)`; with `spelling`
-            then how much that of each token counts, `(num_ngrams + vocab_size,)` in all.
-        weight: A row for each n-gram, with `spelling` then for that of each token, and a column for
-            each class; zero at first.
-        bias: `(num_classes,)`, zero at first.
+        keys: Keys of the n-grams, ascending, int64 `(num_ngrams,)`.
+        idf: Inverse document frequency of each n-gram, `(num_ngrams,)`; with `spelling` followed by
+            a factor for each token's spelling, `(num_ngrams + vocab_size,)` in all.
+        weight: Weights `(num_ngrams, num_classes)`, with `spelling` `(num_ngrams + vocab_size,
+            num_classes)`; initially zero.
+        bias: Bias `(num_classes,)`, initially zero.
 
     Raises:
-        InvalidTypeError: If an argument is no integer.
+        InvalidTypeError: If an argument has a wrong type.
         InvalidValueError: If an argument is out of range.
 
     Example:
         >>> import torch
         >>> model = NgramClassifier(10, num_classes=2, num_ngrams=3)
-        >>> _ = model.keys.copy_(torch.tensor([5, 7, 57]))  # the tokens 5 and 7, and "5 7"
+        >>> _ = model.keys.copy_(torch.tensor([5, 7, 57]))  # tokens 5 and 7, and the pair of both
         >>> _ = model.weight.data.copy_(torch.tensor([[0.0, 1.0], [0.0, 0.0], [2.0, 0.0]]))
-        >>> model(torch.tensor([[5, 8, 7]]))  # two n-grams are known: 1 / sqrt(2) each
+        >>> model(torch.tensor([[5, 8, 7]]))  # two known n-grams, each with the value 1 / sqrt(2)
         tensor([[0.0000, 0.7071]], grad_fn=<AddBackward0>)
     """
 
@@ -170,27 +93,27 @@ class NgramClassifier(nn.Module):
 
     @property
     def num_features(self) -> int:
-        """The number of n-grams, and of tokens where their spelling counts as well."""
+        """Number of n-grams, plus that of tokens with `spelling`."""
         return self.num_ngrams + self.vocab_size * self.spelling
 
     @property
     def config(self) -> dict[str, Any]:
-        """All constructor arguments, as JSON has them; `from_config` takes them back."""
+        """All constructor arguments as JSON values, for `from_config`."""
         return {name: getattr(self, name) for name in signature(type(self)).parameters}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build a new classifier from the `config` of another.
+        """Return a new classifier with the `config` of another.
 
         Args:
             config: All constructor arguments by name.
 
         Returns:
-            A classifier with that configuration, whose weights are zero.
+            A classifier whose weights are zero.
 
         Raises:
-            InvalidTypeError: If `config` is not a mapping, or a value has the wrong type.
-            InvalidValueError: If a value is one that it must not have.
+            InvalidTypeError: If `config` is not a mapping, or a value has a wrong type.
+            InvalidValueError: If a value is invalid.
             MissingKeyError: If arguments are missing or unknown.
 
         Example:
@@ -198,32 +121,26 @@ class NgramClassifier(nn.Module):
             >>> NgramClassifier.from_config(model.config).config == model.config
             True
         """
-        if not isinstance(config, Mapping):
-            raise InvalidTypeError(expected("config", "a mapping of arguments", config))
-        known = set(signature(cls).parameters)
-        if set(config) != known:
-            raise MissingKeyError(
-                f"Expected `config` to have the keys {listing(known)}, but got {listing(config)}."
-            )
+        check_keys("config", config, signature(cls).parameters)
         return cls(**config)
 
     def features(self, input_ids: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Describe texts by the n-grams that have weights.
+        """Return the known n-grams of texts and their values.
 
         Args:
             input_ids: Token ids, integers `(batch, time)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`;
-                None derives them, to the last id that is not padding.
+                None counts up to the last id that is not padding. Default: None.
 
         Returns:
-            Which n-grams a text holds, int64 `(batch, n)`, and their values, `(batch, n)`; a value
-            of 0 fills a row up. With `spelling`, `num_ngrams + id` stands for a token's. The values
-            of a text have the norm 1, if there are any.
+            Rows of `weight`, int64 `(batch, n)`, and their values, `(batch, n)`; rows of the batch
+            end in values of 0. With `spelling`, `num_ngrams + id` is the row of a token. The
+            values of a text have norm 1, or 0 if it has no known n-grams.
 
         Raises:
             InvalidTypeError: If `lengths` is not an integer tensor.
-            InvalidValueError: If the shapes don't fit, a length is out of range, or a text without
-                given length is padding throughout.
+            InvalidValueError: If the shapes don't fit, a length is out of range, or a text has only
+                padding and no given length.
         """
         if lengths is None:
             lengths = resolve_lengths(input_ids, self.padding_id)
@@ -232,7 +149,7 @@ class NgramClassifier(nn.Module):
             input_ids, lengths, vocab_size=self.vocab_size, max_order=self.max_order
         )  # (batch, ngrams)
         places = torch.searchsorted(self.keys, keys).clamp_(max=self.num_ngrams - 1)
-        # What has no weights sorts to the end, behind everything that has.
+        # Unknown n-grams get the index after the last one, which sorts to the end.
         last = self.num_features
         places = places.masked_fill(self.keys[places] != keys, last)
         if self.spelling:  # the keys of single tokens are their ids
@@ -241,17 +158,15 @@ class NgramClassifier(nn.Module):
                 (tokens < 0) | (tokens >= self.vocab_size), last
             )
             places = torch.cat([places, spelled], dim=1)  # (batch, ngrams + time)
-        places, counts = distinct(places)  # (batch, features)
+        places, counts = unique_per_row(places)  # (batch, features)
         known = (counts > 0) & (places < last)
         places = places.masked_fill(~known, 0)
         values = (1 + counts.clamp(min=1).log()) * self.idf[places] * known  # (batch, features)
         if not self.spelling:
-            return places, nn.functional.normalize(values, dim=1)
+            return places, _normalize(values)
         by_spelling = places >= self.num_ngrams  # (batch, features)
-        halves = [
-            nn.functional.normalize(values * part, dim=1) for part in (~by_spelling, by_spelling)
-        ]
-        return places, nn.functional.normalize(halves[0] + halves[1], dim=1)
+        halves = _normalize(values * ~by_spelling) + _normalize(values * by_spelling)
+        return places, _normalize(halves)
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the logits of a batch of texts.
@@ -259,15 +174,15 @@ class NgramClassifier(nn.Module):
         Args:
             input_ids: Token ids, integers `(batch, time)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`;
-                None derives them, to the last id that is not padding.
+                None counts up to the last id that is not padding. Default: None.
 
         Returns:
             The logits, `(batch, num_classes)`.
 
         Raises:
             InvalidTypeError: If `lengths` is not an integer tensor.
-            InvalidValueError: If the shapes don't fit, a length is out of range, or a text without
-                given length is padding throughout.
+            InvalidValueError: If the shapes don't fit, a length is out of range, or a text has only
+                padding and no given length.
         """
         places, values = self.features(input_ids, lengths)  # (batch, ngrams)
         bags = nn.functional.embedding_bag(
@@ -276,5 +191,46 @@ class NgramClassifier(nn.Module):
         return bags + self.bias  # (batch, classes)
 
     def extra_repr(self) -> str:
-        """Show the arguments."""
+        """Return the arguments."""
         return ", ".join(f"{name}={value}" for name, value in self.config.items())
+
+
+def ngram_keys(input_ids: Tensor, lengths: Tensor, *, vocab_size: int, max_order: int) -> Tensor:
+    """Return a key of each n-gram, `(batch, ngrams)`: single tokens, pairs, ...; -1 at padding."""
+    # A key is the ids of an n-gram, read as digits in base `vocab_size`. N-grams of different
+    # lengths have different keys, since no real token has the id 0.
+    input_ids = input_ids.long()  # (batch, time)
+    ends = lengths.to(input_ids.device).unsqueeze(1)  # (batch, 1)
+    steps = torch.arange(input_ids.shape[1], device=input_ids.device)  # (time,)
+    keys, parts = input_ids, []
+    for order in range(1, max_order + 1):
+        if order > 1:
+            keys = keys[:, :-1] * vocab_size + input_ids[:, order - 1 :]
+        parts.append(keys.masked_fill(steps[order - 1 :] >= ends, -1))  # (batch, time - order + 1)
+    return torch.cat(parts, dim=1)  # (batch, ngrams)
+
+
+def longest_order(vocab_size: int) -> int:
+    """Return the maximum n-gram length whose keys fit into 64 bits."""
+    order = 1
+    while order < 63 and vocab_size ** (order + 1) <= _MAX_KEY:
+        order += 1
+    return order
+
+
+def unique_per_row(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the ascending unique values of each row and their counts, 0 after the last of them."""
+    values = values.sort(dim=1).values  # (batch, n)
+    new = torch.ones_like(values, dtype=torch.bool)
+    new[:, 1:] = values[:, 1:] != values[:, :-1]
+    places = new.cumsum(dim=1) - 1  # (batch, n): index of each value among the unique ones
+    counts = torch.zeros_like(values).scatter_add_(1, places, torch.ones_like(values))
+    # All values written to a place are equal, so their order does not matter.
+    return values.scatter(1, places, values), counts
+
+
+def _normalize(values: Tensor) -> Tensor:
+    """Return rows scaled to norm 1; rows of zeros stay zero."""
+    # In double precision, as the rounding of a sum depends on the width of a batch's rows.
+    norms: Tensor = torch.linalg.vector_norm(values, dim=1, keepdim=True, dtype=torch.float64)
+    return values / norms.clamp(min=1e-12).to(values.dtype)

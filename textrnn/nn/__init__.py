@@ -1,4 +1,4 @@
-"""From batches to logits."""
+"""Neural networks: from batches of token ids to logits."""
 
 from textrnn.nn.classifier import RecurrentClassifier
 from textrnn.nn.encoder import RecurrentEncoder

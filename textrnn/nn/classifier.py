@@ -1,4 +1,4 @@
-"""The classifier: token ids in, logits out."""
+"""A recurrent text classifier."""
 
 from collections.abc import Iterable, Mapping
 from inspect import signature
@@ -7,59 +7,56 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from textrnn.errors import (
-    InvalidTypeError,
-    InvalidValueError,
-    MissingKeyError,
-    check_float,
-    check_int,
-    expected,
-    listing,
-)
+from textrnn.errors import InvalidValueError, check_float, check_int, check_keys, expected
 from textrnn.nn.encoder import RecurrentEncoder
 from textrnn.nn.layers import LockedDropout
-from textrnn.nn.padding import check_lengths, resolve_lengths
+from textrnn.nn.padding import check_batch
 from textrnn.nn.pooling import Pooling
-from textrnn.nn.recurrence import is_untouched
+from textrnn.nn.recurrence import is_unmodified
 
 __all__ = ["RecurrentClassifier"]
 
 _EMBEDDING_STD = 0.1
-_REPEATS = 2  # how often a word of a batch has to come on average to be computed once
-_FEWEST_TEXTS = 8  # of a batch in which words can come so often
+# Computing each different word once pays off in batches of at least so many texts, where a word
+# comes so often on average.
+_MIN_TEXTS = 8
+_MIN_REPEATS = 2
 
 
 class RecurrentClassifier(nn.Module):
     """Classify texts: embedding, recurrent layers, pooling over time, two linear layers.
 
-    A prediction depends on its text alone: neither padding nor the other texts of a batch change
-    it.
+    The logits of a text depend neither on padding nor on the other texts of a batch.
 
     Args:
         vocab_size: Number of token ids.
-        num_classes: Number of logits.
-        cell: Recurrent cell: `"rnn"`, `"gru"` or `"lstm"`.
-        hidden_size: Features of a state in one direction, and of the hidden linear layer.
-        embedding_size: Features of a token's embedding; None means `hidden_size`.
-        num_layers: Number of recurrent layers.
-        bidirectional: Whether texts are read in both directions.
-        pooling: How the states of a text become one vector: `"max"`, `"mean"`, `"last"` or
-            `"attention"`, or several of them, which are concatenated in that order.
-        dropout: Dropout between the two linear layers, from 0 to 1.
-        embedding_dropout: Dropout on embeddings, one mask for all tokens of a text, from 0 to 1.
-        layer_dropout: Dropout between recurrent layers, from 0 to 1; 0 with one layer.
-        padding_id: The id that fills texts up; its embedding is zero and stays so.
+        num_classes: Number of classes.
+        cell: Recurrent cell: `"rnn"`, `"gru"` or `"lstm"`. Default: "gru".
+        hidden_size: Number of features of a state in one direction, and of the hidden linear
+            layer. Default: 256.
+        embedding_size: Number of features of an embedding; None means `hidden_size`.
+            Default: None.
+        num_layers: Number of recurrent layers. Default: 1.
+        bidirectional: Whether texts are read in both directions. Default: False.
+        pooling: Pooling of the states of a text: `"max"`, `"mean"`, `"last"` or `"attention"`, or
+            several of them, which are concatenated in that order. Default: "mean".
+        dropout: Dropout probability between the linear layers, from 0 to 1. Default: 0.1.
+        embedding_dropout: Dropout probability of embedding features, with one mask for all tokens
+            of a text, from 0 to 1. Default: 0.
+        layer_dropout: Dropout probability between recurrent layers, from 0 to 1; must be 0 with
+            one layer. Default: 0.
+        padding_id: Id of padding, whose embedding is zero and is not trained. Default: 0.
 
     Attributes:
-        embedding: `torch.nn.Embedding` of the tokens, drawn from a normal distribution with the
-            standard deviation 0.1; all other weights begin as torch has them.
+        embedding: `torch.nn.Embedding` of the tokens, initialized from a normal distribution with
+            standard deviation 0.1. All other weights have PyTorch's initial values.
         encoder: `RecurrentEncoder` over the embeddings.
         pooling: `Pooling` over the states.
-        head: From the pooled states to logits: tanh, linear, dropout, tanh, linear.
+        head: Layers from pooled states to logits: tanh, linear, dropout, tanh, linear.
 
     Raises:
-        InvalidTypeError: If an argument has the wrong type.
-        InvalidValueError: If an argument has a value that it must not have.
+        InvalidTypeError: If an argument has a wrong type.
+        InvalidValueError: If an argument has an invalid value.
 
     Example:
         >>> import torch
@@ -105,8 +102,8 @@ class RecurrentClassifier(nn.Module):
                 expected("padding_id", f"an id of the vocabulary, below {vocab_size}", padding_id)
             )
         self.embedding = nn.Embedding(self.vocab_size, embedding_size, self.padding_id)
-        # torch draws embeddings from N(0, 1): so large that the noise of rare words, which training
-        # hardly changes, drowns what the frequent ones have learned.
+        # PyTorch's N(0, 1) is too large: the noise of rare words, which are hardly trained, would
+        # outweigh what is learned about frequent ones.
         with torch.no_grad():
             self.embedding.weight.mul_(_EMBEDDING_STD)
         self.embedding_dropout = LockedDropout(embedding_dropout)
@@ -145,23 +142,23 @@ class RecurrentClassifier(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """All constructor arguments, as JSON has them; `from_config` takes them back."""
+        """All constructor arguments as JSON values, for `from_config`."""
         pooling = self._config["pooling"]
         return self._config | {"pooling": pooling[:] if isinstance(pooling, list) else pooling}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build a new classifier from the `config` of another.
+        """Return a new classifier with the `config` of another.
 
         Args:
             config: All constructor arguments by name.
 
         Returns:
-            A classifier with that configuration and new, random weights.
+            A classifier with newly initialized weights.
 
         Raises:
-            InvalidTypeError: If `config` is not a mapping, or a value has the wrong type.
-            InvalidValueError: If a value is one that it must not have.
+            InvalidTypeError: If `config` is not a mapping, or a value has a wrong type.
+            InvalidValueError: If a value is invalid.
             MissingKeyError: If arguments are missing or unknown.
 
         Example:
@@ -169,26 +166,18 @@ class RecurrentClassifier(nn.Module):
             >>> RecurrentClassifier.from_config(model.config).config == model.config
             True
         """
-        if not isinstance(config, Mapping):
-            raise InvalidTypeError(expected("config", "a mapping of arguments", config))
-        known = set(signature(cls).parameters)
-        unknown, missing = set(config) - known, known - set(config)
-        if unknown or missing:
-            raise MissingKeyError(
-                f"Expected `config` to have the keys {listing(known)}, "
-                f"but got unknown: {listing(unknown)}; missing: {listing(missing)}."
-            )
+        check_keys("config", config, signature(cls).parameters)
         return cls(**config)
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the logits of a batch of texts.
 
         Args:
-            input_ids: Token ids, int64 or int32, `(batch, time)`. On the CPU ids out of range
-                raise an error; elsewhere they are not looked for, since that would wait for the
-                device.
+            input_ids: Token ids, int64 or int32, `(batch, time)`. Ids are checked only on the
+                CPU, since the check would wait for another device.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`,
-                preferably on the CPU; None derives them, to the last id that is not padding.
+                preferably on the CPU; None counts up to the last id that is not padding.
+                Default: None.
 
         Returns:
             The logits, `(batch, num_classes)`.
@@ -196,34 +185,30 @@ class RecurrentClassifier(nn.Module):
         Raises:
             InvalidTypeError: If `input_ids` or `lengths` is not an integer tensor.
             InvalidValueError: If the shapes don't fit, an id or a length is out of range, or a
-                text without given length is padding throughout.
+                text has only padding and no given length.
         """
-        self._check_ids(input_ids)
-        if lengths is None:
-            lengths = resolve_lengths(input_ids, self.padding_id)
-        lengths = check_lengths(lengths, *input_ids.shape)
-        if len(lengths):
-            input_ids = input_ids[:, : int(lengths.max())]  # (batch, time)
-        if self._looks_for_repeats(input_ids):
+        input_ids, lengths = check_batch(
+            input_ids, lengths, vocab_size=self.vocab_size, padding_id=self.padding_id
+        )  # (batch, time) and (batch,)
+        if self._may_share_words(input_ids):
             words, positions = torch.unique(input_ids, return_inverse=True)
-            # Where few words come again, the plain way is faster.
-            if _REPEATS * len(words) <= positions.numel():
+            if _MIN_REPEATS * len(words) <= positions.numel():
                 return self.forward_embeddings(self.embedding(words), lengths, positions)
-        # Looked up by time first, so that each step's embeddings lie together in memory.
+        # Looked up time first, so that the embeddings of each step are contiguous in memory.
         embedded = self.embedding(input_ids.t()).transpose(0, 1)  # (batch, time, embedding)
         return self.forward_embeddings(embedded, lengths)
 
     def forward_embeddings(
         self, embedded: Tensor, lengths: Tensor, positions: Tensor | None = None
     ) -> Tensor:
-        """Compute the logits of texts that are embedded already.
+        """Compute the logits of texts from their embeddings.
 
         Args:
             embedded: Embeddings of the tokens, `(batch, time, embedding_size)`; with `positions`
-                those of the different words alone, `(words, embedding_size)`.
+                only those of the different words, `(words, embedding_size)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
-            positions: Which of the words stands where, int64 `(batch, time)`, to save time (see
-                `RecurrentEncoder`); embedding dropout is left out then. Default: None.
+            positions: Index of the word at each token, int64 `(batch, time)`, as in
+                `RecurrentEncoder`; embedding dropout is then left out. Default: None.
 
         Returns:
             The logits, `(batch, num_classes)`.
@@ -240,44 +225,22 @@ class RecurrentClassifier(nn.Module):
         return logits
 
     def extra_repr(self) -> str:
-        """Show the arguments that are not the defaults."""
+        """Return the arguments that differ from their defaults."""
         defaults = {name: p.default for name, p in signature(type(self)).parameters.items()}
         defaults["embedding_size"] = self._config["hidden_size"]
         shown = {key: value for key, value in self._config.items() if value != defaults.get(key)}
         return ", ".join(f"{key}={value!r}" for key, value in shown.items())
 
-    def _looks_for_repeats(self, input_ids: Tensor) -> bool:
-        """Tell whether words that come again may be computed once, and are worth a look."""
+    def _may_share_words(self, input_ids: Tensor) -> bool:
+        """Tell whether computing each different word once is valid, and may be faster."""
         dropout = self.embedding_dropout
         return (
-            len(input_ids) >= _FEWEST_TEXTS
-            # Who watches or changes embeddings wants those of a whole batch.
-            and is_untouched(self.embedding, nn.Embedding)
-            and is_untouched(dropout, LockedDropout)
-            and is_untouched(self.encoder, RecurrentEncoder)
+            len(input_ids) >= _MIN_TEXTS
+            # Hooks and replaced modules expect the embeddings of a whole batch.
+            and is_unmodified(self.embedding, nn.Embedding)
+            and is_unmodified(dropout, LockedDropout)
+            and is_unmodified(self.encoder, RecurrentEncoder)
             and type(self).forward_embeddings is RecurrentClassifier.forward_embeddings
             and not (dropout.training and dropout.p)  # which differs from text to text
             and self.encoder.gains_by_positions(input_ids.device)
         )
-
-    def _check_ids(self, input_ids: Tensor) -> None:
-        """Refuse what is no batch of ids of the vocabulary."""
-        rule = "an int64 or int32 tensor"
-        if not isinstance(input_ids, Tensor):
-            raise InvalidTypeError(expected("input_ids", rule, input_ids))
-        if input_ids.dtype not in {torch.int64, torch.int32}:
-            raise InvalidTypeError(expected("input_ids", rule, input_ids.dtype))
-        if input_ids.dim() != 2:
-            raise InvalidValueError(
-                "Expected `input_ids` to be of shape (batch, time), "
-                f"but got the shape {tuple(input_ids.shape)}."
-            )
-        if input_ids.device.type == "cpu" and input_ids.numel():
-            smallest, largest = map(int, torch.aminmax(input_ids))
-            if smallest < 0 or largest >= self.vocab_size:
-                wrong = (input_ids < 0) | (input_ids >= self.vocab_size)  # (batch, time)
-                text, step = wrong.nonzero()[0].tolist()
-                raise InvalidValueError(
-                    f"Expected `input_ids` to be from 0 to {self.vocab_size - 1}, the ids of the "
-                    f"vocabulary, but got {int(input_ids[text, step])} at position {text, step}."
-                )

@@ -1,9 +1,9 @@
-"""Recurrent layers over padded batches: fast, and exact whatever the padding.
+"""Recurrent layers over padded batches, with results that do not depend on padding.
 
-PyTorch's own way to be exact is a packed sequence, which takes about twice the time of a padded
-one on a CPU. It isn't needed there: padding on the right can't reach the tokens before it, so the
-forward direction runs over the padded batch as it is. The backward direction does the same over a
-copy in which each text is reversed, or forgets whatever it has read at padding.
+PyTorch's own way is a packed sequence, which takes about twice the time of a padded one on a CPU.
+Padding on the right can't reach the tokens before it, so the forward direction runs over the padded
+batch as it is. The backward direction runs over a copy in which each text is reversed, or resets
+its state at padding.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from textrnn.errors import (
     expected,
 )
 from textrnn.nn.padding import check_lengths, token_mask
-from textrnn.nn.recurrence import is_traced, is_untouched, run_layer
+from textrnn.nn.recurrence import is_traced, is_unmodified, run_layer
 
 __all__ = ["RecurrentEncoder"]
 
@@ -30,27 +30,27 @@ _CELLS: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.
 
 
 class RecurrentEncoder(nn.Module):
-    """Read texts with a recurrent network and give the state at every token.
+    """Compute the states of a recurrent network at every token.
 
-    The results are those of a `torch.nn.RNN` (tanh), `torch.nn.GRU` or `torch.nn.LSTM` over packed
-    sequences. That module holds the parameters; it is the attribute `rnn`, time first. What stands
-    at padding must be finite, but never reaches a real token. On a CPU it learns by a backward
-    pass of its own, in half precision only with `positions`, which gives no gradients of gradients
-    and no forward-mode ones.
+    The results are those of `torch.nn.RNN` (tanh), `torch.nn.GRU` or `torch.nn.LSTM` over packed
+    sequences. The attribute `rnn` is that module, which holds the parameters (time first). Inputs
+    at padding must be finite, but never affect a real token. On a CPU training uses a backward pass
+    of this library (under autocast only with `positions`), which supports neither double backward
+    nor forward-mode differentiation.
 
     Args:
-        input_size: Features of each input.
-        hidden_size: Features of a state in one direction.
+        input_size: Number of features of each input.
+        hidden_size: Number of features of a state in one direction.
         cell: `"rnn"` (tanh; Elman, 1990), `"gru"` (Cho et al., 2014) or `"lstm"` (Hochreiter and
-            Schmidhuber, 1997).
-        num_layers: Number of layers, each of which reads the states of the one before.
-        bidirectional: Whether a second network reads each layer's inputs backward.
-        dropout: Probability of dropping a feature between two layers, from 0 to 1; only 0
-            makes sense, and is allowed, with one layer.
+            Schmidhuber, 1997). Default: "gru".
+        num_layers: Number of stacked layers. Default: 1.
+        bidirectional: Whether a second network reads each layer's inputs backward. Default: False.
+        dropout: Dropout probability between layers, from 0 to 1; must be 0 with one layer.
+            Default: 0.
 
     Raises:
-        InvalidTypeError: If an argument has the wrong type.
-        InvalidValueError: If an argument has a value that it must not have.
+        InvalidTypeError: If an argument has a wrong type.
+        InvalidValueError: If an argument has an invalid value.
 
     Example:
         >>> import torch
@@ -82,11 +82,8 @@ class RecurrentEncoder(nn.Module):
         self.bidirectional = bidirectional
         self.dropout = check_float("dropout", dropout, minimum=0.0, maximum=1.0)
         if self.dropout and self.num_layers == 1:
-            raise InvalidValueError(
-                expected(
-                    "dropout", "0 in an encoder of one layer (it acts between layers)", dropout
-                )
-            )
+            rule = "0 in an encoder of one layer (it acts between layers)"
+            raise InvalidValueError(expected("dropout", rule, dropout))
         make: Callable[..., nn.RNNBase] = _CELLS[cell]
         self.rnn = make(
             self.input_size,
@@ -98,19 +95,18 @@ class RecurrentEncoder(nn.Module):
 
     @property
     def output_size(self) -> int:
-        """Features of a state, both directions together."""
+        """Number of features of a state, both directions together."""
         return self.hidden_size * (2 if self.bidirectional else 1)
 
     def forward(self, inputs: Tensor, lengths: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Compute the state of the last layer at every token.
+        """Compute the states of the last layer.
 
         Args:
-            inputs: Floating-point tensor, `(batch, time, input_size)`; with `positions` the
-                different inputs alone, `(distinct, input_size)`.
+            inputs: Floating-point tensor, `(batch, time, input_size)`; with `positions` only the
+                different inputs, `(distinct, input_size)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
-            positions: Which of the different inputs stands where, int64 `(batch, time)`. The
-                result is that of `inputs[positions]`, on a CPU in less time where the same inputs
-                come again and again. Default: None.
+            positions: Index of the input at each token, int64 `(batch, time)`. The result is that
+                of `inputs[positions]`, computed faster on a CPU if inputs repeat. Default: None.
 
         Returns:
             The states, `(batch, time, output_size)`; zeros at padding.
@@ -135,52 +131,35 @@ class RecurrentEncoder(nn.Module):
         if not batch:
             return inputs.new_zeros(batch, time, self.output_size)
         mask = token_mask(lengths, time, inputs.device)
-        if self._steps_in_place(inputs, positions):
-            return self._run_in_place(inputs, positions, mask).transpose(0, 1)
+        if self._is_faster_fused(inputs, positions):
+            return self._run_fused(inputs, positions, mask).transpose(0, 1)
         if positions is not None:
             inputs = functional.embedding(positions, inputs)  # (batch, time, input)
-        steps = self._run_all(inputs, lengths, mask)
-        states = steps.transpose(0, 1)  # (batch, time, output)
+        states = self._run_torch(inputs, lengths, mask).transpose(0, 1)  # (batch, time, output)
         return states if mask is None else states * mask.to(states.dtype).unsqueeze(2)
 
-    def _run_all(self, inputs: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
-        """Run all layers over inputs that are each for itself."""
-        if self.cell == "lstm" and inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            # Autocast casts the weights of a CPU LSTM alone, and the kernel refuses the mixture.
-            inputs = inputs.to(torch.get_autocast_dtype("cpu"))
-        steps = inputs.transpose(0, 1)  # (time, batch, input)
-        if mask is None or not self.bidirectional:
-            steps, _ = self.rnn(steps)
-        elif inputs.is_cuda:
-            steps = self._run_packed(steps, lengths)
-        else:
-            steps = self._run_directions(steps, lengths)
-        return steps  # (time, batch, output)
-
     def gains_by_positions(self, device: torch.device) -> bool:
-        """Tell whether `positions` save time now.
+        """Tell whether `forward` is faster with `positions` in the current mode.
 
         Args:
-            device: Where the inputs are.
+            device: Device of the inputs.
+
+        Returns:
+            Whether repeated inputs should be passed once.
         """
         half, learns = torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()
-        # Torch predicts fast with LSTMs, and is fast throughout with those in half precision.
+        # PyTorch is fast with LSTMs in half precision, and in prediction with several layers.
         fast = self.cell == "lstm" and (half or (self.num_layers > 1 and not learns))
         return (
             device.type == "cpu"
             and not fast
-            and is_untouched(self.rnn, _CELLS[self.cell])
+            and is_unmodified(self.rnn, _CELLS[self.cell])
             and not is_traced()
             and not torch._C._are_functorch_transforms_active()  # noqa: SLF001 # no public name
         )
 
-    def _steps_in_place(self, inputs: Tensor, positions: Tensor | None) -> bool:
-        """Tell whether `run_layer` is faster than torch's own modules: nearly always if it learns.
-
-        Args:
-            inputs: The inputs.
-            positions: Which of them stands where, or None.
-        """
+    def _is_faster_fused(self, inputs: Tensor, positions: Tensor | None) -> bool:
+        """Tell whether `run_layer` is faster than PyTorch's modules, as mostly in training."""
         if not self.gains_by_positions(inputs.device):
             return False
         if positions is not None:
@@ -189,50 +168,50 @@ class RecurrentEncoder(nn.Module):
             return False
         return inputs.requires_grad or any(p.requires_grad for p in self.rnn.parameters())
 
-    def _run_in_place(
-        self, inputs: Tensor, positions: Tensor | None, mask: Tensor | None
-    ) -> Tensor:
-        """Run all layers as operations of this library, which leave zeros at padding."""
-        real = None if mask is None else mask.t()  # (time, batch)
-        at = None if positions is None else positions.t()  # (time, batch)
-        steps = inputs.transpose(0, 1) if at is None else inputs
+    def _run_fused(self, inputs: Tensor, positions: Tensor | None, mask: Tensor | None) -> Tensor:
+        """Run all layers by `run_layer`, which leaves zeros at padding."""
+        mask = None if mask is None else mask.t()  # (time, batch)
+        positions = None if positions is None else positions.t()  # (time, batch)
+        steps = inputs.transpose(0, 1) if positions is None else inputs
         for layer, layer_weights in enumerate(self._weights()):
             if layer:
-                at, steps = None, functional.dropout(steps, self.dropout, self.training)
+                positions, steps = None, functional.dropout(steps, self.dropout, self.training)
             directions = [
-                run_layer(
-                    self.cell, steps, weights, positions=at, mask=real, backward=bool(direction)
-                )
-                for direction, weights in enumerate(layer_weights)
+                run_layer(self.cell, steps, each, positions=positions, mask=mask, backward=backward)
+                for backward, each in zip((False, True), layer_weights, strict=False)
             ]
             steps = torch.cat(directions, 2) if self.bidirectional else directions[0]
         return steps  # (time, batch, output)
 
-    def _weights(self) -> list[list[tuple[Tensor, ...]]]:
-        """Return the weights of each direction of each layer."""
-        weights: list[tuple[Tensor, ...]] = [tuple(those) for those in self.rnn.all_weights]
-        count = 1 + self.bidirectional
-        return [weights[first : first + count] for first in range(0, len(weights), count)]
-
-    def _run_packed(self, steps: Tensor, lengths: Tensor) -> Tensor:
-        """Run all layers at once, which cuDNN does in one call."""
-        packed = pack_padded_sequence(steps, lengths, enforce_sorted=False)
-        packed, _ = self.rnn(packed)
-        steps, _ = pad_packed_sequence(packed, total_length=len(steps))
+    def _run_torch(self, inputs: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
+        """Run all layers by PyTorch's operations."""
+        if self.cell == "lstm" and inputs.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # Autocast casts only the weights of a CPU LSTM, whose kernel refuses mixed types.
+            inputs = inputs.to(torch.get_autocast_dtype("cpu"))
+        steps = inputs.transpose(0, 1)  # (time, batch, input)
+        if mask is None or not self.bidirectional:
+            steps, _ = self.rnn(steps)
+        elif inputs.is_cuda:
+            # cuDNN runs all layers of a packed sequence in one call.
+            packed = pack_padded_sequence(steps, lengths, enforce_sorted=False)
+            packed, _ = self.rnn(packed)
+            steps, _ = pad_packed_sequence(packed, total_length=len(steps))
+        else:
+            steps = self._run_directions(steps, lengths)
         return steps  # (time, batch, output)
 
     def _run_directions(self, steps: Tensor, lengths: Tensor) -> Tensor:
-        """Run each direction of each layer by itself over the padded batch."""
+        """Run each direction by itself, the backward one over a padded batch of reversed texts."""
         order = _reversed_order(lengths, *steps.shape[:2]).to(steps.device)  # (time, batch)
         for layer, weights in enumerate(self._weights()):
             if layer:
                 steps = functional.dropout(steps, self.dropout, self.training)
-            forward = self._run(steps, weights[0])  # (time, batch, hidden)
-            backward = self._run(_take_steps(steps, order), weights[1])
+            forward = self._run_direction(steps, weights[0])  # (time, batch, hidden)
+            backward = self._run_direction(_take_steps(steps, order), weights[1])
             steps = torch.cat((forward, _take_steps(backward, order)), 2)  # (time, batch, output)
         return steps
 
-    def _run(self, steps: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
+    def _run_direction(self, steps: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
         """Run one direction of one layer over the padded batch."""
         start = steps.new_zeros(1, steps.shape[1], self.hidden_size)
         settings = (True, 1, 0.0, self.training, False, False)  # biases, layers, dropout, ...
@@ -241,15 +220,21 @@ class RecurrentEncoder(nn.Module):
         run = torch.gru if self.cell == "gru" else torch.rnn_tanh
         return run(steps, start, weights, *settings)[0]
 
+    def _weights(self) -> list[list[tuple[Tensor, ...]]]:
+        """Return the weights of each direction of each layer."""
+        weights: list[tuple[Tensor, ...]] = [tuple(each) for each in self.rnn.all_weights]
+        count = 1 + self.bidirectional
+        return [weights[first : first + count] for first in range(0, len(weights), count)]
+
 
 def _reversed_order(lengths: Tensor, time: int, batch: int) -> Tensor:
-    """Return for each step which of the `time * batch` steps it changes places with."""
+    """Return an index `(time, batch)` into `time * batch` steps that reverses each text."""
     step = torch.arange(time).unsqueeze(1)  # (time, 1)
     mirrored = lengths - 1 - step  # (time, batch)
     return torch.where(mirrored < 0, step, mirrored) * batch + torch.arange(batch)
 
 
 def _take_steps(steps: Tensor, order: Tensor) -> Tensor:
-    """Rearrange the steps of a batch."""
-    # A look-up as in an embedding, whose backward pass is the fastest of all ways to index.
+    """Return the steps of a batch in another order."""
+    # An embedding look-up has the fastest backward pass of all ways to index.
     return functional.embedding(order, steps.flatten(0, 1))  # (time, batch, features)

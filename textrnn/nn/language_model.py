@@ -1,4 +1,4 @@
-"""A language model around a classifier's embedding and encoder, to train them without labels."""
+"""A language model that trains a classifier's embedding and encoder without labels."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -12,49 +12,46 @@ from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, che
 from textrnn.nn.classifier import RecurrentClassifier
 from textrnn.nn.encoder import RecurrentEncoder
 from textrnn.nn.layers import LockedDropout
-from textrnn.nn.padding import check_lengths, resolve_lengths
+from textrnn.nn.padding import check_batch
 
 __all__ = ["LanguageModel", "perplexity"]
 
-_SHORTLIST = 500  # the least number of words whose logits are always computed
+_MIN_SHORTLIST = 500  # minimum number of words whose logits are always computed
 
 
 class LanguageModel(nn.Module):
-    """Predict each token of a text from those on one side of it.
+    """Predict each token of a text from the tokens on one side of it.
 
-    The embedding and the encoder are a classifier's own, so that training this model trains them;
-    only what makes predictions of the states is new. The forward direction predicts the next
-    token from those before it, the backward direction, where there is one, the token before from
-    those after it (Dai and Le, 2015, "Semi-supervised Sequence Learning"; Peters et al., 2018,
-    "Deep Contextualized Word Representations"). No state has read the token that it predicts.
+    The embedding and the encoder are those of a classifier, so training this model trains them. The
+    forward direction predicts the next token, the backward direction the previous one (Dai and Le,
+    2015, "Semi-supervised Sequence Learning"; Peters et al., 2018, "Deep Contextualized Word
+    Representations"). No state depends on the token that it predicts. For that reason only the
+    first layer of a bidirectional encoder is trained: the layers above read both directions.
 
-    From its second layer on, a bidirectional encoder has both directions' states for inputs, and
-    they hold the answer. Of such an encoder only the first layer is trained; those above stay as
-    they are.
-
-    A word's logit is the product of the state with the word's embedding ("tied weights": Press
-    and Wolf, 2017, "Using the Output Embedding to Improve Language Models"); where states and
-    embeddings differ in size, a projection comes between. A large vocabulary is divided by
-    PyTorch's adaptive softmax (`torch.nn.AdaptiveLogSoftmaxWithLoss`; Grave et al., 2017,
-    "Efficient softmax approximation for GPUs"), which computes the logits of rare words only
-    where one of them comes. It wants ids by falling frequency, as a `Vocabulary` has them.
+    The logit of a word is the product of the state with the word's embedding ("tied weights": Press
+    and Wolf, 2017, "Using the Output Embedding to Improve Language Models"), after a projection if
+    they differ in size. A large vocabulary uses PyTorch's adaptive softmax
+    (`torch.nn.AdaptiveLogSoftmaxWithLoss`; Grave et al., 2017, "Efficient softmax approximation for
+    GPUs"), which computes logits of rare words only where one of them occurs. It needs ids sorted
+    by falling frequency, as in a `Vocabulary`.
 
     Args:
-        classifier: The classifier whose parts to train.
-        dropout: Dropout on states before predictions, one mask for all tokens of a text, from 0
-            to 1; that on embeddings is the classifier's.
-        cutoffs: The ids at which groups of rarer words begin, ascending; none for a plain softmax.
-            Default: the half of the vocabulary, the half of that and so on, down to 500.
+        classifier: The classifier whose embedding and encoder to train.
+        dropout: Dropout probability of the states, with one mask for all tokens of a text, from 0
+            to 1; embeddings have the classifier's dropout. Default: 0.1.
+        cutoffs: Ascending ids at which groups of rarer words begin; an empty list means a plain
+            softmax, None halves the vocabulary repeatedly, down to 500 words. Default: None.
 
     Attributes:
-        embedding: The classifier's.
-        encoder: The classifier's, or a `RecurrentEncoder` that shares the weights of its first
-            layer.
-        cutoffs: As given or chosen.
+        embedding: Embedding of the classifier.
+        encoder: Encoder of the classifier, or a `RecurrentEncoder` that shares the weights of its
+            first layer.
+        cutoffs: The cutoffs as a list.
 
     Raises:
-        InvalidTypeError: If `classifier` is none, or a number has a wrong type.
-        InvalidValueError: If a number is out of range.
+        InvalidTypeError: If `classifier` is not a `RecurrentClassifier`, or another argument has a
+            wrong type.
+        InvalidValueError: If an argument has an invalid value.
 
     Example:
         >>> classifier = RecurrentClassifier(100, num_classes=4, hidden_size=16, bidirectional=True)
@@ -62,7 +59,7 @@ class LanguageModel(nn.Module):
         >>> scores = model(torch.tensor([[2, 7, 9, 3], [2, 8, 3, 0]]), torch.tensor([4, 3]))
         >>> scores[:, 1].tolist()
         [6.0, 4.0]
-        >>> 80 < perplexity(scores) < 120  # untrained, it has no idea which of 100 words comes
+        >>> 80 < perplexity(scores) < 120  # untrained, all of 100 words are about as probable
         True
     """
 
@@ -81,20 +78,20 @@ class LanguageModel(nn.Module):
         self.cutoffs = _check_cutoffs(cutoffs, self.vocab_size)
         self.embedding = classifier.embedding
         self.embedding_dropout = classifier.embedding_dropout
-        self.encoder = _valid_part(classifier.encoder)
+        self.encoder = _causal_layers(classifier.encoder)
         self.dropout = LockedDropout(check_float("dropout", dropout, minimum=0.0, maximum=1.0))
         weight = self.embedding.weight
         features, hidden = weight.shape[1], self.encoder.hidden_size
         self.projection: nn.Module = nn.Identity()
         if hidden != features:
             self.projection = nn.Linear(hidden, features, bias=False)
-        # The head predicts one of the frequent words, or the group of a rare one.
+        # The head predicts a frequent word, or the group of a rare one.
         groups = len(self.cutoffs)
         self.groups = nn.Parameter(torch.zeros(groups, features))
         self.bias = nn.Parameter(torch.zeros((*self.cutoffs, self.vocab_size)[0] + groups))
         self.group_projections = nn.Parameter(torch.eye(features).repeat(groups, 1, 1))
         self.to(weight)  # device and type
-        # In a tuple, since it lends its mathematics alone: all weights are handed to it.
+        # In a tuple, so that its own weights are not registered: `_losses` passes others.
         self._softmax = (
             (
                 nn.AdaptiveLogSoftmaxWithLoss(
@@ -106,33 +103,30 @@ class LanguageModel(nn.Module):
         )
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Compute how surprising each text is.
+        """Compute the negative log-likelihood of each text.
 
         Args:
             input_ids: Token ids, int64 or int32, `(batch, time)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`,
-                preferably on the CPU; None derives them, to the last id that is not padding.
+                preferably on the CPU; None counts up to the last id that is not padding.
+                Default: None.
 
         Returns:
-            Two numbers for each text in fp32, `(batch, 2)`: the sum of the negative logarithms of
-            its tokens' probabilities, in both directions, and the number of these tokens. Padding
-            counts in neither.
+            For each text the sum of the negative log-probabilities of its tokens in both
+            directions, and the number of predicted tokens, fp32 `(batch, 2)`.
 
         Raises:
             InvalidTypeError: If `input_ids` or `lengths` is not an integer tensor.
             InvalidValueError: If the shapes don't fit, an id (on the CPU) or a length is out of
-                range, or a text without given length is padding throughout.
+                range, or a text has only padding and no given length.
         """
-        self._check_ids(input_ids)
-        if lengths is None:
-            lengths = resolve_lengths(input_ids, self.padding_id)
-        lengths = check_lengths(lengths, *input_ids.shape)
-        if len(lengths):
-            input_ids = input_ids[:, : int(lengths.max())]  # (batch, time)
+        input_ids, lengths = check_batch(
+            input_ids, lengths, vocab_size=self.vocab_size, padding_id=self.padding_id
+        )  # (batch, time) and (batch,)
         embedded = self.embedding_dropout(self.embedding(input_ids.t()).transpose(0, 1))
         states = self.dropout(self.encoder(embedded, lengths))  # (batch, time, directions * hidden)
         batch, time = input_ids.shape
-        # Of every two tokens that follow each other, one is read and the other predicted.
+        # Of each pair of neighbours, one is read and the other one predicted.
         pairs = torch.arange(time - 1) < lengths.unsqueeze(1) - 1  # (batch, time - 1)
         text, first = (each.to(states.device) for each in pairs.nonzero(as_tuple=True))  # (pairs,)
         if self.encoder.bidirectional:
@@ -147,30 +141,17 @@ class LanguageModel(nn.Module):
         counts = ((lengths - 1) * (states.shape[2] // self.encoder.hidden_size)).to(totals)
         return torch.stack((totals, counts), 1)  # (batch, 2)
 
-    def _check_ids(self, input_ids: Tensor) -> None:
-        """Refuse what is no batch of ids of the vocabulary."""
-        if getattr(input_ids, "dtype", None) not in {torch.int64, torch.int32}:
-            raise InvalidTypeError(expected("input_ids", "an int64 or int32 tensor", input_ids))
-        if input_ids.dim() != 2:
-            shape = tuple(input_ids.shape)
-            raise InvalidValueError(expected("input_ids", "of shape (batch, time)", shape))
-        if input_ids.device.type == "cpu" and input_ids.numel():
-            bounds = tuple(map(int, torch.aminmax(input_ids)))
-            if bounds[0] < 0 or bounds[1] >= self.vocab_size:
-                rule = f"from 0 to {self.vocab_size - 1}, the ids of the vocabulary"
-                raise InvalidValueError(expected("input_ids", rule, bounds))
-
     def _losses(self, states: Tensor, wanted: Tensor) -> Tensor:
-        """Return the negative logarithm of each wanted token's probability."""
-        # Autocast leaves a CPU's adaptive softmax with two types that it can't join.
+        """Return the negative log-probability of each wanted token."""
+        # Under autocast, the adaptive softmax of a CPU would mix two types.
         with torch.autocast(states.device.type, enabled=False):
             states, wanted = self.projection(states.float()), wanted.long()
             bounds = (0, *self.cutoffs, self.vocab_size)
             sizes = [end - begin for begin, end in pairwise(bounds)]
-            # Cut once: each cut of its own would make a gradient of the whole embedding.
+            # Split once, since each slice would have a gradient of the whole embedding.
             words = list(torch.split_with_sizes(self.embedding.weight, sizes))
             block = sum(self.padding_id >= cutoff for cutoff in self.cutoffs)
-            # Padding is never wanted, and its embedding gets no gradient.
+            # Padding is never predicted, and its embedding gets no gradient.
             words[block] = words[block].index_fill(
                 0, wanted.new_tensor([self.padding_id - bounds[block]]), 0.0
             )
@@ -184,24 +165,24 @@ class LanguageModel(nn.Module):
             else:
                 logits = functional.linear(states, head, self.bias)  # (predictions, words)
                 losses = functional.cross_entropy(logits, wanted, reduction="none")
-            # Several processes that train together want a gradient of every weight, even where a
-            # batch has no words of a group.
+            # Distributed training needs a gradient of every weight, even if no word of a group
+            # occurs in a batch.
             return losses + 0.0 * self.group_projections.sum()  # (predictions,)
 
 
 def perplexity(scores: Tensor) -> float:
-    """Return how many words a language model hesitates between on average.
+    """Return the perplexity of a language model on some texts.
 
     Args:
-        scores: What a `LanguageModel` gave for some texts, `(texts, 2)`.
+        scores: Scores of a `LanguageModel`, `(texts, 2)`.
 
     Returns:
-        The exponential of the mean negative logarithm of a token's probability; infinite where
-        that is too large a number, and 1 where no token was predicted.
+        The exponential of the mean negative log-probability of a token: infinity if it overflows,
+        and 1 if no token was predicted.
 
     Example:
         >>> scores = torch.tensor([[6 * 2.302585, 6], [0.0, 2]])
-        >>> round(perplexity(scores), 2)  # 10 words for six tokens, 1 word for two of them
+        >>> round(perplexity(scores), 2)  # probability 1 / 10 for six tokens, 1 for two tokens
         5.62
     """
     total, count = scores.detach().double().cpu().sum(0)
@@ -209,10 +190,10 @@ def perplexity(scores: Tensor) -> float:
 
 
 def _check_cutoffs(cutoffs: Iterable[int] | None, vocab_size: int) -> list[int]:
-    """Return where groups of rarer words begin, chosen where they are not given."""
+    """Return checked cutoffs, or the default ones."""
     if cutoffs is None:
         halves = []
-        while (vocab_size := vocab_size // 2) >= _SHORTLIST:
+        while (vocab_size := vocab_size // 2) >= _MIN_SHORTLIST:
             halves.append(vocab_size)
         return halves[::-1]
     rule = f"ascending ids from 1 to {vocab_size - 1}"
@@ -224,8 +205,8 @@ def _check_cutoffs(cutoffs: Iterable[int] | None, vocab_size: int) -> list[int]:
     return checked
 
 
-def _valid_part(encoder: RecurrentEncoder) -> RecurrentEncoder:
-    """Return an encoder's layers none of whose states has read what it shall predict."""
+def _causal_layers(encoder: RecurrentEncoder) -> RecurrentEncoder:
+    """Return the layers of an encoder whose states depend only on one side of a token."""
     if not encoder.bidirectional or encoder.num_layers == 1:
         return encoder
     first = RecurrentEncoder(

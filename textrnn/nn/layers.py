@@ -1,4 +1,4 @@
-"""Small layers that torch lacks, and embeddings from word vectors."""
+"""Locked dropout, and embeddings from word vectors."""
 
 import torch
 from torch import Tensor, nn
@@ -10,17 +10,17 @@ __all__ = ["LockedDropout", "copy_vectors"]
 
 
 class LockedDropout(nn.Module):
-    """Drop the same features at every time step of a text.
+    """Drop the same features at all time steps of a text.
 
-    Each text of a batch draws one mask, which all its steps share ("variational" or "locked"
-    dropout), so that a feature is either seen throughout a text or not at all. What remains is
-    scaled by `1 / (1 - p)`. In evaluation mode the input passes unchanged.
+    Each text of a batch has its own mask, which all its steps share ("variational" or "locked"
+    dropout). Remaining features are scaled by `1 / (1 - p)`. In evaluation mode inputs are
+    returned unchanged.
 
     Source: Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent
     Neural Networks", 2016, https://arxiv.org/abs/1512.05287.
 
     Args:
-        p: Probability of dropping a feature, from 0 to 1.
+        p: Probability of dropping a feature, from 0 to 1. Default: 0.5.
 
     Raises:
         InvalidTypeError: If `p` is not a number.
@@ -38,16 +38,16 @@ class LockedDropout(nn.Module):
         self.p = check_float("p", p, minimum=0.0, maximum=1.0)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Drop features of `inputs`, or return it as it is in evaluation mode.
+        """Drop features of `inputs` in training mode.
 
         Args:
             inputs: Floating-point tensor, `(batch, time, features)`.
 
         Returns:
-            A tensor like `inputs`.
+            A tensor of the same shape and type.
 
         Raises:
-            InvalidValueError: If `inputs` has not three dimensions.
+            InvalidValueError: If `inputs` does not have three dimensions.
         """
         if inputs.dim() != 3:
             raise InvalidValueError(
@@ -57,35 +57,34 @@ class LockedDropout(nn.Module):
         if not self.training or self.p == 0.0:
             return inputs
         batch, _, features = inputs.shape
-        # F.dropout on ones gives the scaled mask, and zeros where `p` is 1.
+        # Dropout of ones gives the scaled mask, also for `p` of 1.
         mask = nn.functional.dropout(inputs.new_ones(batch, 1, features), self.p)
         return inputs * mask  # (batch, time, features)
 
     def extra_repr(self) -> str:
-        """Show the probability."""
+        """Return the probability."""
         return f"p={self.p}"
 
 
 def copy_vectors(vectors: WordVectors, embedding: nn.Embedding, *, freeze: bool = False) -> None:
-    """Put word vectors into an embedding, in place.
+    """Copy word vectors into an embedding, in place.
 
-    Tokens without a vector keep what they have: in a new classifier, small random numbers.
+    Tokens without a vector keep their weights.
 
     Args:
-        vectors: What `textrnn.text.read_vectors` gave for the vocabulary that the ids come from.
-        embedding: The embedding, such as that of a `RecurrentClassifier`, whose
-            `embedding_size` is the vectors' size.
-        freeze: Whether the whole embedding is left out of training from now on, also tokens
-            without a vector. `textrnn.training.FreezeEmbeddings` does so for some epochs only.
+        vectors: Word vectors that `textrnn.text.read_vectors` read for the vocabulary in use.
+        embedding: The embedding, such as that of a `RecurrentClassifier` whose `embedding_size`
+            is the vectors' size.
+        freeze: Whether to exclude the whole embedding from training, also tokens without a
+            vector; `textrnn.training.FreezeEmbeddings` does so for some epochs. Default: False.
 
     Raises:
-        InvalidTypeError: If `vectors` or `embedding` is something else.
-        InvalidValueError: If the embedding is for another number of tokens or of features.
+        InvalidTypeError: If `vectors` or `embedding` has a wrong type.
+        InvalidValueError: If the embedding has another number of tokens or features.
 
     Example:
         >>> import numpy as np
-        >>> from textrnn.nn import RecurrentClassifier
-        >>> from textrnn.text import Vocabulary, VectorCoverage
+        >>> from textrnn.text import VectorCoverage
         >>> found = np.array([False, True])
         >>> coverage = VectorCoverage(words=2, words_found=1, other_case=0, tokens=2,
         ...                           tokens_found=1, missing=("gas",), repeated=0)

@@ -1,36 +1,30 @@
-"""Which steps of a padded batch are real."""
+"""Check padded batches, and tell real tokens from padding."""
 
 import torch
 from torch import Tensor
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 
-__all__ = ["check_lengths", "resolve_lengths", "token_mask"]
+__all__ = ["check_batch", "check_lengths", "resolve_lengths", "token_mask"]
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
+def check_batch(
+    input_ids: Tensor, lengths: Tensor | None, *, vocab_size: int, padding_id: int
+) -> tuple[Tensor, Tensor]:
+    """Check a batch, and return its ids, cut to the longest text, and its lengths, on the CPU."""
+    _check_ids(input_ids, vocab_size)
+    if lengths is None:
+        lengths = resolve_lengths(input_ids, padding_id)
+    lengths = check_lengths(lengths, *input_ids.shape)
+    if len(lengths):
+        input_ids = input_ids[:, : int(lengths.max())]
+    return input_ids, lengths  # (batch, time) and (batch,)
+
+
 def check_lengths(lengths: Tensor, batch: int, time: int) -> Tensor:
-    """Return `lengths` on the CPU if they fit a batch of that shape.
-
-    Args:
-        lengths: True length of each text, an integer tensor `(batch,)` on any device. One that is
-            not on the CPU is copied there, which waits for its device.
-        batch: Number of texts.
-        time: Number of steps that the texts are padded to.
-
-    Returns:
-        The lengths, int64 `(batch,)`, on the CPU.
-
-    Raises:
-        InvalidTypeError: If `lengths` is not an integer tensor.
-        InvalidValueError: If its shape is not `(batch,)`, or a length is below 1 or above `time`.
-
-    Example:
-        >>> import torch
-        >>> check_lengths(torch.tensor([3, 1], dtype=torch.int32), 2, 4)
-        tensor([3, 1])
-    """
+    """Check lengths `(batch,)`, from 1 to `time`, and return them as int64 on the CPU."""
     if not isinstance(lengths, Tensor):
         raise InvalidTypeError(expected("lengths", "an integer tensor", lengths))
     if lengths.dtype not in _INTEGERS:
@@ -39,7 +33,7 @@ def check_lengths(lengths: Tensor, batch: int, time: int) -> Tensor:
         raise InvalidValueError(
             expected("lengths", f"of shape {(batch,)}, one for each text", tuple(lengths.shape))
         )
-    lengths = lengths.to("cpu", torch.int64)
+    lengths = lengths.to("cpu", torch.int64)  # waits for another device
     if batch:
         shortest, longest = torch.aminmax(lengths)
         if int(shortest) < 1 or int(longest) > time:
@@ -51,47 +45,8 @@ def check_lengths(lengths: Tensor, batch: int, time: int) -> Tensor:
     return lengths
 
 
-def token_mask(lengths: Tensor, time: int, device: torch.device) -> Tensor | None:
-    """Return where the real tokens of a batch are, or None if they are everywhere.
-
-    Args:
-        lengths: Checked lengths on the CPU, `(batch,)`.
-        time: Number of steps that the texts are padded to.
-        device: Where the mask is needed.
-
-    Returns:
-        A boolean tensor `(batch, time)`, false at padding, or None if every text fills its row.
-
-    Example:
-        >>> import torch
-        >>> token_mask(torch.tensor([3, 1]), 3, torch.device("cpu"))
-        tensor([[ True,  True,  True],
-                [ True, False, False]])
-    """
-    if not len(lengths) or int(lengths.min()) == time:
-        return None
-    ends = lengths.to(device, non_blocking=True).unsqueeze(1)  # (batch, 1)
-    return torch.arange(time, device=device) < ends  # (batch, time)
-
-
 def resolve_lengths(input_ids: Tensor, padding_id: int) -> Tensor:
-    """Find the length of each text: the position of its last real token, plus one.
-
-    Args:
-        input_ids: Token ids, `(batch, time)`.
-        padding_id: The id that fills texts up.
-
-    Returns:
-        The lengths, int64 `(batch,)`, on the CPU.
-
-    Raises:
-        InvalidValueError: If a text is padding throughout.
-
-    Example:
-        >>> import torch
-        >>> resolve_lengths(torch.tensor([[5, 0, 7, 0], [5, 6, 0, 0]]), padding_id=0)
-        tensor([3, 2])
-    """
+    """Return the position of each text's last token that is not padding, plus one, on the CPU."""
     steps = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
     reached = steps * (input_ids != padding_id)  # (batch, time)
     lengths = reached.amax(1) if input_ids.shape[1] else steps.new_zeros(len(input_ids))
@@ -103,3 +58,35 @@ def resolve_lengths(input_ids: Tensor, padding_id: int) -> Tensor:
             f"but got only padding (id {padding_id}) at position {position}."
         )
     return lengths
+
+
+def token_mask(lengths: Tensor, time: int, device: torch.device) -> Tensor | None:
+    """Return a mask `(batch, time)` that is false at padding, or None if there is no padding."""
+    if not len(lengths) or int(lengths.min()) == time:
+        return None
+    ends = lengths.to(device, non_blocking=True).unsqueeze(1)  # (batch, 1)
+    return torch.arange(time, device=device) < ends  # (batch, time)
+
+
+def _check_ids(input_ids: Tensor, vocab_size: int) -> None:
+    """Check that token ids are integers `(batch, time)` within the vocabulary."""
+    rule = "an int64 or int32 tensor"
+    if not isinstance(input_ids, Tensor):
+        raise InvalidTypeError(expected("input_ids", rule, input_ids))
+    if input_ids.dtype not in {torch.int64, torch.int32}:
+        raise InvalidTypeError(expected("input_ids", rule, input_ids.dtype))
+    if input_ids.dim() != 2:
+        raise InvalidValueError(
+            "Expected `input_ids` to be of shape (batch, time), "
+            f"but got the shape {tuple(input_ids.shape)}."
+        )
+    # On other devices the check would have to wait for the device.
+    if input_ids.device.type == "cpu" and input_ids.numel():
+        smallest, largest = map(int, torch.aminmax(input_ids))
+        if smallest < 0 or largest >= vocab_size:
+            wrong = (input_ids < 0) | (input_ids >= vocab_size)  # (batch, time)
+            text, step = wrong.nonzero()[0].tolist()
+            raise InvalidValueError(
+                f"Expected `input_ids` to be from 0 to {vocab_size - 1}, the ids of the "
+                f"vocabulary, but got {int(input_ids[text, step])} at position {text, step}."
+            )

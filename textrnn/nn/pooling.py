@@ -1,6 +1,6 @@
-"""From the states of a text to one vector.
+"""Pool the states of a text into one vector.
 
-Only real tokens count. What stands at padding must be finite, but never reaches the result.
+Only real tokens count. States at padding must be finite, but never affect the result.
 """
 
 from collections.abc import Iterable
@@ -8,13 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from textrnn.errors import (
-    InvalidTypeError,
-    InvalidValueError,
-    check_choice,
-    check_int,
-    expected,
-)
+from textrnn.errors import InvalidTypeError, InvalidValueError, check_choice, check_int, expected
 from textrnn.nn.padding import check_lengths, token_mask
 from textrnn.nn.recurrence import is_traced
 
@@ -24,14 +18,14 @@ _NAMES = ("max", "mean", "last", "attention")
 
 
 def max_pool(states: Tensor, lengths: Tensor) -> Tensor:
-    """Take the largest value of each feature over the real tokens.
+    """Return the maximum of each feature over the real tokens.
 
     Args:
         states: Floating-point tensor, `(batch, time, features)`.
         lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
 
     Returns:
-        A tensor `(batch, features)`.
+        The pooled states, `(batch, features)`.
 
     Raises:
         InvalidTypeError: If `lengths` is not an integer tensor.
@@ -48,14 +42,14 @@ def max_pool(states: Tensor, lengths: Tensor) -> Tensor:
 
 
 def mean_pool(states: Tensor, lengths: Tensor) -> Tensor:
-    """Average each feature over the real tokens.
+    """Return the mean of each feature over the real tokens.
 
     Args:
         states: Floating-point tensor, `(batch, time, features)`.
         lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
 
     Returns:
-        A tensor `(batch, features)`.
+        The pooled states, `(batch, features)`.
 
     Raises:
         InvalidTypeError: If `lengths` is not an integer tensor.
@@ -72,18 +66,19 @@ def mean_pool(states: Tensor, lengths: Tensor) -> Tensor:
 
 
 def last_pool(states: Tensor, lengths: Tensor, *, bidirectional: bool = False) -> Tensor:
-    """Take the state that has read the entire text.
+    """Return the state that has read the whole text.
 
-    That is the state at the last real token. With two directions the second half of the features
-    comes from the backward direction, which has read everything at the first token.
+    That is the state at the last real token. The backward direction, whose states are the second
+    half of the features, has read the whole text at the first token.
 
     Args:
         states: Floating-point tensor, `(batch, time, features)`.
         lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
-        bidirectional: Whether the second half of the features runs backward.
+        bidirectional: Whether the second half of the features comes from the backward direction.
+            Default: False.
 
     Returns:
-        A tensor `(batch, features)`.
+        The pooled states, `(batch, features)`.
 
     Raises:
         InvalidTypeError: If `lengths` is not an integer tensor.
@@ -102,20 +97,20 @@ def last_pool(states: Tensor, lengths: Tensor, *, bidirectional: bool = False) -
 
 
 class AttentionPooling(nn.Module):
-    """Average the states of each text with weights that are learned.
+    """Return a weighted mean of the states of each text, with learned weights.
 
-    A state's weight is the softmax, over the real tokens, of how well a query fits it:
-    `query(tanh(hidden(state)))`, both of them linear. At first the weights are nearly alike.
+    The weights are the softmax of `query(tanh(hidden(state)))` over the real tokens. Before
+    training they are nearly equal.
 
     Source: Yang et al., "Hierarchical Attention Networks for Document Classification", 2016,
-    https://aclanthology.org/N16-1174, the attention over words.
+    https://aclanthology.org/N16-1174 (word attention).
 
     Args:
         features: Number of features of a state.
 
     Attributes:
-        hidden: `torch.nn.Linear` from a state to what the query is held against.
-        query: `torch.nn.Linear` from there to a number, without a bias.
+        hidden: `torch.nn.Linear` from a state to a hidden representation of the same size.
+        query: `torch.nn.Linear` from there to a score, without bias.
 
     Raises:
         InvalidTypeError: If `features` is not an integer.
@@ -138,14 +133,14 @@ class AttentionPooling(nn.Module):
         self.query = nn.Linear(self.features, 1, bias=False)
 
     def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """Average the states of each text.
+        """Return the weighted mean of the states of each text.
 
         Args:
             states: Floating-point tensor, `(batch, time, features)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
 
         Returns:
-            A tensor `(batch, features)`.
+            The pooled states, `(batch, features)`.
 
         Raises:
             InvalidTypeError: If `lengths` is not an integer tensor.
@@ -155,14 +150,14 @@ class AttentionPooling(nn.Module):
         return (states * weights).sum(1)  # (batch, features)
 
     def weights(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """Return how much each token counts in the average.
+        """Return the weight of each token.
 
         Args:
             states: Floating-point tensor, `(batch, time, features)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
 
         Returns:
-            Weights `(batch, time)` whose sum is 1 in each text; zeros at padding.
+            The weights, `(batch, time)`, which sum to 1 in each text; zeros at padding.
 
         Raises:
             InvalidTypeError: If `lengths` is not an integer tensor.
@@ -181,22 +176,22 @@ class AttentionPooling(nn.Module):
 
 
 class Pooling(nn.Module):
-    """Pool the states of each text in one way, or in several ways side by side.
+    """Pool the states of each text in one or several ways.
 
     Args:
         pooling: `"max"`, `"mean"`, `"last"` or `"attention"`, or several of them, whose results
-            are concatenated in that order.
-        bidirectional: Whether the second half of the features runs backward; `"last"` then takes
-            it from the first token.
-        features: Number of features of a state; only `"attention"` needs it.
+            are concatenated in that order. Default: "mean".
+        bidirectional: Whether the second half of the features comes from the backward direction,
+            which matters to `"last"`. Default: False.
+        features: Number of features of a state, which only `"attention"` needs. Default: None.
 
     Attributes:
-        attention: `AttentionPooling`, or None where it is not asked for.
+        attention: The `AttentionPooling`, or None without `"attention"`.
 
     Raises:
-        InvalidTypeError: If `pooling` is neither a string nor strings, or the features are needed
-            and no integer.
-        InvalidValueError: If a name is unknown or comes twice, or if there is none.
+        InvalidTypeError: If `pooling` is neither a string nor strings, or `features` is needed
+            but not an integer.
+        InvalidValueError: If there is no name, or one is unknown or repeated.
 
     Example:
         >>> import torch
@@ -233,7 +228,7 @@ class Pooling(nn.Module):
             self.attention = AttentionPooling(features)
 
     def output_size(self, features: int) -> int:
-        """Return the number of pooled features from that many features of a state."""
+        """Return the number of pooled features for a number of features of a state."""
         return len(self.names) * features
 
     def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
@@ -244,7 +239,7 @@ class Pooling(nn.Module):
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`.
 
         Returns:
-            A tensor `(batch, output_size(features))`.
+            The pooled states, `(batch, output_size(features))`.
 
         Raises:
             InvalidTypeError: If `lengths` is not an integer tensor.
@@ -267,13 +262,13 @@ class Pooling(nn.Module):
         return pooled[0] if len(pooled) == 1 else torch.cat(pooled, 1)  # (batch, output)
 
     def extra_repr(self) -> str:
-        """Show the names and the directions."""
+        """Return the names and the directions."""
         directions = ", bidirectional=True" if self.bidirectional else ""
         return ", ".join(map(repr, self.names)) + directions
 
 
 def _check(states: Tensor, lengths: Tensor) -> Tensor:
-    """Return the lengths on the CPU if they fit the states."""
+    """Check states and lengths, and return the lengths on the CPU."""
     if states.dim() != 3:
         raise InvalidValueError(
             "Expected `states` to be of shape (batch, time, features), "
@@ -284,9 +279,9 @@ def _check(states: Tensor, lengths: Tensor) -> Tensor:
 
 def _max(states: Tensor, mask: Tensor | None) -> Tensor:
     if mask is not None:
-        # Adding minus infinity costs less than `masked_fill`, and nothing in the backward pass.
-        shut = torch.zeros_like(mask, dtype=states.dtype).masked_fill_(~mask, -torch.inf)
-        states = states + shut.unsqueeze(2)  # (batch, time, features)
+        # Adding minus infinity is faster than `masked_fill`, and free in the backward pass.
+        penalty = torch.zeros_like(mask, dtype=states.dtype).masked_fill_(~mask, -torch.inf)
+        states = states + penalty.unsqueeze(2)  # (batch, time, features)
     return states.amax(1) if len(states) else states.sum(1)  # (batch, features)
 
 
@@ -294,7 +289,7 @@ def _mean(states: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
     counts = lengths.to(states.device, non_blocking=True).unsqueeze(1)  # (batch, 1)
     if mask is None or not len(states):
         return states.sum(1) / counts  # (batch, features)
-    # Texts of like length have little padding, and what is before it needs no mask.
+    # Only steps from the shortest text on need a mask: few, as lengths of a batch are similar.
     start = 0 if is_traced() else int(lengths.min())
     padded = states[:, start:] * mask[:, start:].to(states.dtype).unsqueeze(2)
     return (states[:, :start].sum(1) + padded.sum(1)) / counts  # (batch, features)

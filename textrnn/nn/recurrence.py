@@ -1,9 +1,31 @@
-"""One direction of one recurrent layer on a CPU, as one operation with a backward pass of its own.
+"""One direction of one recurrent layer on a CPU, with a backward pass of its own.
 
-Torch makes a graph of a dozen small operations for every step and multiplies the inputs of every
-token. Here a layer's steps work in place in a few large tensors. And inputs that come again and
-again, as the words of texts do, are multiplied once: a batch of 256 texts has some 10,000 words,
-but only 2,000 different ones.
+PyTorch records a dozen small operations for each step and multiplies the input of every token.
+Here all steps of a layer are one autograd operation, which works in place in a few large tensors.
+Repeated inputs, such as the words of texts, are multiplied once: a batch of 256 texts has about
+10,000 words, but only 2,000 different ones.
+
+A step combines its input `x` with the state `h` before it, and activates the sums:
+
+    RNN     h' = tanh(W x + b + U h)
+    GRU     r, z = sigmoid(W x + b + U h)       n = tanh(W x + b + r (U h + c))
+            h' = (1 - z) n + z h
+    LSTM    i, f, o = sigmoid(W x + b + U h)    g = tanh(W x + b + U h)
+            m' = f m + i g                      h' = o tanh(m'), where m is the memory cell
+
+1. `W x + b` does not depend on the steps before, so one product gives it for all steps.
+2. `_Forward` goes through the steps. It adds `U h` and overwrites the sums by the activated gates.
+   It keeps what the backward pass needs: the gates, all states, the cells of an LSTM (`m`), and
+   the candidate product of a GRU (`U h + c`, which the reset gate scales).
+3. `_Backward` goes through the steps in the opposite order (backpropagation through time). The
+   gradient of `h'` is the sum of that of the output and that which the next step sends back. The
+   chain rule gives the gradient of each gate before its activation, which a sigmoid `s` scales by
+   `s (1 - s)` and a tanh `t` by `1 - t ** 2`. Times `U` it is the gradient that goes back to `h`.
+4. These gradients are kept for all steps, so that one product gives the gradient of `U`. They are
+   also the gradient of `W x + b`, from which autograd computes those of `W`, `b` and `x`.
+
+At padding, `h'` is multiplied by 0, and its gradient as well. So a text that is read backward
+meets a zero state at its last token, wherever the padding ends.
 """
 
 from collections.abc import Sequence
@@ -15,8 +37,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-__all__ = ["is_traced", "is_untouched", "run_layer"]
+__all__ = ["is_traced", "is_unmodified", "run_layer"]
 
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+# Given the gradient and the activated value, the gradient before the activation.
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
@@ -30,162 +55,126 @@ def run_layer(
     mask: Tensor | None = None,
     backward: bool = False,
 ) -> Tensor:
-    """Run one direction of one layer.
-
-    Under autocast, matrices are multiplied in its type, while states and gates stay in that of the
-    weights. Gradients can be taken, but not gradients of gradients.
-
-    Args:
-        cell: `"rnn"`, `"gru"` or `"lstm"`.
-        inputs: The inputs, `(time, batch, input)`; with `positions` the different ones alone,
-            `(distinct, input)`.
-        weights: As torch's modules have them: of the inputs `(gates * hidden, input)`, of the
-            states `(gates * hidden, hidden)`, and the biases of both, `(gates * hidden,)`.
-        positions: Which of the different inputs stands where, int64 `(time, batch)`.
-        mask: Where the real tokens are, boolean `(time, batch)`; None if they are everywhere.
-        backward: Whether texts are read from their ends to their beginnings.
-
-    Returns:
-        The states, `(time, batch, hidden)`; zeros at padding.
-
-    Example:
-        >>> import torch
-        >>> gru = torch.nn.GRU(3, 5)
-        >>> words, positions = torch.randn(2, 3), torch.tensor([[0, 1], [1, 1], [0, 0]])
-        >>> states = run_layer("gru", words, gru.all_weights[0], positions=positions)
-        >>> torch.allclose(states, gru(words[positions])[0], atol=1e-6)
-        True
-    """
+    """Return the states `(time, batch, hidden)` of one direction of one layer, zero at padding."""
+    # inputs: (time, batch, input), or with positions the different ones alone, (distinct, input)
+    # positions and mask: (time, batch), which inputs stand where and which tokens are real
+    # weights: W (gates * hidden, input), U (gates * hidden, hidden), their biases (gates * hidden,)
     w_input, w_state, b_input, b_state = weights
     hidden = w_state.shape[1]
-    # The states' bias acts within a GRU's candidate, everywhere else as the inputs' does.
-    shared, inner = b_state, b_state[:0]
+    # The bias of the states stands beside that of the inputs, except in a GRU's candidate.
+    outer, inner = b_state, b_state[:0]
     if cell == "gru":
-        shared, inner = functional.pad(b_state[: 2 * hidden], (0, hidden)), b_state[2 * hidden :]
-    shares = functional.linear(inputs, w_input, b_input + shared).to(w_state.dtype)
-    dtype = w_state.dtype
+        outer, inner = functional.pad(b_state[: 2 * hidden], (0, hidden)), b_state[2 * hidden :]
+    projected = functional.linear(inputs, w_input, b_input + outer).to(w_state.dtype)
+    dtype = w_state.dtype  # of states and gates; autocast changes that of products with U
     if torch.is_autocast_enabled("cpu") and dtype != torch.double:  # which autocast leaves alone
         dtype = torch.get_autocast_dtype("cpu")
     shape = (inputs if positions is None else positions).shape[:2]  # (time, batch)
-    real = [None] * shape[0] if mask is None else _real_steps(mask, w_state)
-    plan = _Plan(cell, real, backward, dtype)
+    factors = [None] * shape[0] if mask is None else _mask_factors(mask, w_state)
+    plan = _Plan(cell, factors, backward, dtype)
     with torch.autocast("cpu", enabled=False):
         if torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, *weights)):
             if positions is not None:
-                shares = functional.embedding(positions, shares)  # (time, batch, gates * hidden)
+                projected = functional.embedding(positions, projected)  # (time, batch, gates)
             states: Tensor = _Steps.apply(  # type: ignore[no-untyped-call] # torch gives no types
-                plan, shares, w_state, inner
+                plan, projected, w_state, inner
             )
             return states
-        run = _Forward(plan, w_state, inner, shape)
-        run(shares, positions)
-        return run.states
+        forward = _Forward(plan, w_state, inner, shape)
+        forward.run(projected, positions)
+        return forward.outputs
+
+
+def is_unmodified(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Tell whether a module is exactly of a class and has no hooks, so that it may be bypassed."""
+    # PyTorch has no public way to ask for hooks.
+    return type(module) is kind and not any(getattr(module, name) for name in _HOOKS)
+
+
+def is_traced() -> bool:
+    """Tell whether PyTorch records operations, which must then not depend on values."""
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call] # no types
+    return tracing or torch.compiler.is_compiling()
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a layer is run.
-
-    Args:
-        cell: The cell.
-        real: For each step 1 at real tokens and 0 at padding, `(batch, 1)`, or None where there is
-            no padding. Read backward, a text's last token must find nothing before it.
-        backward: Whether texts are read from their ends to their beginnings.
-        dtype: The type that matrices are multiplied in.
-    """
+    """Settings of a layer: cell, factors at padding, direction, and type of matrix products."""
 
     cell: str
-    real: Sequence[Tensor | None]
+    factors: Sequence[Tensor | None]  # for each step 1 at tokens and 0 at padding, (batch, 1)
     backward: bool
     dtype: torch.dtype
 
     @property
-    def places(self) -> tuple[int, int]:
-        """Where the states before and after step 0 stand among all states."""
+    def offsets(self) -> tuple[int, int]:
+        """Index of the states before and after step 0 among `time + 1` states."""
         return (1, 0) if self.backward else (0, 1)
 
     def steps(self, time: int, *, back: bool = False) -> range:
-        """Return the steps in the order of reading, or in the opposite one."""
+        """Return the steps in reading order, or with `back` in the opposite one."""
         return range(time - 1, -1, -1) if self.backward != back else range(time)
 
 
-def _real_steps(mask: Tensor, like: Tensor) -> list[Tensor | None]:
-    """Return the columns of a mask `(time, batch)` as numbers, None for those without padding."""
-    real = mask.to(like.dtype).unsqueeze(2).unbind()  # (batch, 1) each
+def _mask_factors(mask: Tensor, like: Tensor) -> list[Tensor | None]:
+    """Return each step of a mask `(time, batch)` as numbers, or None where it has no padding."""
+    factors = mask.to(like.dtype).unsqueeze(2).unbind()  # (batch, 1) each
     full = mask.all(1).tolist()
-    return [None if whole else each for whole, each in zip(full, real, strict=True)]
+    return [None if whole else each for whole, each in zip(full, factors, strict=True)]
 
 
 class _Forward:
-    """The steps of a layer.
-
-    Args:
-        plan: How it is run.
-        w_state: Weights of the states, `(gates * hidden, hidden)`.
-        inner: Bias within a GRU's candidate, `(hidden,)`.
-        shape: Number of steps and of texts.
-
-    Attributes:
-        all: All states, with those before the first step, `(time + 1, batch, hidden)`.
-        kept: What a backward pass wants besides: what a GRU's reset gate scales, or an LSTM's
-            cells, `(time + 1, batch, hidden)`.
-        states: The states after each step, `(time, batch, hidden)`.
-    """
+    """Forward pass of a layer."""
 
     def __init__(self, plan: _Plan, w_state: Tensor, inner: Tensor, shape: Sequence[int]) -> None:
         self.plan, self.inner = plan, inner
-        # Copied once, since every step multiplies by it, and a small batch faster so.
-        self.across = w_state.to(plan.dtype).t().contiguous()  # (hidden, gates * hidden)
+        # Transposed once, since every step multiplies by it, which is faster for small batches.
+        self.w_state_t = w_state.to(plan.dtype).t().contiguous()  # (hidden, gates * hidden)
         time, batch = shape
-        self.all = w_state.new_empty(time + 1, batch, w_state.shape[1])
-        self.kept = torch.empty_like(self.all) if plan.cell != "rnn" else self.all[:0]
-        self.states = self.all[plan.places[1] :][:time]
+        # All states, with those before the first step.
+        self.states = w_state.new_empty(time + 1, batch, w_state.shape[1])
+        # The same of an LSTM's cells; of a GRU the candidate products, one for each step.
+        self.kept = torch.empty_like(self.states) if plan.cell != "rnn" else self.states[:0]
+        self.outputs = self.states[plan.offsets[1] :][:time]  # (time, batch, hidden)
 
-    def __call__(self, shares: Tensor, positions: Tensor | None = None) -> None:
-        """Run all steps.
-
-        Args:
-            shares: The inputs' share in the gates, `(time, batch, gates * hidden)`; the gates take
-                its place. With `positions` that of the different inputs, `(distinct, gates *
-                hidden)`, which stays as it is.
-            positions: Which of the different inputs stands where, `(time, batch)`, or None.
-        """
-        time, cell = len(self.states), self.plan.cell
-        old, new = self.plan.places
+    def run(self, projected: Tensor, positions: Tensor | None = None) -> None:
+        """Run all steps; without `positions`, the gates overwrite the projected inputs."""
+        time, cell = len(self.outputs), self.plan.cell
+        old, new = self.plan.offsets
         start = time if self.plan.backward else 0
-        self.all[start].zero_()
+        self.states[start].zero_()
         if cell == "lstm":
             self.kept[start].zero_()
-        product = self.across.new_empty(self.all.shape[1], self.across.shape[1])
-        products = self._cut(product)
-        states, kept = self.all.unbind(), self.kept.unbind()
-        # Cut beforehand: of a small batch, cutting at every step would take most of the time.
+        product = self.w_state_t.new_empty(self.states.shape[1], self.w_state_t.shape[1])
+        products = self._split(product)
+        states, kept = self.states.unbind(), self.kept.unbind()
+        # Split beforehand, since splitting at each step would take most of a small batch's time.
         if positions is None:
-            gates = self._cut(shares)
+            gates = self._split(projected)
         else:
-            # Looked up step by step into one place, which stays in the cache.
-            gates = self._cut(shares.new_empty(1, *product.shape).expand(time, -1, -1))
+            # Each step looks its inputs up into the same memory, which stays in the cache.
+            gates = self._split(projected.new_empty(1, *product.shape).expand(time, -1, -1))
         parts = list(zip(*(gate.unbind() for gate in gates), strict=True))
         for step in self.plan.steps(time):
             part = parts[step]
             if positions is not None:
-                torch.index_select(shares, 0, positions[step], out=part[0])
+                torch.index_select(projected, 0, positions[step], out=part[0])
             before, now = states[step + old], states[step + new]  # (batch, hidden)
-            torch.mm(before.to(self.across.dtype), self.across, out=product)
+            torch.mm(before.to(self.w_state_t.dtype), self.w_state_t, out=product)
             if cell == "rnn":
                 torch.add(part[0], product, out=now).tanh_()
             elif cell == "gru":
                 self._gru(part, products, before, now, kept[step])
             else:
                 self._lstm(part, product, kept[step + old], kept[step + new], now)
-            if (real := self.plan.real[step]) is not None:
-                now.mul_(real)
+            if (factor := self.plan.factors[step]) is not None:
+                now.mul_(factor)
                 if cell == "lstm":
-                    kept[step + new].mul_(real)
+                    kept[step + new].mul_(factor)
 
-    def _cut(self, gates: Tensor) -> tuple[Tensor, ...]:
-        """Return all gates, those that a sigmoid comes first for, and each of them."""
-        size = self.all.shape[2]
+    def _split(self, gates: Tensor) -> tuple[Tensor, ...]:
+        """Return views of all gates, of those that begin with a sigmoid, and of each gate."""
+        size = self.states.shape[2]
         count = gates.shape[-1] // size
         first = gates.narrow(-1, 0, min(2, count) * size)
         return gates, first, *gates.chunk(count, -1)
@@ -196,43 +185,43 @@ class _Forward:
         products: Sequence[Tensor],
         before: Tensor,
         now: Tensor,
-        scaled: Tensor,
+        inner_product: Tensor,
     ) -> None:
-        """Fill `now` with `(1 - z) n + z h`, where `n = tanh(input + r (product + bias))`."""
+        """Fill `now` with `(1 - z) n + z h`."""
         _, first, reset, update, candidate = gates  # (batch, hidden) each of the last three
-        first.add_(products[1]).sigmoid_()
-        torch.add(products[-1], self.inner, out=scaled)
-        torch.lerp(candidate.addcmul_(reset, scaled).tanh_(), before, update, out=now)
+        first.add_(products[1]).sigmoid_()  # reset and update gates at once
+        torch.add(products[-1], self.inner, out=inner_product)  # U h + c
+        torch.lerp(candidate.addcmul_(reset, inner_product).tanh_(), before, update, out=now)
 
     @staticmethod
     def _lstm(
         gates: Sequence[Tensor], product: Tensor, before: Tensor, cells: Tensor, now: Tensor
     ) -> None:
-        """Fill `cells` with `f c + i g`, and `now` with `o tanh(cells)`."""
+        """Fill `cells` with `f m + i g`, and `now` with `o tanh(cells)`."""
         every, first, into, forget, new, out = gates  # (batch, hidden) each of the last four
         every.add_(product)
-        first.sigmoid_()
+        first.sigmoid_()  # input and forget gates at once
         new.tanh_()
         torch.mul(forget, before, out=cells).addcmul_(into, new)
         torch.tanh(cells, out=now).mul_(out.sigmoid_())
 
 
 class _Steps(torch.autograd.Function):
-    """The steps of a layer, with a backward pass; takes the memory of the inputs' shares over."""
+    """All steps as one operation, which overwrites the projected inputs by the gates."""
 
     @staticmethod
-    def forward(ctx: Any, plan: _Plan, shares: Tensor, w_state: Tensor, inner: Tensor) -> Tensor:
-        run = _Forward(plan, w_state, inner, shares.shape[:2])
-        run(shares)
-        ctx.save_for_backward(shares, w_state, run.all, run.kept)
+    def forward(ctx: Any, plan: _Plan, projected: Tensor, w_state: Tensor, inner: Tensor) -> Tensor:
+        forward = _Forward(plan, w_state, inner, projected.shape[:2])
+        forward.run(projected)
+        ctx.save_for_backward(projected, w_state, forward.states, forward.kept)
         ctx.plan = plan
-        return run.states
+        return forward.outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         gradient = gradients[0]
         if torch.is_grad_enabled() and not gradient.requires_grad:
-            # Else a graph made here would be refused only where this gradient has one of its own.
+            # Otherwise PyTorch refuses gradients of gradients only if this one has a graph.
             gradient = gradient.detach().requires_grad_()
         return _Steps._once(ctx, gradient)
 
@@ -240,140 +229,105 @@ class _Steps(torch.autograd.Function):
     @once_differentiable
     def _once(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast("cpu", enabled=False):
-            learns = ctx.needs_input_grad[2]
-            return None, *_Backward(ctx.plan, *ctx.saved_tensors)(gradient, learns=learns)
+            backward = _Backward(ctx.plan, *ctx.saved_tensors)
+            return None, *backward.run(gradient, weights_learn=ctx.needs_input_grad[2])
 
 
 class _Backward:
-    """The steps of a layer in the opposite order.
-
-    Args:
-        plan: How it was run.
-        gates: The gates, `(time, batch, gates * hidden)`.
-        w_state: Weights of the states, `(gates * hidden, hidden)`.
-        states: All states, `(time + 1, batch, hidden)`.
-        kept: What was kept besides.
-    """
+    """Backward pass of a layer."""
 
     def __init__(
         self, plan: _Plan, gates: Tensor, w_state: Tensor, states: Tensor, kept: Tensor
     ) -> None:
-        self.plan, self.w_state, self.all = plan, w_state.to(plan.dtype), states
-        self.states, self.kept = states.unbind(), kept.unbind()
-        parts = gates.shape[2] // w_state.shape[1]
-        self.gates = [gate.unbind() for gate in gates.chunk(parts, 2)]
+        self.plan, self.w_state, self.all_states = plan, w_state.to(plan.dtype), states
+        self.states, self.kept = states.unbind(), kept.unbind()  # (batch, hidden) each
+        count = gates.shape[2] // w_state.shape[1]
+        self.gates = [gate.unbind() for gate in gates.chunk(count, 2)]
+        # The gradient of all gates before activation, (time, batch, gates * hidden), and its parts.
         self.grad_gates = torch.empty_like(gates)
-        self.grads = [grad.unbind() for grad in self.grad_gates.chunk(parts, 2)]
-        # Of a GRU's candidates, the gradient as the states see it, through the reset gate.
-        self.scaled = torch.empty_like(states[1:]) if plan.cell == "gru" else states[:0]
-        # The gradients of a state, and of an LSTM's cells, that go on from step to step.
-        self.grad, self.cells = torch.zeros_like(states[0]), torch.zeros_like(states[0])
-        self.one, self.two = torch.empty_like(states[0]), torch.empty_like(states[0])
+        self.grads = [grad.unbind() for grad in self.grad_gates.chunk(count, 2)]
+        # That of a GRU's candidate product, (time, batch, hidden), which the reset gate scales.
+        self.grad_inner = torch.empty_like(states[1:]) if plan.cell == "gru" else states[:0]
+        # The gradients of the state and of an LSTM's cells that go from step to step.
+        self.grad, self.grad_cells = torch.zeros_like(states[0]), torch.zeros_like(states[0])
+        self.one, self.two = torch.empty_like(states[0]), torch.empty_like(states[0])  # scratch
 
-    def __call__(self, outputs: Tensor, *, learns: bool) -> tuple[Tensor | None, ...]:
-        """Return the gradients of the inputs' shares, the states' weights and the inner bias.
-
-        Args:
-            outputs: The gradient of the states, `(time, batch, hidden)`.
-            learns: Whether that of the weights is wanted.
-        """
-        time, size = len(outputs), outputs.shape[2]
-        old, new = self.plan.places
-        retreat = {"rnn": self._rnn, "gru": self._gru, "lstm": self._lstm}[self.plan.cell]
+    def run(self, outputs: Tensor, *, weights_learn: bool) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the projected inputs, of U and of the inner bias."""
+        time, _, size = outputs.shape  # (time, batch, hidden), the gradient of the states
+        old, new = self.plan.offsets
+        step_back = {"rnn": self._rnn, "gru": self._gru, "lstm": self._lstm}[self.plan.cell]
         for step in self.plan.steps(time, back=True):
             self.grad.add_(outputs[step])
-            if (real := self.plan.real[step]) is not None:
-                self.grad.mul_(real)
-                self.cells.mul_(real)
-            retreat(step, step + old, step + new)
-        before = self.all[old : old + time].flatten(0, 1)  # (time * batch, hidden)
-        shares = self.grad_gates.flatten(0, 1)  # (time * batch, gates * hidden)
-        inner = self.scaled.flatten(0, 1)  # (time * batch, hidden) of a GRU, else empty
-        parts = (shares[:, : 2 * size], inner) if self.plan.cell == "gru" else (shares,)
-        weights = torch.cat([self._weights(part, before) for part in parts]) if learns else None
+            if (factor := self.plan.factors[step]) is not None:
+                self.grad.mul_(factor)
+                self.grad_cells.mul_(factor)
+            step_back(step, step + old, step + new)
+        before = self.all_states[old : old + time].flatten(0, 1)  # (time * batch, hidden)
+        grads = self.grad_gates.flatten(0, 1)  # (time * batch, gates * hidden)
+        inner = self.grad_inner.flatten(0, 1)  # (time * batch, hidden) of a GRU, else empty
+        parts = (grads[:, : 2 * size], inner) if self.plan.cell == "gru" else (grads,)
+        weights = torch.cat([self._weights(g, before) for g in parts]) if weights_learn else None
         return self.grad_gates, weights, inner.sum(0) if self.plan.cell == "gru" else None
 
-    def _weights(self, gates: Tensor, before: Tensor) -> Tensor:
+    def _weights(self, grads: Tensor, before: Tensor) -> Tensor:
+        """Return the gradient of U: the sum over all steps of gradient times state before."""
         dtype = self.w_state.dtype
-        return (gates.t().to(dtype) @ before.to(dtype)).to(before.dtype)
+        return (grads.t().to(dtype) @ before.to(dtype)).to(before.dtype)
 
-    def _add_product(self, gates: Tensor, weights: Tensor) -> None:
-        """Add to the gradient of the states before what reaches them through the weights."""
-        if gates.dtype == weights.dtype:
-            self.grad.addmm_(gates, weights)
+    def _send_back(self, grads: Tensor, weights: Tensor) -> None:
+        """Add the gradient that reaches the state before through U."""
+        if grads.dtype == weights.dtype:
+            self.grad.addmm_(grads, weights)
         else:
-            self.grad.add_(gates.to(weights.dtype) @ weights)
+            self.grad.add_(grads.to(weights.dtype) @ weights)
+
+    # Each of the following turns `self.grad` from the gradient of h' into that of h, and fills in
+    # the step's gradients of the gates. `old` and `new` are the indices of h and h'.
 
     def _rnn(self, step: int, old: int, new: int) -> None:
         del old
-        gates = self.grad_gates[step]
-        _tanh_backward(self.grad, self.states[new], grad_input=gates)
+        grads = self.grad_gates[step]
+        _tanh_backward(self.grad, self.states[new], grad_input=grads)
         self.grad.zero_()
-        self._add_product(gates, self.w_state)
+        self._send_back(grads, self.w_state)
 
     def _gru(self, step: int, old: int, new: int) -> None:
         del new
         reset, update, candidate = (gate[step] for gate in self.gates)
         to_reset, to_update, to_candidate = (grad[step] for grad in self.grads)
-        one, two, scaled, size = self.one, self.two, self.scaled[step], self.one.shape[1]
+        one, two, to_inner, size = self.one, self.two, self.grad_inner[step], self.one.shape[1]
+        # h' = (1 - z) n + z h: the gradient of z is that of h' times (h - n), ...
         torch.sub(self.states[old], candidate, out=one).mul_(self.grad)
         _sigmoid_backward(one, update, grad_input=to_update)
-        torch.mul(self.grad, update, out=two)  # what reaches the state before directly
+        # ... h gets z of it directly, and n the rest.
+        torch.mul(self.grad, update, out=two)
         torch.sub(self.grad, two, out=one)
         _tanh_backward(one, candidate, grad_input=to_candidate)
-        torch.mul(to_candidate, reset, out=scaled)
+        # n = tanh(W x + b + r (U h + c)), by the product rule.
+        torch.mul(to_candidate, reset, out=to_inner)
         torch.mul(to_candidate, self.kept[step], out=one)
         _sigmoid_backward(one, reset, grad_input=to_reset)
         self.grad, self.two = two, self.grad
-        self._add_product(self.grad_gates[step, :, : 2 * size], self.w_state[: 2 * size])
-        self._add_product(scaled, self.w_state[2 * size :])
+        self._send_back(self.grad_gates[step, :, : 2 * size], self.w_state[: 2 * size])
+        self._send_back(to_inner, self.w_state[2 * size :])
 
     def _lstm(self, step: int, old: int, new: int) -> None:
         into, forget, candidate, out = (gate[step] for gate in self.gates)
         to_into, to_forget, to_candidate, to_out = (grad[step] for grad in self.grads)
         one, two = self.one, self.two
-        bent = torch.tanh(self.kept[new], out=one)
-        _sigmoid_backward(torch.mul(self.grad, bent, out=two), out, grad_input=to_out)
-        _tanh_backward(self.grad.mul_(out), bent, grad_input=two)
-        self.cells.add_(two)
-        _sigmoid_backward(torch.mul(self.cells, candidate, out=one), into, grad_input=to_into)
-        torch.mul(self.cells, self.kept[old], out=one)
+        # h' = o tanh(m'): the gradients of o, and of m' beside that from the next step.
+        activated = torch.tanh(self.kept[new], out=one)
+        _sigmoid_backward(torch.mul(self.grad, activated, out=two), out, grad_input=to_out)
+        _tanh_backward(self.grad.mul_(out), activated, grad_input=two)
+        self.grad_cells.add_(two)
+        # m' = f m + i g: the gradients of i, f and g, and of m.
+        torch.mul(self.grad_cells, candidate, out=one)
+        _sigmoid_backward(one, into, grad_input=to_into)
+        torch.mul(self.grad_cells, self.kept[old], out=one)
         _sigmoid_backward(one, forget, grad_input=to_forget)
-        _tanh_backward(torch.mul(self.cells, into, out=one), candidate, grad_input=to_candidate)
-        self.cells.mul_(forget)
+        torch.mul(self.grad_cells, into, out=one)
+        _tanh_backward(one, candidate, grad_input=to_candidate)
+        self.grad_cells.mul_(forget)
         self.grad.zero_()
-        self._add_product(self.grad_gates[step], self.w_state)
-
-
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-
-
-def is_untouched(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Tell whether a module is of that very class, and nobody watches or changes what it does.
-
-    Someone who has put another module in its place, such as a quantized one, or who has hooks on
-    it, as pruning and attributions do, wants it to be called.
-
-    Args:
-        module: The module.
-        kind: The class.
-
-    Example:
-        >>> is_untouched(nn.GRU(2, 3), nn.GRU), is_untouched(nn.Identity(), nn.GRU)
-        (True, False)
-    """
-    # Torch has no public way to ask for hooks.
-    return type(module) is kind and not any(getattr(module, name) for name in _HOOKS)
-
-
-def is_traced() -> bool:
-    """Tell whether operations are recorded now, to be run again with other texts.
-
-    What follows from the values of this batch, such as its lengths, would be the same for them.
-
-    Example:
-        >>> is_traced()
-        False
-    """
-    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call] # no types
-    return tracing or torch.compiler.is_compiling()
+        self._send_back(self.grad_gates[step], self.w_state)
