@@ -314,7 +314,7 @@ def test_a_second_fit_trains_on_with_a_new_history():
         (
             {"loss": nn.CrossEntropyLoss(), "class_weights": [1.0, 1.0, 1.0]},
             InvalidValueError,
-            "`class_weights` to be None beside a `loss` of your own",
+            "`class_weights` to be None with a `loss` function",
         ),
     ],
 )
