@@ -1,4 +1,4 @@
-"""Averages of weights: equal to those worked out by hand."""
+"""Averages of weights: equal to those computed by hand."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ TRAIN = toys.make_dataset(12)
 
 
 class KeepWeights(Callback):
-    """Keeps the weights after each step."""
+    """A callback that keeps the weights of each step."""
 
     def __init__(self) -> None:
         self.weights: list[dict[str, torch.Tensor]] = []
@@ -35,8 +35,8 @@ def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
         torch.testing.assert_close(found[name], value, atol=1e-6, rtol=1e-5)
 
 
-def test_an_ema_is_the_one_worked_out_by_hand():
-    """The first step's weights are its start; each later step moves it by 1 - decay."""
+def test_an_ema_equals_one_computed_by_hand():
+    """It starts with the weights of the first step, and each later step moves it by 1 - decay."""
     trainer, keeper = trained(WeightAveraging(kind="ema", decay=0.7))
     expected = keeper.weights[0]
     for weights in keeper.weights[1:]:
@@ -46,21 +46,21 @@ def test_an_ema_is_the_one_worked_out_by_hand():
 
 @pytest.mark.parametrize(("start", "first"), [(0.0, 0), (0.5, 3), (0.75, 4)])
 def test_swa_is_the_mean_of_the_steps_from_its_start(start, first):
-    """Steps before the start have no say."""
+    """Steps before the start do not count."""
     trainer, keeper = trained(WeightAveraging(kind="swa", start=start))
     last = keeper.weights[first:]
     expected = {name: torch.stack([w[name] for w in last]).mean(dim=0) for name in last[0]}
     assert_close(toys.weights_of(trainer.model), expected)
 
 
-def test_before_its_start_there_is_no_average():
-    """Where averaging never begins, the model keeps the weights of its last step."""
+def test_there_is_no_average_before_its_start():
+    """If averaging never begins, the model keeps the weights of the last step."""
     trainer, keeper = trained(WeightAveraging(kind="swa", start=1.0))
     assert toys.worst_difference(toys.weights_of(trainer.model), keeper.weights[-1]) == 0.0
 
 
 def test_averaging_never_changes_the_training():
-    """The weights that the steps work on are those of a run without averaging."""
+    """The weights of the steps are those of a run without averaging."""
     runs = []
     for averaging in (None, "ema", "swa"):
         torch.manual_seed(0)
@@ -70,7 +70,7 @@ def test_averaging_never_changes_the_training():
 
 
 def test_averaged_weights_are_evaluated_and_kept():
-    """With evaluations, the best average comes back rather than the best single step."""
+    """With evaluations, the best average is restored rather than the best single step."""
     keeper = KeepWeights()
     trainer = toys.make_trainer(
         toys.make_model(dropout=0.0),
@@ -86,8 +86,8 @@ def test_averaged_weights_are_evaluated_and_kept():
     assert trainer.evaluate(toys.bucketed(TRAIN))["loss"] == history["eval_loss"][-1]
 
 
-def test_defaults_go_with_the_kind():
-    """SWA begins late, an EMA at once; a name stands for its defaults."""
+def test_defaults_depend_on_the_kind():
+    """SWA begins late, an EMA at once; a kind alone means its defaults."""
     assert WeightAveraging.of("ema") == WeightAveraging(kind="ema", decay=0.999, start=0.0)
     assert WeightAveraging.of("swa").start == 0.75
     own = WeightAveraging(kind="swa", start=0.5)
@@ -106,13 +106,13 @@ def test_defaults_go_with_the_kind():
     ],
 )
 def test_settings_out_of_range_are_refused(settings, error, message):
-    """Each is an error that names the setting."""
+    """The error names the setting."""
     with pytest.raises(error, match=message):
         WeightAveraging(**settings)
 
 
-def test_what_is_no_averaging_is_refused():
-    """A wrong name lists the right ones, anything else says what is expected."""
+def test_other_values_than_averagings_are_refused():
+    """The message for an unknown kind lists the kinds."""
     with pytest.raises(InvalidValueError, match="`weight_averaging` to be one of 'ema', 'swa'"):
         WeightAveraging.of("mean")
     with pytest.raises(
@@ -122,6 +122,6 @@ def test_what_is_no_averaging_is_refused():
 
 
 def test_a_start_needs_a_number_of_steps():
-    """A loader without a length can't say when half of the steps are over."""
+    """A share of the steps needs a loader with a length."""
     with pytest.raises(InvalidValueError, match="`start` to be 0 for a loader without a length"):
         WeightAveraging.of("swa").first_step(None)

@@ -214,7 +214,7 @@ def test_all_stop_when_one_is_asked_to(results):
         ("evaluated whole", "InvalidValueError", "its share, but got 'RandomSampler'."),
         ("padded", "InvalidValueError", "each text to one process, but 2 have text 0."),
         ("predicted twice", "InvalidValueError", "each text to one process, but 2 have text 0."),
-        ("no indices", "InvalidValueError", "Expected the batches to tell indices, which put"),
+        ("no indices", "InvalidValueError", "Expected the batches to have indices, which put"),
         ("too few", "InvalidValueError", "at least one text for each of the 2 processes"),
         ("blocked", "TrainingError", "can't be made: File exists."),
         ("missing", "InvalidValueError", "`resume_from` to be a folder that exists"),

@@ -1,6 +1,10 @@
-"""The loop: what happens after which step, and what is kept at the end."""
+"""The training loop: what happens after which step, and which weights are kept."""
 
+import logging
 import math
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,20 +16,21 @@ from torch.utils.data import DataLoader, IterableDataset
 from tests import toys
 from textrnn import Batch, PaddingCollator
 from textrnn.errors import InvalidTypeError, InvalidValueError, NonFiniteLossError
-from textrnn.training import Callback, Checkpoint, LambdaCallback, Trainer
+from textrnn.training import Callback, Checkpoint, LambdaCallback
+from textrnn.training.loop import CTRL_C, deterministic, interruptible
 
 TRAIN, EVAL = toys.make_dataset(10), toys.make_dataset(5, seed=1)
 
 
 class Evaluations(Callback):
-    """Keeps the steps of evaluations, and the weights of each."""
+    """A callback that keeps the step and the weights of each evaluation."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.weights: list[dict[str, torch.Tensor]] = []
 
     def on_evaluation_end(self, state: Any) -> None:
-        """Keep them."""
+        """Keep step and weights."""
         self.steps.append(state.step)
         self.weights.append(toys.weights_of(state.model))
 
@@ -42,7 +47,7 @@ class Evaluations(Callback):
     ],
 )
 def test_evaluations_and_records_come_when_they_are_due(eval_every, steps, records):
-    """At epochs' ends or every so many steps, and with the last weights in any case."""
+    """At the ends of epochs or every `eval_every` steps, and always with the last weights."""
     watcher = Evaluations()
     history = toys.make_trainer(callbacks=[watcher]).fit(
         toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=3, eval_every=eval_every
@@ -54,7 +59,7 @@ def test_evaluations_and_records_come_when_they_are_due(eval_every, steps, recor
 
 
 def test_without_evaluations_each_epoch_is_recorded():
-    """A record has the mean loss over texts since the one before, the rate and the time."""
+    """A record has the mean loss over the texts since the last record, the rate and the time."""
     losses: list[tuple[float, int]] = []
     model = toys.make_model(dropout=0.0)
 
@@ -82,8 +87,8 @@ def test_without_evaluations_each_epoch_is_recorded():
         ("drawn", "min", [math.nan, math.nan, math.nan], 2),
     ],
 )
-def test_the_best_weights_come_back(monitor, mode, figures, best):
-    """The first of equals; without any number the last ones stay."""
+def test_the_best_weights_are_restored(monitor, mode, figures, best):
+    """The first of equal values counts; if all are NaN, the last weights stay."""
     values = iter(figures)
     watcher = Evaluations()
     trainer = toys.make_trainer(
@@ -100,8 +105,8 @@ def test_the_best_weights_come_back(monitor, mode, figures, best):
         assert trainer.state.best_value == figures[best]
 
 
-def test_the_last_weights_stay_where_that_is_wanted():
-    """With `restore_best=False` the best ones are not even copied."""
+def test_the_last_weights_stay_without_restore_best():
+    """With `restore_best=False` the best weights are not restored."""
     values = iter([0.1, 0.7, 0.3])
     watcher = Evaluations()
     trainer = toys.make_trainer(
@@ -128,8 +133,8 @@ def test_evaluating_never_changes_the_training(eval_loader, eval_every):
 
 
 @pytest.mark.parametrize("moment", ["on_fit_begin", "on_epoch_begin", "on_batch_end"])
-def test_a_stop_is_heeded_after_the_step(moment):
-    """Asked for in whichever hook, no further step is made; the reason is there afterwards."""
+def test_a_requested_stop_ends_the_run_after_the_step(moment):
+    """After a request in any hook there is no further step, and the state has the reason."""
     hook = LambdaCallback(**{moment: lambda state: state.request_stop("enough")})
     trainer = toys.make_trainer(callbacks=[hook])
     history = trainer.fit(toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=3)
@@ -159,8 +164,8 @@ class Exploding(nn.Module):
 
 
 @pytest.mark.parametrize("checkpoint", [True, False])
-def test_a_loss_that_is_not_finite_stops_before_it_does_harm(checkpoint, tmp_path):
-    """The weights are those of the step before; step, texts and checkpoint are named."""
+def test_a_loss_that_is_not_finite_stops_before_the_update(checkpoint, tmp_path):
+    """The weights are those of the last step; the error names step, texts and checkpoint."""
     loader = toys.bucketed(TRAIN, 4)
     loader.batch_sampler.set_epoch(0)  # type: ignore[union-attr] # it has one
     order = list(loader.batch_sampler)  # type: ignore[arg-type] # it has one
@@ -186,7 +191,7 @@ def test_a_loss_that_is_not_finite_stops_before_it_does_harm(checkpoint, tmp_pat
 
 
 class Once:
-    """An iterable without a length that has batches in its first epoch alone."""
+    """An iterable without a length that has batches in its first epoch only."""
 
     def __init__(self) -> None:
         self.rounds = 0
@@ -197,7 +202,7 @@ class Once:
 
 
 def test_an_epoch_without_batches_is_an_error():
-    """An iterable that has run dry is not taken for a very short epoch."""
+    """An exhausted iterable is not taken for a very short epoch."""
     with pytest.raises(InvalidValueError, match="to be at least one batch in every epoch"):
         toys.make_trainer().fit(Once(), epochs=2)
 
@@ -213,14 +218,14 @@ def test_an_epoch_without_batches_is_an_error():
         ),
     ],
 )
-def test_loaders_of_something_else_are_refused(loader, error, message):
-    """With the advice how a DataLoader gives batches."""
+def test_loaders_of_other_objects_are_refused(loader, error, message):
+    """The message says how to make a DataLoader give batches."""
     with pytest.raises(error, match=message):
         toys.make_trainer().fit(loader, epochs=1)
 
 
 class Stream(IterableDataset[Any]):
-    """Items without a length, some of which may have a wrong label."""
+    """A data set without a length, some of whose labels may be invalid."""
 
     def __init__(self, labels: list[int | None]) -> None:
         self.labels = labels
@@ -230,8 +235,8 @@ class Stream(IterableDataset[Any]):
             yield {"input_ids": TRAIN[i]["input_ids"], "label": label, "index": i}
 
 
-def test_streams_are_trained_on_and_looked_at_as_they_come():
-    """Without a length there are epochs all the same; a wrong label is named when it is met."""
+def test_streams_are_checked_while_training():
+    """Epochs work without a length, and an invalid label is found in its batch."""
     good = DataLoader(Stream([0, 1, 2, 0, 1]), 2, collate_fn=PaddingCollator())
     trainer = toys.make_trainer()
     history = trainer.fit(good, good, epochs=2)
@@ -246,7 +251,7 @@ def test_streams_are_trained_on_and_looked_at_as_they_come():
         toys.make_trainer().fit(unlabelled, epochs=2)
 
 
-def test_small_batches_make_the_same_run_as_large_ones():
+def test_accumulated_batches_make_the_same_run_as_large_ones():
     """Groups of two, the last one short, give the weights of the merged batches, to 1e-6."""
     small = toys.make_batches((3, 5, 2, 6, 4))
     large = [toys.merge(small[:2]), toys.merge(small[2:4]), small[4]]
@@ -267,16 +272,143 @@ def test_small_batches_make_the_same_run_as_large_ones():
     assert toys.worst_difference(*results) < 1e-6
 
 
-def trainer_in(mode: str) -> Trainer:
-    """Return a trainer in a precision."""
-    return toys.make_trainer(toys.make_model(dropout=0.0), precision=mode)
-
-
-@pytest.mark.parametrize("mode", ["fp32", "bf16", "fp16"])
-def test_every_precision_learns(mode):
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_every_precision_learns(precision):
     """The loss falls, and predictions of the trained model are right."""
     data = toys.make_dataset(30)
-    trainer = trainer_in(mode)
+    trainer = toys.make_trainer(toys.make_model(dropout=0.0), precision=precision)
     history = trainer.fit(toys.bucketed(data), toys.bucketed(data), epochs=12)
     assert history["loss"][-1] < 0.3 * history["loss"][0]
     assert max(history["eval_accuracy"]) > 0.9
+
+
+def press() -> None:
+    """Press Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_first_ctrl_c_requests_a_stop_and_the_second_interrupts(caplog):
+    """The first one is logged at once, and the handler is restored afterwards."""
+    state = toys.make_state()
+    before = signal.getsignal(signal.SIGINT)
+
+    def press_twice() -> None:
+        with interruptible(state):
+            assert signal.getsignal(signal.SIGINT) is not before
+            press()
+            assert state.stop_reason == CTRL_C
+            assert caplog.messages == [
+                "Ctrl-C: stopping after this step; a second one interrupts at once."
+            ]
+            press()
+
+    with pytest.raises(KeyboardInterrupt):
+        press_twice()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert caplog.records[0].levelno == logging.WARNING
+
+
+def test_the_application_s_handler_gets_the_second_ctrl_c():
+    """The handler that was installed before is called."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+    try:
+        with interruptible(toys.make_state()):
+            press()
+            assert seen == []
+            press()
+        assert seen == [signal.SIGINT]
+        press()
+        assert len(seen) == 2
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_process_that_ignores_ctrl_c_still_ignores_it():
+    """As under `nohup`, where the Ctrl-C of a terminal is meant for other processes."""
+    state = toys.make_state()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruptible(state):
+            press()
+        assert state.stop_reason is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads_keep_the_handler():
+    """Only the main thread may set a handler."""
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[Any] = []
+
+    def work() -> None:
+        with interruptible(toys.make_state()):
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_a_forked_worker_does_not_stop_the_run(monkeypatch, caplog):
+    """It has inherited the handler, but the main process stops the run."""
+    state = toys.make_state()
+    other = os.getpid() + 1
+    with interruptible(state):
+        monkeypatch.setattr(os, "getpid", lambda: other)
+        signal.raise_signal(signal.SIGINT)
+        monkeypatch.undo()
+    assert state.stop_reason is None
+    assert caplog.messages == []
+
+
+def test_a_message_that_can_not_be_logged_is_no_error(monkeypatch):
+    """The signal may come while another message is being written."""
+
+    def busy(*_args: Any) -> None:
+        raise RuntimeError("reentrant call")
+
+    state = toys.make_state()
+    monkeypatch.setattr(logging.getLogger("textrnn"), "warning", busy)
+    with interruptible(state):
+        press()
+    assert state.stop_reason == CTRL_C
+
+
+def flags() -> tuple[Any, ...]:
+    """Return all settings of determinism."""
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cudnn.benchmark,
+        os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+    )
+
+
+@pytest.mark.parametrize("workspace", [None, ":16:8"])
+@pytest.mark.parametrize("before", [(False, False), (True, True), (True, False)])
+def test_deterministic_settings_are_restored(before, workspace, monkeypatch):
+    """After an error too, and whatever they were before."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    if workspace is None:
+        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    else:
+        monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", workspace)
+    torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+    try:
+        expected = flags()
+
+        def fail() -> None:
+            with deterministic(on=True):
+                assert flags() == (True, False, False, workspace or ":4096:8")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        assert flags() == expected
+        with deterministic(on=False):
+            assert flags() == expected
+    finally:
+        torch.use_deterministic_algorithms(mode=False)

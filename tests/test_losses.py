@@ -1,4 +1,4 @@
-"""Losses: PyTorch's own, with the weight that their mean was taken with."""
+"""Losses: those of PyTorch, with the weight of their mean."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def logits_of(rows: int = 4, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("weights", [None, [0.5, 2.0, 3.0]])
-def test_class_ids_have_pytorchs_cross_entropy(smoothing, weights):
+def test_class_ids_have_cross_entropy(smoothing, weights):
     """Class weights and label smoothing are those of `torch.nn.CrossEntropyLoss`."""
     loss = Loss(class_weights=weights, label_smoothing=smoothing)
     tensor = None if weights is None else torch.tensor(weights)
@@ -30,7 +30,7 @@ def test_class_ids_have_pytorchs_cross_entropy(smoothing, weights):
 
 
 def test_multilabel_targets_have_binary_cross_entropy():
-    """Class weights weigh the labels that are present."""
+    """Class weights multiply the loss of labels that are present."""
     targets = torch.tensor([[1.0, 0, 1], [0, 0, 0], [1, 1, 1], [0, 0, 1]])
     for weights in (None, [1.0, 2.0, 3.0]):
         tensor = None if weights is None else torch.tensor(weights)
@@ -41,8 +41,8 @@ def test_multilabel_targets_have_binary_cross_entropy():
         assert loss.weight(targets) == 4
 
 
-def test_a_loss_of_ones_own_is_called_as_it_is():
-    """It sees the logits and the labels, and counts by texts."""
+def test_a_custom_loss_is_called_as_it_is():
+    """It gets the logits and the labels, and its weight is the number of texts."""
     loss = Loss(lambda logits, labels: (logits.sum(dim=1) * labels).mean())
     assert torch.equal(loss(logits_of(), LABELS), (logits_of().sum(dim=1) * LABELS).mean())
     assert loss.weight(LABELS) == 4
@@ -53,7 +53,7 @@ def test_a_loss_of_ones_own_is_called_as_it_is():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_half_precision_is_computed_in_single(dtype):
-    """Half-precision logits lose no further digits; others keep their own precision."""
+    """Half-precision logits are converted to fp32; others keep their precision."""
     loss = Loss(class_weights=[1.0, 2.0, 3.0])(logits_of().to(dtype), LABELS)
     assert loss.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
@@ -65,8 +65,8 @@ def test_other_integers_are_class_ids_too():
 
 
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=4), st.booleans(), st.booleans())
-def test_means_of_parts_make_up_the_mean_of_all(sizes, weighted, smoothed):
-    """Each part counts by its weight, whatever the sizes and settings."""
+def test_weighted_means_of_parts_equal_the_mean_of_all(sizes, weighted, smoothed):
+    """With any batch sizes, class weights and label smoothing."""
     loss = Loss(class_weights=[0.5, 2.0, 3.0] if weighted else None, label_smoothing=0.2 * smoothed)
     total = sum(sizes)
     logits = logits_of(total).double()
@@ -81,7 +81,7 @@ def test_means_of_parts_make_up_the_mean_of_all(sizes, weighted, smoothed):
 
 
 @given(strategies.classified_texts())
-def test_balanced_weights_are_scikit_learns(drawn):
+def test_balanced_weights_are_those_of_scikit_learn(drawn):
     """Every class that occurs has scikit-learn's weight; one without texts has 1."""
     logits, labels = drawn
     present = labels.unique().numpy()
@@ -109,17 +109,17 @@ def test_balanced_weights_of_labels_are_absent_by_present():
         (
             {"function": max, "class_weights": [1.0]},
             InvalidValueError,
-            "`class_weights` to be None beside a `loss` of your own",
+            "`class_weights` to be None with a `loss` function",
         ),
         (
             {"function": max, "class_weights": "balanced"},
             InvalidValueError,
-            "`class_weights` to be None beside a `loss` of your own",
+            "`class_weights` to be None with a `loss` function",
         ),
         (
             {"function": max, "label_smoothing": 0.1},
             InvalidValueError,
-            "`label_smoothing` to be 0.0 beside a `loss` of your own",
+            "`label_smoothing` to be 0.0 with a `loss` function",
         ),
         ({"label_smoothing": 1.5}, InvalidValueError, "`label_smoothing` to be a number from 0"),
         ({"label_smoothing": "a"}, InvalidTypeError, "`label_smoothing` to be a number from 0"),
@@ -132,8 +132,8 @@ def test_balanced_weights_of_labels_are_absent_by_present():
         ({"class_weights": [1.0, float("inf")]}, InvalidValueError, "to be positive finite num"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings, error, message):
-    """Each is an error that names the argument."""
+def test_invalid_settings_are_refused(settings, error, message):
+    """The error names the argument."""
     with pytest.raises(error, match=message):
         Loss(**settings)
 
@@ -154,21 +154,21 @@ def test_settings_that_make_no_sense_are_refused(settings, error, message):
         ),
     ],
 )
-def test_batches_that_do_not_fit_are_refused(settings, labels, error, message):
-    """Labels, weights and losses are looked at before PyTorch chokes on them."""
+def test_invalid_batches_are_refused(settings, labels, error, message):
+    """Labels, weights and losses are checked before PyTorch uses them."""
     with pytest.raises(error, match=message):
         Loss(**settings)(logits_of(), labels)
 
 
 def test_labels_without_a_weight_are_refused():
-    """A label beyond the class weights is named before it is looked up."""
+    """A label without a class weight is named in the error."""
     loss = Loss(class_weights=[1.0, 2.0])
     with pytest.raises(InvalidValueError, match="from 0 to 1, but text 0 has -1"):
         loss.weight(torch.tensor([-1, 0]))
 
 
-def test_class_weights_can_be_a_tensor_that_stays_as_it_is():
-    """The loss keeps a copy of its own."""
+def test_class_weights_can_be_a_tensor():
+    """The loss copies it."""
     weights = torch.tensor([1.0, 2.0, 3.0])
     loss = Loss(class_weights=weights)
     weights.zero_()

@@ -1,4 +1,4 @@
-"""Schedules give the rates that they promise, and survive JSON, pickling and a resume."""
+"""Schedules give their documented rates, and go through JSON, pickling and a resume."""
 
 import json
 import math
@@ -68,14 +68,14 @@ def simulate_torch(make, total_steps: int) -> list[float]:
     ],
 )
 def test_rates_are_those_computed_by_hand(factory, rates):
-    """Each of five steps has the rate that the schedule's description gives."""
+    """Each of five steps has the documented rate."""
     assert schedulers.simulate(factory, lr=1.0, total_steps=5) == pytest.approx(rates, abs=1e-12)
 
 
 @given(st.integers(2, 60), st.floats(0.0, 1.0))
 @settings(max_examples=30)
 def test_cosine_is_that_of_torch(total_steps, min_factor):
-    """A single cycle equals PyTorch's cosine annealing."""
+    """One cycle equals PyTorch's cosine annealing."""
     found = schedulers.simulate(
         schedulers.cosine(min_factor=min_factor), lr=1.0, total_steps=total_steps
     )
@@ -89,7 +89,7 @@ def test_cosine_is_that_of_torch(total_steps, min_factor):
 @given(st.integers(1, 60), st.floats(0.05, 0.95))
 @settings(max_examples=30)
 def test_one_cycle_is_that_of_torch(total_steps, pct_start):
-    """The one cycle equals PyTorch's wherever PyTorch's is defined."""
+    """It equals PyTorch's schedule where that is defined."""
     factory = schedulers.one_cycle(pct_start=pct_start)
     found = schedulers.simulate(factory, lr=1.0, total_steps=total_steps)
     if pct_start * total_steps != 1:
@@ -102,7 +102,7 @@ def test_one_cycle_is_that_of_torch(total_steps, pct_start):
         assert found == pytest.approx(expected, abs=1e-12)
 
 
-def test_one_cycle_starts_at_its_peak_where_the_rise_is_one_step():
+def test_one_cycle_starts_at_its_peak_if_the_rise_is_one_step():
     """PyTorch divides by zero there; the limit is a peak in the first step."""
     rates = schedulers.simulate(schedulers.one_cycle(pct_start=0.1), lr=1.0, total_steps=10)
     assert rates[0] == pytest.approx(1.0)
@@ -110,7 +110,7 @@ def test_one_cycle_starts_at_its_peak_where_the_rise_is_one_step():
 
 
 def test_slanted_triangular_is_the_paper_s():
-    """Where the cut is a whole number of steps, the rates are those of ULMFiT's equation 3."""
+    """If the cut is a whole number of steps, the rates are those of ULMFiT's equation 3."""
     total, cut_fraction, ratio = 50, 0.1, 32
     cut = math.floor(total * cut_fraction)
     expected = []
@@ -131,7 +131,7 @@ def test_rates_stay_between_zero_and_the_optimizer_s(name, total_steps):
 
 @given(st.integers(1, 200), st.one_of(st.integers(0, 50), st.floats(0.0, 1.0)))
 def test_warm_ups_rise_to_one_peak_and_fall(total_steps, warmup):
-    """Before the peak each step's rate is higher than the last, after it lower."""
+    """Each rate is higher than the last before the peak, and lower after it."""
     for factory in (
         schedulers.linear_warmup(warmup=warmup),
         schedulers.cosine_warmup(warmup=warmup),
@@ -155,7 +155,7 @@ def test_warm_ups_rise_to_one_peak_and_fall(total_steps, warmup):
     ],
 )
 def test_the_final_rate_holds_after_the_last_step(name, rate):
-    """A schedule that steps on after its end neither fails nor starts again."""
+    """Further steps after the end neither fail nor restart the schedule."""
     scheduler = schedulers.by_name(name)(make_optimizer(1.0), 10)
     advance(scheduler, 10)
     assert [found for (found,) in advance(scheduler, 15)] == pytest.approx([rate] * 15)
@@ -171,7 +171,7 @@ def test_parameter_groups_keep_their_ratio(name):
 
 @all_names
 def test_a_factory_starts_anew(name):
-    """A second schedule for the same optimizer gives the same rates, whatever came before."""
+    """A second schedule for the same optimizer gives the same rates."""
     optimizer = make_optimizer(0.2)
     first = advance(schedulers.by_name(name)(optimizer, 10), 10)
     advance(schedulers.one_cycle(max_lr=3.0)(optimizer, 10), 7)
@@ -179,7 +179,7 @@ def test_a_factory_starts_anew(name):
 
 
 @all_names
-def test_a_rate_that_is_a_tensor_stays_one(name):
+def test_a_rate_in_a_tensor_stays_in_a_tensor(name):
     """Optimizers whose step is captured as a graph keep their rate in a tensor."""
     optimizer = make_optimizer(torch.tensor(0.5))
     scheduler = schedulers.by_name(name)(optimizer, 10)
@@ -190,7 +190,7 @@ def test_a_rate_that_is_a_tensor_stays_one(name):
 
 
 @all_names
-def test_a_resumed_schedule_goes_on_exactly(name):
+def test_a_resumed_schedule_continues_exactly(name):
     """The state is free of code, and rates after a resume equal those without one."""
     factory = schedulers.by_name(name)
     optimizer = make_optimizer(0.1, 0.2)
@@ -211,7 +211,7 @@ def test_a_resumed_schedule_goes_on_exactly(name):
 
 @pytest.mark.parametrize("name", ["cosine", "one_cycle", "linear_warmup", "slanted_triangular"])
 def test_a_run_resumed_with_more_steps_follows_the_longer_schedule(name):
-    """After a resume the rates are those that the longer run would have had."""
+    """After a resume the rates are those of the longer run."""
     factory = schedulers.by_name(name)
     scheduler = factory(make_optimizer(1.0), 10)
     advance(scheduler, 10)
@@ -222,8 +222,8 @@ def test_a_run_resumed_with_more_steps_follows_the_longer_schedule(name):
     assert [rate for (rate,) in advance(longer, 19)] == pytest.approx(expected[11:])
 
 
-def test_one_cycle_cycles_the_momentum_of_those_that_have_one():
-    """Momentum and Adam's first beta fall where the rate rises; none comes into being."""
+def test_one_cycle_cycles_an_existing_momentum():
+    """Momentum and Adam's first beta fall while the rate rises; no momentum is added."""
     adam, sgd = make_optimizer(1.0), make_optimizer(1.0, kind=torch.optim.SGD, momentum=0.9)
     plain = make_optimizer(1.0, kind=torch.optim.SGD)
     for optimizer in (adam, sgd, plain):
@@ -236,8 +236,8 @@ def test_one_cycle_cycles_the_momentum_of_those_that_have_one():
     assert kept.param_groups[0]["betas"] == (0.9, 0.999)
 
 
-def test_one_cycle_takes_another_peak():
-    """With a peak of its own, the optimizer's rate does not matter."""
+def test_one_cycle_can_have_its_own_peak():
+    """With `max_lr`, the optimizer's rate does not matter."""
     rates = schedulers.simulate(schedulers.one_cycle(max_lr=2.0), lr=7.0, total_steps=10)
     assert max(rates) == pytest.approx(2.0)
 
@@ -266,15 +266,15 @@ def test_a_plateau_follows_the_values():
         ("slanted_triangular", "step"),
     ],
 )
-def test_each_schedule_has_a_natural_interval(name, interval):
-    """A schedule says when it wants to step, unless told otherwise."""
+def test_each_schedule_has_a_default_interval(name, interval):
+    """The argument `interval` overrides it."""
     assert schedulers.by_name(name).interval == interval
     assert schedulers.by_name(name, interval="epoch").interval == "epoch"
 
 
 @all_names
 def test_factories_are_values(name):
-    """A factory equals what its repr, its JSON and its pickle give back."""
+    """A factory equals the one restored from its repr, its JSON or its pickle."""
     factory = schedulers.by_name(name, interval="evaluation")
     assert schedulers.by_name(**json.loads(json.dumps(factory.to_dict()))) == factory
     assert pickle.loads(pickle.dumps(factory)) == factory  # noqa: S301 - made in this line
@@ -284,7 +284,7 @@ def test_factories_are_values(name):
 
 
 def test_every_named_function_is_public():
-    """What `by_name` knows can also be called."""
+    """Every name is that of a function of the module."""
     assert all(getattr(schedulers, name)() == schedulers.by_name(name) for name in schedulers.NAMES)
     assert set(schedulers.NAMES) < set(schedulers.__all__)
 
@@ -363,14 +363,14 @@ def test_every_named_function_is_public():
         ),
     ],
 )
-def test_bad_settings_are_refused(make, error, message):
-    """A schedule checks its settings when it is made, not in the middle of a run."""
+def test_invalid_settings_are_refused(make, error, message):
+    """A schedule checks its settings when it is made."""
     with pytest.raises(error, match=message):
         make()
 
 
-def test_bad_calls_are_refused():
-    """A factory wants an optimizer and the number of steps."""
+def test_invalid_calls_are_refused():
+    """A factory needs an optimizer and the number of steps."""
     with pytest.raises(InvalidTypeError, match=r"`optimizer` to be a torch[.]optim[.]Optimizer"):
         schedulers.cosine()(None, 10)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Schedulers in a run: PyTorch's own, each at its moments."""
+"""Schedulers in a run: those of PyTorch, stepped at their interval."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tests import toys
 from textrnn.errors import InvalidTypeError, InvalidValueError
 from textrnn.training import LearningRateMonitor, Trainer, schedulers
 from textrnn.training.scheduling import Scheduler
-from textrnn.training.step import UpdateStep
+from textrnn.training.step import TrainingStep
 
 TRAIN, EVAL = toys.make_dataset(10), toys.make_dataset(5, seed=1)
 COUNTS = {"step": 6, "evaluation": 3, "epoch": 3}
@@ -37,8 +37,8 @@ def rates(scheduler: Any, **settings: Any) -> list[float]:
         ("evaluation", {"eval_every": 1}, [1, 0.5, 0.25, 0.125, 0.0625, 0.03125]),
     ],
 )
-def test_a_scheduler_steps_at_its_moments(interval, settings, expected):
-    """After steps, evaluations or epochs; a factory's own interval gives way to the trainer's."""
+def test_a_scheduler_steps_at_its_interval(interval, settings, expected):
+    """After steps, evaluations or epochs; the trainer's interval overrides that of a factory."""
     own = rates(schedulers.exponential(gamma=0.5, interval=interval), **settings)
     assert own == pytest.approx([0.01 * factor for factor in expected])
     told = rates(schedulers.exponential(gamma=0.5), scheduler_interval=interval, **settings)
@@ -56,8 +56,8 @@ def test_a_scheduler_steps_at_its_moments(interval, settings, expected):
         ("evaluation", {"eval_every": 100}, 1),
     ],
 )
-def test_a_factory_is_told_how_often_it_will_step(interval, settings, total):
-    """The number of steps, epochs or evaluations, the one at the very end included."""
+def test_a_factory_gets_the_number_of_its_steps(interval, settings, total):
+    """It is the number of steps, epochs or evaluations, including the last evaluation."""
     told: list[tuple[str, int]] = []
     stepped: list[int] = []
 
@@ -75,8 +75,8 @@ def test_a_factory_is_told_how_often_it_will_step(interval, settings, total):
     assert len(stepped) == total + 1  # PyTorch takes the first step itself
 
 
-def test_a_torch_scheduler_is_taken_as_it_is():
-    """It steps after each epoch unless told otherwise."""
+def test_a_torch_scheduler_is_used_as_it_is():
+    """It steps after each epoch by default."""
     for interval, expected in ((None, [1, 1, 0.1, 0.1, 0.01, 0.01]), ("step", None)):
         model = toys.make_model()
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
@@ -93,8 +93,8 @@ def test_a_torch_scheduler_is_taken_as_it_is():
         assert monitor.learning_rates == pytest.approx(expected or [10.0**-i for i in range(6)])
 
 
-def test_a_plateau_looks_at_the_monitored_value():
-    """The rate falls when it has not become better for the patience."""
+def test_a_plateau_follows_the_monitored_metric():
+    """The rate falls when the metric has not improved for `patience` steps."""
     always_worse = schedulers.plateau(factor=0.5, patience=0, threshold=0.99)
     assert rates(always_worse) == pytest.approx([0.01, 0.01, 0.01, 0.01, 0.005, 0.005])
     model = toys.make_model()
@@ -114,13 +114,13 @@ def test_a_plateau_looks_at_the_monitored_value():
 
 
 def test_a_plateau_waits_for_its_first_evaluation():
-    """Where it steps more often than there are evaluations, it needs one to begin."""
+    """If it steps more often than there are evaluations, it starts with the first one."""
     plateau = schedulers.plateau(patience=0, interval="epoch")
     assert rates(plateau, eval_every=100) == pytest.approx([0.01] * 6)
 
 
-def test_a_step_that_overflows_is_none_for_the_schedule(monkeypatch):
-    """In fp16 an update that is left out does not move the rate on."""
+def test_a_skipped_update_does_not_step_the_schedule(monkeypatch):
+    """In fp16 an update whose gradients overflow keeps the rate."""
     model = toys.make_model()
     monitor = LearningRateMonitor()
     trainer = toys.make_trainer(
@@ -131,13 +131,13 @@ def test_a_step_that_overflows_is_none_for_the_schedule(monkeypatch):
     )
     overflowing = iter([False, True, False, False])
 
-    def update(self: Any, step: int) -> bool:
+    def update(self: Any) -> bool:
         if next(overflowing):
             next(self.model.parameters()).grad.fill_(torch.inf)
-        return original(self, step)
+        return original(self)
 
-    original = UpdateStep.update
-    monkeypatch.setattr(UpdateStep, "update", update)
+    original = TrainingStep.update
+    monkeypatch.setattr(TrainingStep, "update", update)
     trainer.fit(toys.bucketed(TRAIN), epochs=2)
     assert monitor.learning_rates == pytest.approx([0.01, 0.005, 0.005, 0.0025])
 
@@ -154,7 +154,7 @@ def test_a_step_that_overflows_is_none_for_the_schedule(monkeypatch):
             None,
             {**COUNTS, "step": None},
             InvalidValueError,
-            "to be one that need not know the number of steps, for this loader, but got cosine",
+            "to be one that works without the number of steps, for this loader, but got cosine",
         ),
         (
             lambda *_: lr_scheduler.ConstantLR(torch.optim.SGD([torch.zeros(1)])),
@@ -165,8 +165,8 @@ def test_a_step_that_overflows_is_none_for_the_schedule(monkeypatch):
         ),
     ],
 )
-def test_schedulers_that_can_not_work_are_refused(scheduler, interval, counts, error, message):
-    """When training starts, not when they should step."""
+def test_invalid_schedulers_are_refused(scheduler, interval, counts, error, message):
+    """The error comes when training starts, before the first step."""
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
     with pytest.raises(error, match=message):
         Scheduler(scheduler, optimizer, interval, counts)
@@ -180,31 +180,29 @@ def start(trainer: Trainer, *, evaluates: bool) -> None:
 @pytest.mark.parametrize(
     ("scheduler", "settings", "evaluates", "message"),
     [
-        (schedulers.plateau(), {}, False, "`eval_loader` to be given for a scheduler that looks"),
+        (schedulers.plateau(), {}, False, "`eval_loader` to be given for a scheduler that needs"),
         (
             schedulers.exponential(interval="evaluation"),
             {},
             False,
-            "`eval_loader` to be given for a scheduler that looks",
+            "`eval_loader` to be given for a scheduler that needs",
         ),
         (
             schedulers.plateau(),
             {"monitor": "accuracy", "mode": "max"},
             True,
-            "to be a plateau with mode='max', as the trainer has it, but got \"mode='min'\"",
+            "to be a plateau with mode='max', as for the trainer, but got \"mode='min'\"",
         ),
     ],
 )
-def test_schedulers_that_would_do_the_wrong_thing_are_refused(
-    scheduler, settings, evaluates, message
-):
-    """Those that would wait in vain, and a plateau that would lower the rate at each gain."""
+def test_schedulers_that_do_not_fit_the_run_are_refused(scheduler, settings, evaluates, message):
+    """Those that need evaluations that don't exist, and a plateau with the other mode."""
     with pytest.raises(InvalidValueError, match=message):
         start(toys.make_trainer(scheduler=scheduler, **settings), evaluates=evaluates)
 
 
 def test_without_a_scheduler_nothing_happens():
-    """No state, no name, no change."""
+    """It has no state and no name, and steps change nothing."""
     scheduler = Scheduler(None, torch.optim.SGD([torch.zeros(1)], lr=0.1), None, COUNTS)
     scheduler.step("epoch", toys.make_state())
     scheduler.load_state_dict({})

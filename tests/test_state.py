@@ -1,4 +1,4 @@
-"""The state of a run: what callbacks read, and what a resume takes back."""
+"""The state of a run, as callbacks read it and a resume restores it."""
 
 import json
 import math
@@ -11,8 +11,8 @@ from textrnn.training import History
 from textrnn.training.state import checked
 
 
-def test_the_epoch_under_way_counts_from_one():
-    """The last epoch stays the current one when all are over."""
+def test_epochs_count_from_one():
+    """After the end, the current epoch is the last one."""
     state = toys.make_state(epochs=2)
     assert state.epoch == 1
     state.completed_epochs = 1
@@ -37,12 +37,12 @@ def test_the_first_reason_to_stop_is_kept():
     assert state.stop_reason == "enough"
 
 
-def test_a_value_of_the_last_evaluation_is_found_by_name():
-    """Without a name it is the one that is monitored; an unknown one lists the others."""
+def test_a_metric_of_the_last_evaluation_is_found_by_name():
+    """The default is the monitored metric; the message for an unknown one lists the others."""
     state = toys.make_state(monitor="accuracy", evaluation={"loss": 1.0, "accuracy": 0.5})
     assert state.monitored() == 0.5
     assert state.monitored("loss") == 1.0
-    with pytest.raises(MissingKeyError, match="no 'f1'; it gives 'accuracy', 'loss'"):
+    with pytest.raises(MissingKeyError, match="no metric 'f1'; it has 'accuracy', 'loss'"):
         state.monitored("f1")
 
 
@@ -60,12 +60,12 @@ def test_a_value_of_the_last_evaluation_is_found_by_name():
     ],
 )
 def test_better_is_strictly_better(value, best, mode, better):
-    """The state's own mode is "min"; NaN is never better, and any number is better than none."""
+    """The default mode is "min"; NaN is never better, and any number is better than None."""
     assert toys.make_state().improves(value, best, mode=mode) is better
 
 
 def test_a_state_goes_through_json():
-    """What one state returns, as JSON, makes another one stand at the same place."""
+    """Another state restores its JSON and has the same progress."""
     state = toys.make_state(
         completed_epochs=1,
         batches=3,
@@ -102,7 +102,7 @@ def test_a_state_goes_through_json():
     ],
 )
 def test_a_damaged_state_is_refused_and_changes_nothing(change, message):
-    """Values of the wrong kind are found before any of them is taken."""
+    """Values of a wrong type are found before any of them is set."""
     good = toys.make_state(step=5).state_dict()
     state = toys.make_state()
     before = repr(state.state_dict())
@@ -112,7 +112,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing(change, message):
 
 
 def test_missing_values_are_named():
-    """A value that is not there is an error, whatever it was looked for in."""
+    """A missing value is an error, also if the state is not a mapping."""
     with pytest.raises(CorruptFileError, match=r"'run_id' is missing from \{\}"):
         toys.make_state().load_state_dict({})
     with pytest.raises(CorruptFileError, match="'step' is missing from 'text'"):

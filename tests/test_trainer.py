@@ -1,5 +1,6 @@
-"""The trainer as a user meets it: it learns, repeats itself to the bit, and says what is wrong."""
+"""The trainer: it learns, gives the same bits for the same seed, and refuses invalid arguments."""
 
+import copy
 import logging
 import multiprocessing
 import os
@@ -22,9 +23,11 @@ from textrnn.training import (
     EarlyStopping,
     LambdaCallback,
     LearningRateMonitor,
+    Trainer,
     WeightAveraging,
     schedulers,
 )
+from textrnn.training.trainer import check_model, check_optimizer
 
 TRAIN, EVAL = toys.make_dataset(30), toys.make_dataset(12, seed=1)
 # Python 3.12 and later warn when a process with threads forks, as a DataLoader's workers do.
@@ -38,7 +41,7 @@ def press() -> None:
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_a_learnable_task_is_learned(cell):
-    """The loss falls, unseen texts are classified, and predictions agree with the evaluation."""
+    """The loss falls, unseen texts are classified, and predictions agree with evaluations."""
     trainer = toys.make_trainer(toys.make_model(cell=cell, dropout=0.1))
     history = trainer.fit(toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=15)
     assert history["loss"][-1] < 0.3 * history["loss"][0]
@@ -51,7 +54,7 @@ def test_a_learnable_task_is_learned(cell):
 
 
 def test_multilabel_texts_are_learned():
-    """Float labels turn the loss into binary cross-entropy and bring their own figures."""
+    """Float labels are trained with binary cross-entropy and have their own metrics."""
     batches = toys.make_batches((8, 8), multilabel=True)
     trainer = toys.make_trainer(
         toys.make_model(dropout=0.0), monitor="micro_f1", mode="max", class_weights="balanced"
@@ -62,7 +65,7 @@ def test_multilabel_texts_are_learned():
 
 
 def result_of(num_workers: int = 0, **settings: Any) -> Any:
-    """Train from fixed seeds and return what has come of it."""
+    """Train from fixed seeds; return weights, history and generator state."""
     torch.manual_seed(5)
     trainer = toys.make_trainer(weight_averaging="ema", restore_best=False)
     workers = {"num_workers": num_workers, **settings}
@@ -73,7 +76,7 @@ def result_of(num_workers: int = 0, **settings: Any) -> Any:
 
 
 def test_the_same_seed_gives_the_same_bits_whatever_the_workers():
-    """None, one, two, or such as live longer than an epoch."""
+    """No worker, one, two, or persistent ones."""
     expected = result_of()
     assert toys.worst_difference(expected, result_of()) == 0.0
     assert toys.worst_difference(expected, result_of(1)) == 0.0
@@ -92,8 +95,8 @@ def test_another_seed_gives_another_result():
     assert toys.worst_difference(*results) > 0.0
 
 
-def test_deterministic_algorithms_are_used_where_asked_for():
-    """While training, and not afterwards; on a CPU the result is the same."""
+def test_deterministic_algorithms_are_used_on_request():
+    """They are used during the training only; on a CPU the result is the same."""
     seen: list[bool] = []
     watcher = LambdaCallback(
         on_batch_end=lambda _: seen.append(torch.are_deterministic_algorithms_enabled())
@@ -110,7 +113,7 @@ def test_deterministic_algorithms_are_used_where_asked_for():
 
 
 def test_ctrl_c_stops_after_the_step_and_keeps_the_best(caplog):
-    """The best weights come back, the history is returned, the log says so, the handler is back."""
+    """Best weights and history are kept, a message is logged, and the handler is restored."""
     weights: list[dict[str, torch.Tensor]] = []
     handler = signal.getsignal(signal.SIGINT)
     callbacks: list[Callback] = [
@@ -132,7 +135,7 @@ def test_ctrl_c_stops_after_the_step_and_keeps_the_best(caplog):
 
 
 def test_a_second_ctrl_c_interrupts_at_once():
-    """And all callbacks end as after any error."""
+    """All callbacks end as after any error."""
     ended: list[int] = []
     callbacks: list[Callback] = [
         LambdaCallback(on_batch_end=lambda _: (press(), press())),
@@ -145,8 +148,8 @@ def test_a_second_ctrl_c_interrupts_at_once():
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_a_run_goes_on_after_ctrl_c_as_if_nothing_had_happened(tmp_path):
-    """With a checkpoint of the step at which it stopped, not a bit is different at the end."""
+def test_a_run_resumes_exactly_after_ctrl_c(tmp_path):
+    """With a checkpoint of the step at which it stopped, every bit is the same at the end."""
 
     def run(*callbacks: Callback, resume_from: Path | None = None) -> Any:
         trainer = toys.make_trainer(callbacks=callbacks)
@@ -166,8 +169,8 @@ def test_a_run_goes_on_after_ctrl_c_as_if_nothing_had_happened(tmp_path):
     assert toys.worst_difference(whole, run(Checkpoint(tmp_path), resume_from=tmp_path)) == 0.0
 
 
-def test_workers_outlive_the_ctrl_c_of_a_terminal():
-    """It reaches all processes, and the step and the evaluation after it still need them."""
+def test_workers_survive_the_ctrl_c_of_a_terminal():
+    """It reaches all processes, but the current step and evaluation still need the workers."""
 
     def interrupt_all(state: Any) -> None:
         if state.step == 2:
@@ -190,12 +193,12 @@ def test_workers_outlive_the_ctrl_c_of_a_terminal():
         assert trainer.state is not None
         assert trainer.state.step == 2
         assert len(history) == 0
-        if persistent:  # they are still there, and still work
+        if persistent:  # the workers still work
             assert len(list(loader)) == 4
 
 
 def test_training_works_outside_of_the_main_thread():
-    """There is no Ctrl-C to handle there."""
+    """Ctrl-C is not handled there."""
     trainer = toys.make_trainer()
     results: list[Any] = []
 
@@ -216,7 +219,7 @@ def test_training_works_outside_of_the_main_thread():
     ],
 )
 def test_the_reason_of_a_stop_is_logged(settings, kept, caplog):
-    """With which weights the model has now."""
+    """The message also names the weights that the model has."""
     stop = LambdaCallback(on_evaluation_end=lambda state: state.request_stop("enough"))
     with caplog.at_level(logging.INFO, logger="textrnn"):
         trainer = toys.make_trainer(callbacks=[stop], **settings)
@@ -224,8 +227,8 @@ def test_the_reason_of_a_stop_is_logged(settings, kept, caplog):
     assert caplog.messages == [f"Stopped after step 2 (enough); the model has {kept}."]
 
 
-def test_the_state_stays_after_an_error():
-    """So the history of a run that failed is not lost."""
+def test_the_state_is_kept_after_an_error():
+    """The history of a failed run is not lost."""
 
     def fail(state: Any) -> None:
         if state.step == 7:
@@ -241,7 +244,7 @@ def test_the_state_stays_after_an_error():
 
 
 def test_balanced_weights_are_those_of_the_training_texts():
-    """They equal weights worked out by hand, also for a subset."""
+    """They equal weights computed by hand, also for a subset."""
     part = Subset(TRAIN, [0, 1, 2, 3, 6, 9, 12, 15])
     counts = torch.bincount(TRAIN.labels[part.indices], minlength=3).double()
     by_hand = (8 / (3 * counts)).tolist()
@@ -255,7 +258,7 @@ def test_balanced_weights_are_those_of_the_training_texts():
 
 
 class Bare(nn.Module):
-    """A model that does not tell its number of classes."""
+    """A model without `num_classes`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -268,7 +271,7 @@ class Bare(nn.Module):
 
 
 def test_any_module_can_be_trained():
-    """Also one that does not tell its classes; then they are those of the labels."""
+    """Without `num_classes`, the number of classes is that of the labels."""
     trainer = toys.make_trainer(Bare(), class_weights="balanced")
     trainer.fit(toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=1)
     assert trainer.loss.class_weights is not None
@@ -279,19 +282,19 @@ def test_any_module_can_be_trained():
     assert len(multilabel.loss.class_weights) == 3
 
 
-def test_weights_can_not_be_balanced_blindly():
-    """Where the labels can't be seen beforehand, the message says which loaders will do."""
+def test_balanced_weights_need_known_labels():
+    """If the labels are unknown, the message names the loaders that work."""
 
-    class Blind:
+    class Unknown:
         def __iter__(self) -> Any:
             return iter(toys.make_batches())
 
     with pytest.raises(InvalidValueError, match="`loader` to be a DataLoader over a labelled data"):
-        toys.make_trainer(class_weights="balanced").fit(Blind(), epochs=1)
+        toys.make_trainer(class_weights="balanced").fit(Unknown(), epochs=1)
 
 
-def test_a_second_fit_trains_on_with_a_new_history():
-    """Weights and optimizer go on; history, best value and callbacks begin anew."""
+def test_a_second_fit_continues_with_a_new_history():
+    """Weights and optimizer are kept; history, best value and callbacks are reset."""
     stopper, monitor = EarlyStopping(patience=1, min_delta=9.0), LearningRateMonitor()
     trainer = toys.make_trainer(callbacks=[stopper, monitor])
     first = trainer.fit(toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=5)
@@ -314,12 +317,12 @@ def test_a_second_fit_trains_on_with_a_new_history():
         (
             {"loss": nn.CrossEntropyLoss(), "class_weights": [1.0, 1.0, 1.0]},
             InvalidValueError,
-            "`class_weights` to be None beside a `loss` of your own",
+            "`class_weights` to be None with a `loss` function",
         ),
     ],
 )
-def test_wrong_settings_are_refused_when_the_trainer_is_made(settings, error, message):
-    """Each is an error that names the argument."""
+def test_invalid_settings_are_refused_when_the_trainer_is_made(settings, error, message):
+    """The error names the argument."""
     with pytest.raises(error, match=message):
         toys.make_trainer(**settings)
 
@@ -333,8 +336,8 @@ def test_wrong_settings_are_refused_when_the_trainer_is_made(settings, error, me
         ({"resume_from": "nowhere"}, InvalidValueError, "`resume_from` to be a folder that exists"),
     ],
 )
-def test_wrong_calls_of_fit_are_refused(settings, error, message):
-    """Before the first step, and no callback has heard of a run then."""
+def test_invalid_calls_of_fit_are_refused(settings, error, message):
+    """The error comes before any hook is called."""
     heard: list[Any] = []
     watcher = LambdaCallback(on_fit_begin=heard.append, on_fit_end=heard.append)
     with pytest.raises(error, match=message):
@@ -344,28 +347,87 @@ def test_wrong_calls_of_fit_are_refused(settings, error, message):
     assert heard == []
 
 
-def test_what_is_monitored_is_looked_for_before_the_first_step():
-    """A misspelt figure is not found out after the first hour."""
+def test_monitor_is_checked_before_the_first_step():
+    """A misspelt metric is found before the training."""
     trainer = toys.make_trainer(monitor="acuracy", mode="max")
     before = toys.weights_of(trainer.model)
-    with pytest.raises(MissingKeyError, match=r"`monitor` to be a figure .*'accuracy'.*'acuracy'"):
+    with pytest.raises(MissingKeyError, match=r"`monitor` to be a metric .*'accuracy'.*'acuracy'"):
         trainer.fit(toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=1)
     assert toys.worst_difference(before, toys.weights_of(trainer.model)) == 0.0
     trainer.fit(toys.bucketed(TRAIN), epochs=1)  # without evaluations nothing is monitored
 
 
 def test_every_error_is_one_of_the_librarys():
-    """And a built-in that a caller would expect."""
+    """It is also the built-in error that a caller expects."""
     with pytest.raises(ValueError, match="`epochs` to be a positive") as error:
         toys.make_trainer().fit(toys.bucketed(TRAIN), epochs=-1)
     assert isinstance(error.value, TextrnnError)
+
+
+def test_a_model_is_moved_only_on_request():
+    """The device is that of the parameters, also if it was given by a short name."""
+    model = toys.make_model()
+    assert check_model(model, None) == (model, torch.device("cpu"))
+    moved, device = check_model(toys.make_model(), "meta")
+    assert device == torch.device("meta")
+    assert next(moved.parameters()).device == device
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "error", "message"),
+    [
+        ("rnn", None, InvalidTypeError, "Expected `model` to be a torch module, but got 'rnn'"),
+        (nn.Module, None, InvalidTypeError, "Expected `model` to be a torch module, but got <cl"),
+        (nn.Tanh(), None, InvalidValueError, "`model` to be a module with parameters, but got T"),
+        (nn.Linear(1, 1), "gpu", InvalidValueError, "`device` to be a device of this machine, but"),
+        (nn.Linear(1, 1), "cuda:99", InvalidValueError, "but got 'cuda:99'. PyTorch says: "),
+        (nn.Linear(1, 1), 1.5, InvalidValueError, "`device` to be a device of this machine, but"),
+    ],
+)
+def test_invalid_models_and_devices_are_refused(model, device, error, message):
+    """The message shows what was given, and PyTorch's own reason."""
+    with pytest.raises(error, match=message):
+        Trainer(model, device=device)
+
+
+def test_an_optimizer_is_adamw_unless_given():
+    """An optimizer of other parameters, or another object, is refused."""
+    model = toys.make_model()
+    optimizer = check_optimizer(None, model)
+    assert type(optimizer) is torch.optim.AdamW
+    assert optimizer.defaults["fused"]
+    own = torch.optim.SGD([{"params": model.head.parameters()}], lr=0.1)
+    assert check_optimizer(own, model) is own
+    other = torch.optim.SGD(toys.make_model().parameters(), lr=0.1)
+    with pytest.raises(InvalidValueError, match="`optimizer` to be over the model's parameters"):
+        check_optimizer(other, model)
+    with pytest.raises(InvalidTypeError, match="`optimizer` to be a torch optimizer, but got 'ada"):
+        check_optimizer("adam", model)  # type: ignore[arg-type] # that is the point
+
+
+def test_a_fused_optimizer_makes_the_updates_of_a_plain_one():
+    """Weights that the fused kernel does not support get the plain optimizer."""
+    torch.manual_seed(0)
+    model = nn.Linear(7, 5)
+    twin = copy.deepcopy(model)
+    optimizers = check_optimizer(None, model), torch.optim.AdamW(twin.parameters())
+    for each, optimizer in zip((model, twin), optimizers, strict=True):
+        for step in range(5):
+            optimizer.zero_grad()
+            each(torch.linspace(-1, 1 + step, 7)).square().sum().backward()
+            optimizer.step()
+    for ours, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-7)
+    odd = nn.ParameterList([torch.zeros(2, dtype=torch.complex64)])
+    assert not check_optimizer(None, odd).defaults["fused"]
+    assert not check_optimizer(None, nn.Linear(2, 2, device="meta")).defaults["fused"]
 
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
 def on_cuda(**settings: Any) -> Any:
-    """Train on the GPU from a fixed seed; return the trainer and what has come of it."""
+    """Train on the GPU from a fixed seed; return the trainer, its weights and history."""
     fit = {"resume_from": settings.pop("resume_from", None)}
     torch.manual_seed(5)
     trainer = toys.make_trainer(toys.make_model().cuda(), deterministic=True, **settings)
@@ -378,7 +440,7 @@ def on_cuda(**settings: Any) -> Any:
 @pytest.mark.cuda
 @needs_cuda
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_gpu_repeats_itself_and_learns(precision):
+def test_a_gpu_learns_and_is_reproducible(precision):
     """With deterministic algorithms a second run has the same bits, in every precision."""
     settings = {"precision": precision, "max_grad_norm": 1.0, "weight_averaging": "ema"}
     trainer, first = on_cuda(**settings)
@@ -390,8 +452,8 @@ def test_a_gpu_repeats_itself_and_learns(precision):
 @pytest.mark.cuda
 @needs_cuda
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_gpu_goes_on_where_it_was(precision, tmp_path):
-    """Resumed in the middle of an epoch, the bits are those of a run without interruption."""
+def test_a_run_on_a_gpu_resumes_exactly(precision, tmp_path):
+    """Resumed in the middle of an epoch, it has the bits of an uninterrupted run."""
     settings = {"precision": precision, "scheduler": schedulers.one_cycle()}
     _, whole = on_cuda(**settings)
     stop = LambdaCallback(on_batch_end=lambda s: s.step == 7 and s.request_stop("enough"))
@@ -404,7 +466,7 @@ def test_a_gpu_goes_on_where_it_was(precision, tmp_path):
 @pytest.mark.cuda
 @needs_cuda
 def test_a_gpu_equals_a_cpu():
-    """Without dropout, to what the order of additions allows."""
+    """Without dropout, results agree up to the order of additions."""
     results = []
     for device in ("cpu", "cuda"):
         trainer = toys.make_trainer(
@@ -417,8 +479,8 @@ def test_a_gpu_equals_a_cpu():
 
 @pytest.mark.cuda
 @needs_cuda
-def test_wrong_labels_do_not_break_a_gpu():
-    """They are found on the CPU, and the GPU works on."""
+def test_invalid_labels_do_not_break_a_gpu():
+    """They are found on the CPU, and the GPU still works."""
     model = toys.make_model(num_classes=2).cuda()
     batches = toys.make_batches()
     with pytest.raises(InvalidValueError, match="from 0 to 1"):
@@ -429,7 +491,7 @@ def test_wrong_labels_do_not_break_a_gpu():
 @pytest.mark.cuda
 @needs_cuda
 def test_swa_on_a_gpu_is_evaluated_and_kept():
-    """Averages live beside the weights."""
+    """The model stays on the GPU."""
     averaging = WeightAveraging(kind="swa", start=0.5)
     trainer, _ = on_cuda(weight_averaging=averaging)
     assert next(trainer.model.parameters()).device.type == "cuda"

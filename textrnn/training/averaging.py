@@ -1,4 +1,4 @@
-"""Averages of the weights over the steps: EMA and SWA, on torch's `AveragedModel`."""
+"""Averages of the weights over the steps (EMA, SWA), with torch's `AveragedModel`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,23 +14,22 @@ __all__ = ["WeightAveraging"]
 
 @dataclass(frozen=True, kw_only=True)
 class WeightAveraging:
-    """How weights are averaged; the average is what is evaluated and kept.
-
-    ``"ema"`` lets old weights fade (Polyak and Juditsky, 1992, in its exponential form); ``"swa"``
-    gives every step from `start` on the same say (Izmailov et al., 2018, "Averaging weights leads
-    to wider optima and better generalization").
+    """Average the weights over the steps; the average is evaluated and kept.
 
     Args:
-        kind: ``"ema"`` or ``"swa"``.
-        decay: How much of an EMA a step leaves as it is. Default: 0.999.
-        start: The share of all steps after which averaging begins. Default: 0.0 for EMA, 0.75 for
+        kind: `"ema"` for an exponential moving average (after Polyak and Juditsky, 1992), or
+            `"swa"` for the mean of all steps from `start` on (Izmailov et al., 2018, "Averaging
+            weights leads to wider optima and better generalization"). Default: `"ema"`.
+        decay: Decay rate of an EMA, between 0 and 1. Default: 0.999.
+        start: Share of all steps after which averaging begins. Default: 0.0 for EMA, 0.75 for
             SWA.
 
     Raises:
         InvalidValueError: If an argument is out of range.
 
-    >>> WeightAveraging.of("swa")
-    WeightAveraging(kind='swa', decay=0.999, start=0.75)
+    Example:
+        >>> WeightAveraging(kind="swa")
+        WeightAveraging(kind='swa', decay=0.999, start=0.75)
     """
 
     kind: str = "ema"
@@ -46,18 +45,7 @@ class WeightAveraging:
 
     @classmethod
     def of(cls, value: "str | WeightAveraging") -> Self | "WeightAveraging":
-        """Return `value`, or the averaging of that kind with its defaults.
-
-        Args:
-            value: ``"ema"``, ``"swa"`` or a `WeightAveraging`.
-
-        Returns:
-            The averaging.
-
-        Raises:
-            InvalidTypeError: If it is neither.
-            InvalidValueError: If there is no such kind.
-        """
+        """Return `value`, or if it is a kind, the averaging of that kind with its defaults."""
         if isinstance(value, cls):
             return value
         if not isinstance(value, str):
@@ -66,17 +54,7 @@ class WeightAveraging:
         return cls(kind=check_choice("weight_averaging", value, ("ema", "swa")))
 
     def first_step(self, total_steps: int | None) -> int:
-        """Return after how many steps averaging begins.
-
-        Args:
-            total_steps: How many steps there will be, or None where that is not known.
-
-        Returns:
-            The number of steps that are not averaged.
-
-        Raises:
-            InvalidValueError: If it depends on a number of steps that is not known.
-        """
+        """Return the number of steps before averaging begins; an unknown total is None."""
         if not self.start:
             return 0
         if total_steps is None:
@@ -86,15 +64,8 @@ class WeightAveraging:
         return int(self.start * total_steps)
 
     def begin(self, model: nn.Module) -> AveragedModel:
-        """Return a copy of the model that takes the average up.
-
-        Args:
-            model: The model in training.
-
-        Returns:
-            PyTorch's averaged model, with no step averaged yet.
-        """
-        # torch leaves the types of these two open.
+        """Return PyTorch's averaged model, with no step averaged yet."""
+        # torch does not annotate these two.
         ema = cast("Callable[[float], Callable[..., None]]", get_ema_multi_avg_fn)
         swa = cast("Callable[[], Callable[..., None]]", get_swa_multi_avg_fn)
         function = ema(self.decay) if self.kind == "ema" else swa()

@@ -1,7 +1,7 @@
-"""What watches a run or decides between its steps."""
+"""Callbacks, which observe a run or decide between its steps."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -28,75 +28,78 @@ __all__ = [
     "LambdaCallback",
     "LearningRateMonitor",
     "ProgressBar",
+    "check_callbacks",
 ]
 
 
 class Callback:
-    """The base of all callbacks: typed hooks that do nothing.
+    """Base class of callbacks, with hooks that do nothing.
 
-    A callback watches, or decides between steps; what changes the mathematics of a step is an
-    argument of the `Trainer`. So the order of callbacks never changes the numbers. A step's hooks
-    run in the order: `on_evaluation_end` (where one was made), `on_batch_end`, and, after the last
-    step of an epoch, `on_epoch_end`. A checkpoint is written when all of them have run.
+    A callback observes the run or decides between steps; what changes the mathematics of a step
+    is an argument of the `Trainer`. The order of callbacks therefore never affects the result.
+    The hooks of a step run in this order: `on_evaluation_end` (if there was an evaluation),
+    `on_batch_end`, and after the last step of an epoch `on_epoch_end`. A checkpoint is written
+    when all of them have run.
 
-    Where several processes train together, each has its callbacks, and the hooks run in all of
-    them. A stop that one requests stops all.
+    If several processes train together, the hooks run in each of them. A stop requested in one
+    process stops all.
 
     Attributes:
-        main_only: Whether the hooks run in the main process alone. A class that writes or shows
-            something, and decides nothing, sets it to True. Default: False.
+        main_only: Whether the hooks run in the main process only. Set it to True in a class that
+            writes or shows something without deciding anything. Default: False.
 
-    >>> class CountSteps(Callback):
-    ...     def __init__(self):
-    ...         self.steps = 0
-    ...     def on_batch_end(self, state):
-    ...         self.steps += 1
+    Example:
+        >>> class CountSteps(Callback):
+        ...     def __init__(self):
+        ...         self.steps = 0
+        ...     def on_batch_end(self, state):
+        ...         self.steps += 1
     """
 
     main_only = False
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        """Run once before the first step, after a checkpoint was loaded if one is resumed.
+        """Run once before the first step, or after loading the checkpoint to resume from.
 
-        A run that begins anew is one with ``state.step == 0``; what an earlier run has left in the
-        callback should be forgotten then.
+        Reset the callback if `state.step` is 0, since the run is a new one then.
         """
 
     def on_epoch_begin(self, state: TrainingState) -> None:
-        """Run before the first step of an epoch, and when one is resumed half-way."""
+        """Run before the first step of an epoch, also of a resumed part of one."""
 
     def on_evaluation_end(self, state: TrainingState) -> None:
-        """Run after each evaluation; ``state.evaluation`` holds its values."""
+        """Run after each evaluation, whose metrics are in `state.evaluation`."""
 
     def on_batch_end(self, state: TrainingState) -> None:
         """Run after each update of the weights."""
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """Run after the last step of an epoch; not for an epoch that was cut short."""
+        """Run after the last step of an epoch, unless the run stopped before it."""
 
     def on_fit_end(self, state: TrainingState) -> None:
-        """Run once at the end, also when an error ended the run."""
+        """Run once at the end, also after an error."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resume needs, as plain values that JSON can hold."""
+        """Return the state that a resume needs, as values that JSON can represent."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
 
 
 class LambdaCallback(Callback):
-    """Call functions at the hooks, without a class of one's own.
+    """Call functions at the hooks.
 
     Args:
-        **hooks: A function of one `TrainingState` for each hook, by the hook's name.
+        **hooks: Functions of a `TrainingState` by the name of their hook.
 
     Raises:
-        MissingKeyError: If there is no hook of a given name; those there are, are listed.
+        MissingKeyError: If there is no hook of a given name; the message lists the hooks.
         InvalidTypeError: If a hook is not callable.
 
-    >>> steps = []
-    >>> callback = LambdaCallback(on_batch_end=lambda state: steps.append(state.step))
+    Example:
+        >>> steps = []
+        >>> callback = LambdaCallback(on_batch_end=lambda state: steps.append(state.step))
     """
 
     HOOKS = (
@@ -118,21 +121,23 @@ class LambdaCallback(Callback):
 
 
 class EarlyStopping(Callback):
-    """Stop when an evaluation's value has not become better for a while.
+    """Stop when a metric has not improved for several evaluations.
 
     Args:
-        patience: How many evaluations in a row may fail to be better; the last of them stops.
-        monitor: The value's name, such as ``"accuracy"``. Default: the trainer's `monitor`.
-        mode: ``"min"`` or ``"max"``. Default: the trainer's, which goes with its `monitor`.
-        min_delta: By how much a value must be better to count. Default: 0.0.
+        patience: Number of evaluations in a row without improvement after which to stop.
+            Default: 3.
+        monitor: Name of the metric, such as `"accuracy"`. Default: that of the trainer.
+        mode: `"min"` or `"max"`, given together with `monitor`. Default: that of the trainer.
+        min_delta: Smallest change that counts as an improvement. Default: 0.0.
 
     Raises:
-        InvalidValueError: If an argument is out of range, or `monitor` stands without `mode`; when
-            training starts, if it is without evaluations.
-        MissingKeyError: When training starts, if an evaluation will give no such value.
+        InvalidValueError: If an argument is out of range, or `monitor` is given without `mode`;
+            when training starts, if there are no evaluations.
+        MissingKeyError: When training starts, if evaluations have no such metric.
 
-    >>> EarlyStopping(patience=3)
-    EarlyStopping(patience=3, monitor=None, mode=None, min_delta=0.0)
+    Example:
+        >>> EarlyStopping(patience=3)
+        EarlyStopping(patience=3, monitor=None, mode=None, min_delta=0.0)
     """
 
     def __init__(
@@ -159,10 +164,10 @@ class EarlyStopping(Callback):
         )
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        """Stop at once if the run that is resumed had used up its patience."""
+        """Check the metric, and stop at once if a resumed run has no patience left."""
         if not state.evaluation_names:
             raise InvalidValueError(
-                expected("eval_loader", "given, for `EarlyStopping` looks at evaluations", None)
+                expected("eval_loader", "given, since `EarlyStopping` needs evaluations", None)
             )
         if self.monitor is not None and self.monitor not in state.evaluation_names:
             raise MissingKeyError(
@@ -171,10 +176,10 @@ class EarlyStopping(Callback):
             )
         if state.step == 0:
             self.best_value, self.evaluations_without_gain = None, 0
-        self._judge(state)
+        self._stop_if_impatient(state)
 
     def on_evaluation_end(self, state: TrainingState) -> None:
-        """Compare the evaluation with the best so far."""
+        """Compare the metric with its best value."""
         value = state.monitored(self.monitor)
         mode = self.mode or state.mode
         slack = self.min_delta if mode == "min" else -self.min_delta
@@ -183,9 +188,9 @@ class EarlyStopping(Callback):
             self.evaluations_without_gain = 0
         else:
             self.evaluations_without_gain += 1
-        self._judge(state)
+        self._stop_if_impatient(state)
 
-    def _judge(self, state: TrainingState) -> None:
+    def _stop_if_impatient(self, state: TrainingState) -> None:
         if self.evaluations_without_gain >= self.patience:
             name = self.monitor or state.monitor
             count = self.evaluations_without_gain
@@ -193,37 +198,39 @@ class EarlyStopping(Callback):
             state.request_stop(f"no better {name} for {count} {noun}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value and the patience used."""
+        """Return the best value and the number of evaluations since."""
         return {
             "best_value": self.best_value,
             "evaluations_without_gain": self.evaluations_without_gain,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back the best value and the patience used.
+        """Restore the best value and the number of evaluations since.
 
         Raises:
-            CorruptFileError: If they are of another kind.
+            CorruptFileError: If a value is missing or of a wrong type.
         """
         self.best_value = checked(state, "best_value", float, int, type(None))
         self.evaluations_without_gain = checked(state, "evaluations_without_gain", int)
 
 
 class FreezeEmbeddings(Callback):
-    """Keep the embeddings as they are for the first epochs.
+    """Freeze the embeddings for the first epochs.
 
-    For embeddings that were trained before, which a new head's first gradients would spoil.
+    This protects pretrained embeddings from the first gradients of a new head.
 
     Args:
-        until_epoch: The epoch (from 1) that trains them first.
-        attribute: Where the model holds them; dots lead into modules. Default: ``"embedding"``.
+        until_epoch: The first epoch, counted from 1, that trains the embeddings.
+        attribute: Path of the module in the model, such as `"encoder.rnn"`. Default:
+            `"embedding"`.
 
     Raises:
         InvalidValueError: If `until_epoch` is not positive.
         MissingKeyError: When training starts, if the model has no such module.
 
-    >>> FreezeEmbeddings(until_epoch=2)
-    FreezeEmbeddings(until_epoch=2, attribute='embedding')
+    Example:
+        >>> FreezeEmbeddings(until_epoch=2)
+        FreezeEmbeddings(until_epoch=2, attribute='embedding')
     """
 
     def __init__(self, until_epoch: int, *, attribute: str = "embedding") -> None:
@@ -235,7 +242,7 @@ class FreezeEmbeddings(Callback):
         return f"FreezeEmbeddings(until_epoch={self.until_epoch}, attribute={self.attribute!r})"
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        """Find the embeddings."""
+        """Check that the model has the module."""
         try:
             state.model.get_submodule(self.attribute)
         except AttributeError:
@@ -245,7 +252,7 @@ class FreezeEmbeddings(Callback):
             ) from None
 
     def on_epoch_begin(self, state: TrainingState) -> None:
-        """Freeze or release."""
+        """Freeze the embeddings, or unfreeze them if their epoch has come."""
         if state.epoch >= self.until_epoch:
             self._release()
         elif not self._frozen:
@@ -253,10 +260,10 @@ class FreezeEmbeddings(Callback):
             self._frozen = [weight for weight in module.parameters() if weight.requires_grad]
             for weight in self._frozen:
                 weight.requires_grad_(False)  # torch takes it by position
-                weight.grad = None  # an optimizer leaves weights without a gradient alone
+                weight.grad = None  # optimizers skip weights without a gradient
 
     def on_fit_end(self, state: TrainingState) -> None:
-        """Leave no embedding frozen behind."""
+        """Unfreeze the embeddings."""
         del state
         self._release()
 
@@ -267,13 +274,16 @@ class FreezeEmbeddings(Callback):
 
 
 class LearningRateMonitor(Callback):
-    """Note the learning rate of every step.
+    """Record the learning rate of every step.
 
-    After training, ``steps`` and ``learning_rates`` hold the curve.
+    Attributes:
+        steps: Numbers of the steps, from 1.
+        learning_rates: Learning rate of each of these steps.
 
-    >>> monitor = LearningRateMonitor()
-    >>> monitor.learning_rates
-    []
+    Example:
+        >>> monitor = LearningRateMonitor()
+        >>> monitor.learning_rates
+        []
     """
 
     def __init__(self) -> None:
@@ -281,41 +291,41 @@ class LearningRateMonitor(Callback):
         self.learning_rates: list[float] = []
 
     def on_fit_begin(self, state: TrainingState) -> None:
-        """Begin a new curve where a new run begins."""
+        """Clear the curve if the run is a new one."""
         if state.step == 0:
             self.steps, self.learning_rates = [], []
 
     def on_batch_end(self, state: TrainingState) -> None:
-        """Note the rate that the update used."""
+        """Record the rate that the update used."""
         self.steps.append(state.step)
         self.learning_rates.append(state.learning_rate)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the curve so far."""
+        """Return the curve."""
         return {"steps": list(self.steps), "learning_rates": list(self.learning_rates)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back the curve so far.
+        """Restore the curve.
 
         Raises:
-            CorruptFileError: If it is none.
+            CorruptFileError: If the curve is invalid.
         """
         steps, rates = checked(state, "steps", list), checked(state, "learning_rates", list)
         if len(steps) != len(rates) or not all(isinstance(x, int | float) for x in steps + rates):
-            raise CorruptFileError("The curve of the learning rate is none.")
+            raise CorruptFileError("Invalid learning-rate curve in the checkpoint.")
         self.steps, self.learning_rates = list(steps), list(rates)
 
 
 class ProgressBar(Callback):
-    """Show a bar for each epoch on standard error: steps, rate, time left, loss, last evaluation.
+    """Show a progress bar for each epoch on standard error, with loss and last evaluation.
 
     Args:
-        disable: True for silence, False for a bar in any case, None for a bar only on a terminal.
+        disable: True for no bar, False for a bar always, None for a bar only on a terminal.
             Default: None.
-        description: A word to put before the epoch. Default: none.
+        description: Text before the epoch. Default: "".
 
-    >>> ProgressBar(disable=True).on_fit_begin  # doctest: +ELLIPSIS
-    <bound method ...>
+    Example:
+        >>> bar = ProgressBar(description="fold 3")
     """
 
     main_only = True
@@ -326,12 +336,11 @@ class ProgressBar(Callback):
         self._bar: tqdm[Any] | None = None
 
     def on_epoch_begin(self, state: TrainingState) -> None:
-        """Begin a bar, at the place where a resumed epoch goes on."""
+        """Open a bar, at the first step of the rest of a resumed epoch."""
         self._close()
-        # tqdm would start a thread even for a bar that it does not show.
+        # tqdm would start a thread even for a disabled bar.
         if self.disable or (self.disable is None and not _on_terminal()):
             return
-        # A length that the loader has, and steps already made in this epoch.
         total = state.steps_per_epoch
         done = 0 if total is None else state.step - state.completed_epochs * total
         self._bar = tqdm(
@@ -343,7 +352,7 @@ class ProgressBar(Callback):
         )
 
     def on_batch_end(self, state: TrainingState) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         if self._bar is not None:
             shown: dict[str, object] = {"loss": f"{state.loss:.4f}"} if state.loss_weight else {}
             for name in ("loss", "accuracy"):
@@ -353,12 +362,12 @@ class ProgressBar(Callback):
             self._bar.update()
 
     def on_epoch_end(self, state: TrainingState) -> None:
-        """Finish the bar."""
+        """Close the bar."""
         del state
         self._close()
 
     def on_fit_end(self, state: TrainingState) -> None:
-        """Finish the bar, also after an error."""
+        """Close the bar, also after an error."""
         del state
         self._close()
 
@@ -370,3 +379,18 @@ class ProgressBar(Callback):
 
 def _on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
+
+
+def check_callbacks(callbacks: Sequence[Callback], *, progress: bool) -> list[Callback]:
+    """Return the callbacks, with a progress bar added if it is wanted and missing."""
+    rule = "a list of `Callback` objects"
+    given: Any = callbacks
+    if not isinstance(given, Iterable):  # such as a single callback
+        raise InvalidTypeError(expected("callbacks", rule, given))
+    found = list(given)
+    for callback in found:
+        if not isinstance(callback, Callback):
+            raise InvalidTypeError(expected("callbacks", rule, callback))
+    if progress and not any(isinstance(callback, ProgressBar) for callback in found):
+        found.append(ProgressBar())
+    return found

@@ -1,6 +1,7 @@
-"""Batches of a loader and their labels: reading ahead, checking, moving to a device."""
+"""Batches of a loader and their labels: prefetching, checking, moving to a device."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -14,37 +15,24 @@ from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError, TrainingError, expected, show
 
 __all__ = [
-    "Feed",
+    "EpochBatches",
     "check_batch",
     "check_labels",
-    "check_labels_of",
+    "check_loader",
+    "count_steps",
+    "indices_of",
     "iterate",
     "labels_of",
-    "on_device",
-    "positions_of",
     "required_labels",
+    "subset_positions",
+    "to_device",
 ]
 
 _END = object()
 
 
-class Feed:
-    """The batches of one epoch, read one ahead, so that the last is known to be the last.
-
-    The order of a `BucketBatchSampler` is a function of the epoch, so consumed batches are not even
-    fetched when an epoch is resumed; any other loader is run up to the place.
-
-    Args:
-        loader: Anything that gives `Batch` objects each time it is iterated.
-        epoch: The number of the epoch, from 0, for samplers with ``set_epoch``.
-        consumed: How many batches of the epoch are over already.
-        ahead: The batch that was read ahead when the epoch was interrupted. A loader that draws
-            random numbers between the steps would not make it again. Default: the loader's.
-
-    Raises:
-        TrainingError: If the loader has fewer batches than are over already.
-        InvalidTypeError: If `loader` can't be iterated, or gives something else than batches.
-    """
+class EpochBatches:
+    """The batches of an epoch after `consumed` ones, with one prefetched to know the last one."""
 
     def __init__(
         self,
@@ -52,41 +40,32 @@ class Feed:
         *,
         epoch: int,
         consumed: int = 0,
-        ahead: Batch | None = None,
+        prefetched: Batch | None = None,
     ) -> None:
         skipped = _set_epoch(loader, epoch, consumed)
         self._batches = iterate(loader)
-        for _ in range(consumed - skipped):
+        for _ in range(consumed - skipped):  # most loaders have to make consumed batches again
             self._fetch()
-        self.ahead = self._fetch()
-        if self.ahead is None and consumed:
+        self.prefetched = self._fetch()
+        if self.prefetched is None and consumed:
             raise TrainingError(
-                f"The loader ends at batch {consumed} or before, where the run is to go on: "
+                f"The loader ends at batch {consumed} or before, where the run should continue: "
                 "it is not the loader that the run was started with."
             )
-        if ahead is not None:
-            self.ahead = ahead
+        if prefetched is not None:
+            # A loader that draws random numbers between the steps would not make it again.
+            self.prefetched = prefetched
 
     def exhausted(self) -> bool:
-        """Tell whether the epoch is over."""
-        return self.ahead is None
+        """Return whether the epoch is over."""
+        return self.prefetched is None
 
     def take(self, count: int) -> list[Batch]:
-        """Return the next batches.
-
-        Args:
-            count: How many at most.
-
-        Returns:
-            As many of them as there are.
-
-        Raises:
-            InvalidTypeError: If the loader gives something else than a `Batch`.
-        """
+        """Return the next batches, at most `count`."""
         taken: list[Batch] = []
-        while self.ahead is not None and len(taken) < count:
-            taken.append(self.ahead)
-            self.ahead = self._fetch()
+        while self.prefetched is not None and len(taken) < count:
+            taken.append(self.prefetched)
+            self.prefetched = self._fetch()
         return taken
 
     def _fetch(self) -> Batch | None:
@@ -95,12 +74,12 @@ class Feed:
 
 
 def _set_epoch(loader: Iterable[Any], epoch: int, consumed: int) -> int:
-    """Tell a loader and its parts which epoch begins; return how many batches it leaves out."""
+    """Set the epoch of a loader and its parts; return how many batches it will skip by itself."""
     parts: list[Any] = [loader]
     if isinstance(loader, DataLoader):
         sampler = loader.batch_sampler
         if isinstance(sampler, BucketBatchSampler):
-            skipped = consumed if _makes_batches_alone(loader) else 0
+            skipped = consumed if _batches_are_independent(loader) else 0
             sampler.set_epoch(epoch, start_batch=skipped)
             return skipped
         parts += [loader.dataset, loader.sampler, sampler, getattr(sampler, "sampler", None)]
@@ -111,31 +90,14 @@ def _set_epoch(loader: Iterable[Any], epoch: int, consumed: int) -> int:
     return 0
 
 
-def _makes_batches_alone(loader: DataLoader[Any]) -> bool:
-    """Tell whether a batch is the same whether or not those before it were made."""
-    dataset: Any = loader.dataset
-    while isinstance(dataset, Subset):
-        dataset = dataset.dataset
-    # Not what is derived from them: that may draw random numbers.
-    return type(loader.collate_fn) is PaddingCollator and type(dataset) is WordDataset
+def _batches_are_independent(loader: DataLoader[Any]) -> bool:
+    """Return whether a batch is the same whether or not those before it were made."""
+    # A subclass may draw random numbers.
+    return type(loader.collate_fn) is PaddingCollator and type(_dataset_of(loader)) is WordDataset
 
 
 def iterate(loader: Iterable[Any]) -> Iterator[Any]:
-    """Begin to iterate over a loader.
-
-    Workers that a loader starts are not reached by a Ctrl-C: it is the main process that has to
-    end the step in order, and it may still need them. A loader that keeps its workers draws as many
-    random numbers in each epoch as any other, so that all go on alike.
-
-    Args:
-        loader: The loader.
-
-    Returns:
-        The iterator.
-
-    Raises:
-        InvalidTypeError: If `loader` can't be iterated.
-    """
+    """Iterate over a loader whose workers ignore Ctrl-C and draw the same numbers in each epoch."""
     if not isinstance(loader, Iterable):
         raise InvalidTypeError(expected("loader", "an iterable of batches", loader))
     if (
@@ -143,23 +105,14 @@ def iterate(loader: Iterable[Any]) -> Iterator[Any]:
         and loader.persistent_workers
         and getattr(loader, "_iterator", None) is not None
     ):
+        # Any other loader draws a seed for its workers in each epoch.
         torch.empty((), dtype=torch.int64).random_(generator=loader.generator)
-    with sheltered_from_ctrl_c():
+    with sheltered_from_ctrl_c():  # the main process may need the workers to finish its step
         return iter(loader)
 
 
 def check_batch(batch: Any) -> Batch:
-    """Return what a loader gave, if it is a `Batch`.
-
-    Args:
-        batch: What a loader gave.
-
-    Returns:
-        The same object.
-
-    Raises:
-        InvalidTypeError: If it is something else.
-    """
+    """Return the batch that a loader gave, or raise an error if it is not a `Batch`."""
     if not isinstance(batch, Batch):
         raise InvalidTypeError(
             f"Expected the loader to give `Batch` objects, but got {show(batch)}. "
@@ -168,40 +121,86 @@ def check_batch(batch: Any) -> Batch:
     return batch
 
 
+def check_loader(name: str, loader: Any, num_classes: int | None) -> Tensor | None:
+    """Check that a loader can be iterated anew and has valid labels; return them where known."""
+    if not isinstance(loader, Iterable) or isinstance(loader, Iterator):
+        rule = "iterable anew each time, such as a DataLoader or a list of batches"
+        raise InvalidTypeError(expected(name, rule, loader))
+    if _count_batches(loader) == 0:
+        raise InvalidValueError(expected(name, "at least one batch", loader))
+    labels = labels_of(loader)
+    if labels is not None:
+        check_labels(labels, num_classes, name=f"the labels of `{name}`")
+    return labels
+
+
+def count_steps(loader: Iterable[Batch], accumulation_steps: int) -> int | None:
+    """Return the number of updates in an epoch, or None where the loader has no length."""
+    batches = _count_batches(loader)
+    return None if batches is None else math.ceil(batches / accumulation_steps)
+
+
+def _count_batches(loader: Iterable[Batch]) -> int | None:
+    try:
+        return len(loader) if isinstance(loader, Sized) else None
+    except TypeError:  # a DataLoader over a stream has `__len__`, but no length
+        return None
+
+
+def labels_of(loader: Iterable[Any]) -> Tensor | None:
+    """Return all labels of a list of batches or a data set with `labels`, or None."""
+    if isinstance(loader, DataLoader):
+        labels = getattr(_dataset_of(loader), "labels", ...)
+        if labels is None:
+            raise InvalidValueError("Expected the data set to have labels, but it has none.")
+        if not isinstance(labels, Tensor):
+            return None
+        chosen = subset_positions(loader)
+        return labels if chosen is None else labels[torch.from_numpy(chosen)]
+    if not isinstance(loader, Sequence) or not all(isinstance(each, Batch) for each in loader):
+        return None
+    parts = [required_labels(batch) for batch in loader]
+    if len({(part.is_floating_point(), part.shape[1:]) for part in parts}) > 1:
+        raise InvalidValueError("Expected all batches to have labels of one form, but they differ.")
+    return torch.cat(parts) if parts else None
+
+
+def indices_of(loader: Iterable[Any]) -> list[Tensor]:
+    """Return the indices of a list of batches, or an empty list for any other loader."""
+    if not isinstance(loader, list | tuple):
+        return []
+    batches = [batch for batch in loader if isinstance(batch, Batch)]
+    return [batch.indices for batch in batches if batch.indices is not None]
+
+
+def subset_positions(loader: Iterable[Any]) -> NDArray[np.int64] | None:
+    """Return the positions of a `Subset`'s texts in the whole data set, or None without one."""
+    chosen = None
+    dataset = loader.dataset if isinstance(loader, DataLoader) else None
+    while isinstance(dataset, Subset):
+        indices = np.asarray(dataset.indices, dtype=np.int64)
+        chosen = indices if chosen is None else indices[chosen]
+        dataset = dataset.dataset
+    return chosen
+
+
+def _dataset_of(loader: DataLoader[Any]) -> Any:
+    """Return the data set of a loader, or the one that its subset was taken from."""
+    dataset: Any = loader.dataset
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return dataset
+
+
 def required_labels(batch: Batch) -> Tensor:
-    """Return the labels of a batch that must have them.
-
-    Args:
-        batch: The batch.
-
-    Returns:
-        Class ids `(batch,)`, or floats `(batch, classes)`.
-
-    Raises:
-        InvalidValueError: If it has none.
-    """
+    """Return the labels of a batch, or raise an error if it has none."""
     if batch.labels is None:
         raise InvalidValueError("Expected the batches to have labels, but they have none.")
     return batch.labels
 
 
-def check_labels(labels: Tensor, num_classes: int | None, *, what: str = "`labels`") -> None:
-    """Make sure that labels are what a loss over so many classes can take.
-
-    Args:
-        labels: Class ids ``(texts,)``, or ``(texts, classes)`` floats for multi-label data.
-        num_classes: How many classes there are, or None where that is not known.
-        what: What to call them in a message.
-
-    Raises:
-        InvalidValueError: If the form is wrong or a label is out of range; the first text that
-            has such a label is named.
-
-    >>> check_labels(torch.tensor([0, 3, 1]), num_classes=3)
-    Traceback (most recent call last):
-        ...
-    textrnn.errors.InvalidValueError: Expected `labels` to be from 0 to 2, but text 1 has 3.
-    """
+def check_labels(labels: Tensor, num_classes: int | None, *, name: str = "`labels`") -> None:
+    """Check the shape and range of class ids (texts,) or multi-label floats (texts, classes)."""
     multilabel = labels.is_floating_point()
     columns = labels.shape[1] if multilabel and labels.ndim == 2 else None
     if (
@@ -212,7 +211,7 @@ def check_labels(labels: Tensor, num_classes: int | None, *, what: str = "`label
         number = "one column" if num_classes is None else f"{num_classes} columns, one"
         got = f"{labels.dtype} of shape {tuple(labels.shape)}"
         raise InvalidValueError(
-            f"Expected {what} to be class ids, one per text, or floats with {number} per class, "
+            f"Expected {name} to be class ids, one per text, or floats with {number} per class, "
             f"but got {got}."
         )
     if not labels.numel():
@@ -225,97 +224,11 @@ def check_labels(labels: Tensor, num_classes: int | None, *, what: str = "`label
     place = (~((labels >= 0) & (labels <= last))).nonzero()[0]
     text, wrong = int(place[0]), labels[tuple(place)].item()
     rule = "0 or more" if not multilabel and num_classes is None else f"from 0 to {last}"
-    raise InvalidValueError(f"Expected {what} to be {rule}, but text {text} has {wrong}.")
+    raise InvalidValueError(f"Expected {name} to be {rule}, but text {text} has {wrong}.")
 
 
-def positions_of(loader: Iterable[Any]) -> NDArray[np.int64] | None:
-    """Return which texts of the whole data set a loader's data set consists of.
-
-    Args:
-        loader: Any loader.
-
-    Returns:
-        For a `DataLoader` over a `Subset` the position of each of its texts in the data set that
-        the subset was taken of, ``(texts,)``; otherwise None.
-    """
-    chosen = None
-    dataset = loader.dataset if isinstance(loader, DataLoader) else None
-    while isinstance(dataset, Subset):
-        indices = np.asarray(dataset.indices, dtype=np.int64)
-        chosen = indices if chosen is None else indices[chosen]
-        dataset = dataset.dataset
-    return chosen
-
-
-def labels_of(loader: Iterable[Any]) -> Tensor | None:
-    """Find all labels of a loader without running it.
-
-    Args:
-        loader: A `DataLoader` over a data set (or a `Subset` of one) with `labels`, or a list of
-            batches.
-
-    Returns:
-        The labels, ``(texts,)`` or ``(texts, classes)``; None where they can't be known.
-
-    Raises:
-        InvalidValueError: If texts are known to have no labels, or batches have labels of
-            different form.
-    """
-    if isinstance(loader, DataLoader):
-        dataset, chosen = loader.dataset, positions_of(loader)
-        while isinstance(dataset, Subset):
-            dataset = dataset.dataset
-        labels = getattr(dataset, "labels", ...)
-        if labels is None:
-            raise InvalidValueError("Expected the data set to have labels, but it has none.")
-        if not isinstance(labels, Tensor):
-            return None
-        return labels if chosen is None else labels[torch.from_numpy(chosen)]
-    if not isinstance(loader, Sequence) or not all(isinstance(each, Batch) for each in loader):
-        return None
-    parts = [required_labels(batch) for batch in loader]
-    if len({(part.is_floating_point(), part.shape[1:]) for part in parts}) > 1:
-        raise InvalidValueError("Expected all batches to have labels of one form, but they differ.")
-    return torch.cat(parts) if parts else None
-
-
-def check_labels_of(name: str, loader: Iterable[Any], num_classes: int | None) -> Tensor | None:
-    """Find wrong or missing labels before the first step, where they can be seen.
-
-    Args:
-        name: What to call the loader in a message.
-        loader: The loader.
-        num_classes: How many classes there are, or None where that is not known.
-
-    Returns:
-        What `labels_of` finds.
-
-    Raises:
-        InvalidValueError: If labels are missing, of a wrong shape or out of range.
-    """
-    labels = labels_of(loader)
-    if labels is not None:
-        check_labels(labels, num_classes, what=f"the labels of `{name}`")
-    return labels
-
-
-def on_device(batch: Batch, device: torch.device, num_classes: int | None) -> Batch:
-    """Return a batch on a device, if its labels fit.
-
-    A label that is out of range would break a GPU for the rest of the process, so labels are
-    looked at before they leave the CPU.
-
-    Args:
-        batch: The batch.
-        device: Where to.
-        num_classes: How many classes there are, or None where that is not known.
-
-    Returns:
-        The same batch where it is there already, else a copy.
-
-    Raises:
-        InvalidValueError: If a label is wrong.
-    """
+def to_device(batch: Batch, device: torch.device, num_classes: int | None) -> Batch:
+    """Return a batch on a device; labels are checked first, as a bad one would break a GPU."""
     if batch.input_ids.device == device:
         return batch
     if batch.labels is not None and batch.labels.device.type == "cpu":

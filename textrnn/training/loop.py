@@ -1,4 +1,4 @@
-"""`Run`: one call of `Trainer.fit`, from its first step or a checkpoint to its end."""
+"""The loop of `Trainer.fit`: epochs of steps, with evaluations and checkpoints between them."""
 
 import logging
 import os
@@ -6,21 +6,21 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from textrnn.data import Batch
 from textrnn.errors import CorruptFileError, NonFiniteLossError, TextrnnError, TrainingError
 from textrnn.training.callbacks import Callback
 from textrnn.training.evaluation import MetricFunction, evaluate
-from textrnn.training.loaders import Feed, on_device
-from textrnn.training.losses import Loss
+from textrnn.training.loaders import EpochBatches
 from textrnn.training.resume.checkpoint import Checkpoint
 from textrnn.training.resume.matching import (
     check_optimizer_state,
@@ -32,102 +32,76 @@ from textrnn.training.resume.matching import (
 )
 from textrnn.training.resume.position import Position
 from textrnn.training.resume.snapshot import Snapshot
-from textrnn.training.scheduling import Scheduler
 from textrnn.training.state import TrainingState
-from textrnn.training.step import LossLedger, UpdateStep
+from textrnn.training.step import TrainingStep
 
-__all__ = ["CTRL_C", "Run", "deterministic", "interruptible"]
+__all__ = ["CTRL_C", "TrainingLoop", "deterministic", "interruptible"]
 
-_GPU_LOSSES = 50  # how many losses wait on a GPU before they are read together
+CTRL_C = "interrupted by Ctrl-C"
+"""The `stop_reason` of a run that Ctrl-C stopped."""
+
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+_LOGGER = logging.getLogger("textrnn")
 
 
-class Run:
-    """What `Trainer.fit` works with: the place in the run, and the parts that move it on.
+@dataclass(kw_only=True, eq=False)
+class TrainingLoop:
+    """One call of `Trainer.fit`, from its first step or a checkpoint to its end."""
 
-    Args:
-        state: Where the run stands.
-        step: The mathematics of an update.
-        loss: The loss of evaluations.
-        scheduler: The learning rate's changes.
-        callbacks: Those who watch.
-        loader: The training batches.
-        eval_loader: The evaluation batches, or None.
-        metrics: Further figures of an evaluation.
-        eval_every: Updates from one evaluation to the next, or None for one at each epoch's end.
-        accumulation_steps: How many batches an update takes.
-        restore_best: Whether the best weights come back at the end.
-    """
+    state: TrainingState
+    step: TrainingStep
+    callbacks: Sequence[Callback]
+    loader: Iterable[Batch]
+    eval_loader: Iterable[Batch] | None
+    metrics: Mapping[str, MetricFunction]
+    eval_every: int | None
+    accumulation_steps: int
+    restore_best: bool
 
-    def __init__(
-        self,
-        state: TrainingState,
-        *,
-        step: UpdateStep,
-        loss: Loss,
-        scheduler: Scheduler,
-        callbacks: Sequence[Callback],
-        loader: Iterable[Batch],
-        eval_loader: Iterable[Batch] | None,
-        metrics: Mapping[str, MetricFunction],
-        eval_every: int | None,
-        accumulation_steps: int,
-        restore_best: bool,
-    ) -> None:
-        self.state = state
-        self.step = step
-        self.loss = loss
-        self.scheduler = scheduler
-        self.callbacks = callbacks
-        self.eval_loader = eval_loader
-        self.metrics = metrics
-        self.eval_every = eval_every
-        self.accumulation_steps = accumulation_steps
-        self.restore_best = restore_best and eval_loader is not None
-        self.processes = step.processes
-        on_gpu = step.precision.device.type != "cpu"
-        self.ledger = LossLedger(
-            state, interval=_GPU_LOSSES if on_gpu else 1, processes=self.processes
-        )
-        self.best: dict[str, Tensor] | None = None
-        self._num_classes = getattr(state.model, "num_classes", None)
-        self._place = Position(loader, self.processes)
-        self._clock = time.perf_counter() - state.seconds
-
-    def begin(self) -> None:
-        """Tell the callbacks, and draw random numbers from where the resumed run was."""
-        self.notify("on_fit_begin")
-        self._place.begin()
-
-    @property
-    def watchers(self) -> list[Callback]:
-        """The callbacks whose hooks run in this process."""
+    def __post_init__(self) -> None:
+        self.scheduler = self.step.scheduler
+        self.processes = self.step.processes
+        self.checkpoints = [each for each in self.callbacks if isinstance(each, Checkpoint)]
+        self.restore_best = self.restore_best and self.eval_loader is not None
+        self.best_weights: dict[str, Tensor] | None = None
         main = self.processes.is_main
-        return [callback for callback in self.callbacks if main or not callback.main_only]
+        self._active = [each for each in self.callbacks if main or not each.main_only]
+        self._position = Position(self.loader, self.processes)
+        self._start_time = time.perf_counter() - self.state.seconds
 
-    def notify(self, hook: str) -> None:
-        """Run a hook of the callbacks."""
-        for callback in self.watchers:
+    def run(self) -> None:
+        """Train to the last epoch, or until a stop is requested."""
+        state = self.state
+        with interruptible(state), ExitStack() as exits:
+            for callback in reversed(self._active):  # the stack runs the last one first
+                exits.callback(callback.on_fit_end, state)
+            self._notify("on_fit_begin")
+            self._position.begin()
+            while state.completed_epochs < state.epochs and not self._stopped():
+                self._notify("on_epoch_begin")
+                batches = self._position.open(epoch=state.completed_epochs, consumed=state.batches)
+                state.model.train()
+                epoch_ends = False
+                while not epoch_ends and not self._stopped():
+                    self.step(batches.take(self.accumulation_steps))
+                    epoch_ends = self._exhausted(batches)
+                    if self._evaluation_is_due(epoch_ends=epoch_ends):
+                        self._evaluate()
+                    self._notify("on_batch_end")
+                    if epoch_ends:
+                        self._end_epoch()
+                    self._write_checkpoints()
+            self.step.running_loss.flush()
+            self._write_checkpoints(last=True)
+            self._load_final_weights()
+        self._log_stop()
+
+    def _notify(self, hook: str) -> None:
+        for callback in self._active:
             getattr(callback, hook)(self.state)
 
-    def epoch(self) -> None:
-        """Train for the rest of the current epoch, or until a stop is requested."""
-        state = self.state
-        self.notify("on_epoch_begin")
-        feed = self._place.open(epoch=state.completed_epochs, consumed=state.batches)
-        state.model.train()
-        exhausted = False
-        while not exhausted and not self.stopped():
-            self._update(feed.take(self.accumulation_steps))
-            exhausted = self._exhausted(feed)
-            if self._evaluation_is_due(epoch_ends=exhausted):
-                self._evaluate()
-            self.notify("on_batch_end")
-            if exhausted:
-                self._end_epoch()
-            self._write_checkpoints()
-
-    def stopped(self) -> bool:
-        """Tell whether a stop was requested, in all processes alike."""
+    def _stopped(self) -> bool:
+        """Return whether a stop was requested in any process."""
         state = self.state
         if not any(self.processes.sum([state.stop_reason is not None])):
             return False
@@ -135,10 +109,10 @@ class Run:
             state.request_stop(reason)
         return True
 
-    def _exhausted(self, feed: Feed) -> bool:
-        """Tell whether the epoch is over, in all processes alike."""
-        exhausted = feed.exhausted()
-        if self.state.steps_per_epoch is None:  # known numbers were compared before the first step
+    def _exhausted(self, batches: EpochBatches) -> bool:
+        """Return whether the epoch is over, which has to be so in all processes or in none."""
+        exhausted = batches.exhausted()
+        if self.state.steps_per_epoch is None:  # known lengths were compared before the first step
             over = self.processes.sum([exhausted])[0]
             if over not in {0, self.processes.count}:
                 raise TrainingError(
@@ -147,35 +121,24 @@ class Run:
                 )
         return exhausted
 
-    def _update(self, batches: list[Batch]) -> None:
-        state, device = self.state, self.step.precision.device
-        state.learning_rate = float(state.optimizer.param_groups[0]["lr"])
-        moved = [on_device(batch, device, self._num_classes) for batch in batches]
-        loss, weight = self.step.gradients(moved)
-        self.ledger.add(loss, weight, batches)
-        if self.step.update(state.step + 1):
-            self.scheduler.step("step", state)
-        state.step += 1
-        state.batches += len(batches)
-
     def _evaluation_is_due(self, *, epoch_ends: bool) -> bool:
         if self.eval_loader is None:
             return False
         if self.eval_every is None:
             return epoch_ends
-        # The last weights are always looked at, or they could not be the best.
+        # The last weights are always evaluated, or they could not be the best.
         run_ends = epoch_ends and self.state.completed_epochs + 1 == self.state.epochs
         return run_ends or self.state.step % self.eval_every == 0
 
     def _evaluate(self) -> None:
         assert self.eval_loader is not None  # noqa: S101 # due only where there is one
         state, model = self.state, self.step.evaluated
-        self.ledger.flush()  # a loss that is not finite is found before the weights count as good
+        self.step.running_loss.flush()  # raises before spoilt weights count as the best
         self.processes.share_buffers(model)
         state.evaluation = evaluate(
             model,
             self.eval_loader,
-            self.loss,
+            self.step.loss,
             precision=self.step.precision,
             metrics=self.metrics,
             processes=self.processes,
@@ -183,15 +146,16 @@ class Run:
         if state.improves(value := state.monitored(), state.best_value):
             state.best_value, state.best_step = value, state.step
             if self.restore_best:
-                self.best = _copy(model)
+                weights = model.state_dict().items()
+                self.best_weights = {name: value.detach().clone() for name, value in weights}
         self._record({f"eval_{name}": value for name, value in state.evaluation.items()})
         self.scheduler.step("evaluation", state)
-        self.notify("on_evaluation_end")
+        self._notify("on_evaluation_end")
 
     def _record(self, evaluation: Mapping[str, float]) -> None:
         state = self.state
-        self.ledger.flush()
-        state.seconds = time.perf_counter() - self._clock
+        self.step.running_loss.flush()
+        state.seconds = time.perf_counter() - self._start_time
         state.history.append(
             {
                 "epoch": state.epoch,
@@ -209,45 +173,25 @@ class Run:
         if not state.history or state.history[-1]["step"] != state.step:
             self._record({})
         self.scheduler.step("epoch", state)
-        self.notify("on_epoch_end")
+        self._notify("on_epoch_end")
         state.completed_epochs += 1
         state.batches = 0
 
-    def finish(self) -> None:
-        """Write the last checkpoint and give the model the weights to keep."""
-        state = self.state
-        self.ledger.flush()
-        self._write_checkpoints(last=True)
-        if self.restore_best and self.best is not None:
-            state.model.load_state_dict(self.best)
-        elif self.step.evaluated is not state.model:
-            state.model.load_state_dict(self.step.evaluated.state_dict())
-
-    def farewell(self) -> str:
-        """Say where training stopped and which weights the model has."""
-        state = self.state
-        kept = f"the weights of step {state.step}"
-        if self.restore_best and self.best is not None:
-            kept = f"the best weights, of step {state.best_step}"
-        return f"Stopped after step {state.step} ({state.stop_reason}); the model has {kept}."
-
     def _write_checkpoints(self, *, last: bool = False) -> None:
         state = self.state
-        for checkpoint in self.callbacks:
-            if not isinstance(checkpoint, Checkpoint):
-                continue
+        for checkpoint in self.checkpoints:
             due, checkpoint.due = checkpoint.due, False
             if last and state.step:
                 due = due or not self.processes.from_main(partial(checkpoint.has, state.step))
             if due:
-                self.ledger.flush()
+                self.step.running_loss.flush()
                 self._check_weights()
-                state.seconds = time.perf_counter() - self._clock
-                write = partial(checkpoint.write, state, self.snapshot())
+                state.seconds = time.perf_counter() - self._start_time
+                write = partial(checkpoint.write, state, self._snapshot())
                 state.last_checkpoint = str(self.processes.from_main(write))
 
     def _check_weights(self) -> None:
-        """Refuse to take weights for good that a gradient without bounds has spoilt."""
+        """Raise an error rather than save weights that are not finite."""
         for name, weight in self.state.model.named_parameters():
             if not bool(weight.isfinite().all()):
                 kept = self.state.last_checkpoint
@@ -257,8 +201,27 @@ class Run:
                     "A lower learning rate or `max_grad_norm` may help."
                 )
 
-    def settings(self) -> dict[str, Any]:
-        """Return what a run has to share with the one that it continues, by the argument."""
+    def _load_final_weights(self) -> None:
+        """Give the model its best weights, or else the averaged ones."""
+        state = self.state
+        if self.restore_best and self.best_weights is not None:
+            state.model.load_state_dict(self.best_weights)
+        elif self.step.evaluated is not state.model:
+            state.model.load_state_dict(self.step.evaluated.state_dict())
+
+    def _log_stop(self) -> None:
+        state = self.state
+        if state.stop_reason is None or not self.processes.is_main:
+            return
+        weights = f"the weights of step {state.step}"
+        if self.restore_best and self.best_weights is not None:
+            weights = f"the best weights, of step {state.best_step}"
+        level = logging.WARNING if state.stop_reason == CTRL_C else logging.INFO
+        message = "Stopped after step %d (%s); the model has %s."
+        _LOGGER.log(level, message, state.step, state.stop_reason, weights)
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings, by argument, that a resumed run must share."""
         state, step = self.state, self.step
         sizes = [len(group["params"]) for group in state.optimizer.param_groups]
         return {
@@ -273,16 +236,16 @@ class Run:
             "mode": state.mode,
         }
 
-    def snapshot(self) -> Snapshot:
-        """Return everything that the run needs to go on from here."""
+    def _snapshot(self) -> Snapshot:
+        """Return everything that a resume from here needs."""
         state, averaged = self.state, self.step.averaged
         tensors = {"model": dict(state.model.state_dict())}
         if averaged is not None:
             tensors["averaged"] = dict(averaged.state_dict())
-        if self.best is not None:
-            tensors["best"] = self.best
-        place = self._place.state_dict(consumed=state.batches)
-        main, *others = self.processes.gather(place)
+        if self.best_weights is not None:
+            tensors["best"] = self.best_weights
+        position = self._position.state_dict(consumed=state.batches)
+        main, *others = self.processes.gather(position)
         if ahead := main.pop("ahead"):
             tensors["ahead"] = ahead
         return Snapshot(
@@ -295,7 +258,7 @@ class Run:
                 "others": others,
             },
             values={
-                "settings": self.settings(),
+                "settings": self._settings(),
                 "state": state.state_dict(),
                 "callbacks": [
                     [type(callback).__name__, callback.state_dict()] for callback in self.callbacks
@@ -304,27 +267,17 @@ class Run:
         )
 
     def resume(self, folder: Path, snapshot: Snapshot) -> None:
-        """Continue from a checkpoint.
-
-        Args:
-            folder: The checkpoint's own folder.
-            snapshot: What it holds.
-
-        Raises:
-            InvalidValueError: If it is that of another model, loader, or set of settings; nothing
-                has changed then.
-            CorruptFileError: If it holds what can't be used.
-        """
+        """Continue from a checkpoint; one of another run is refused and changes nothing."""
         state, averaged = self.state, self.step.averaged
         tensors, saved, values = snapshot.tensors, snapshot.optimizer, snapshot.values
-        check_settings(values["settings"], self.settings())
+        check_settings(values["settings"], self._settings())
         models = {"model": state.model} | ({"averaged": averaged} if averaged else {})
         try:
             for name, model in models.items():
                 check_weights(model, tensors[name])
             if "best" in tensors:
                 check_weights(state.model, tensors["best"])
-            self._place.check(snapshot)
+            self._position.check(snapshot)
             check_optimizer_state(state.optimizer, saved["optimizer"])
             check_scheduler(self.scheduler, saved["scheduler"])
             check_scaler(self.step.scaler, saved["scaler"])
@@ -340,37 +293,20 @@ class Run:
         except TextrnnError:
             raise
         except Exception as error:
-            # Whatever else goes wrong inside torch or a callback, it means the same.
+            # Whatever torch or a callback raises, the checkpoint is at fault.
             raise CorruptFileError(f"The checkpoint {folder} can't be used: {error!r}.") from error
-        self.best = tensors.get("best")
-        self._place.resume(snapshot)
+        self.best_weights = tensors.get("best")
+        self._position.resume(snapshot)
         state.last_checkpoint = str(folder)
-        self._clock = time.perf_counter() - state.seconds
-
-
-def _copy(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-CTRL_C = "interrupted by Ctrl-C"
-"""The reason for a stop that Ctrl-C asked for."""
-
-_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
-_LOGGER = logging.getLogger("textrnn")
+        self._start_time = time.perf_counter() - state.seconds
 
 
 @contextmanager
 def interruptible(state: TrainingState) -> Iterator[None]:
-    """Turn the first Ctrl-C into a request to stop; the second interrupts at once.
-
-    Outside of the main thread, and where Ctrl-C is ignored (as under ``nohup``), nothing is done.
-
-    Args:
-        state: Where the run stands.
-    """
+    """Turn the first Ctrl-C into a request to stop; the second interrupts at once."""
     previous = signal.getsignal(signal.SIGINT)
     main = threading.current_thread() is threading.main_thread()
-    if not main or previous in {None, signal.SIG_IGN}:
+    if not main or previous in {None, signal.SIG_IGN}:  # it is ignored under `nohup`
         yield
         return
     process = os.getpid()
@@ -381,7 +317,7 @@ def interruptible(state: TrainingState) -> Iterator[None]:
             return
         state.request_stop(CTRL_C)
         signal.signal(signal.SIGINT, previous)
-        with suppress(RuntimeError):  # it may come in the middle of a line to standard error
+        with suppress(RuntimeError):  # the signal may come while standard error is written to
             _LOGGER.warning("Ctrl-C: stopping after this step; a second one interrupts at once.")
 
     signal.signal(signal.SIGINT, stop)
@@ -393,11 +329,7 @@ def interruptible(state: TrainingState) -> Iterator[None]:
 
 @contextmanager
 def deterministic(*, on: bool) -> Iterator[None]:
-    """Make torch use deterministic algorithms, where asked to, and put its settings back.
-
-    Args:
-        on: Whether to.
-    """
+    """Make torch use deterministic algorithms if `on`, and restore its settings at the end."""
     if not on:
         yield
         return

@@ -1,4 +1,4 @@
-"""The loss of a step: what is minimised, and the weight by which means over texts are taken."""
+"""The loss of a step, and the weights of its mean over texts."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
@@ -12,38 +12,14 @@ from textrnn.training.loaders import check_labels
 __all__ = ["ClassWeights", "Loss", "LossFunction", "balanced_weights"]
 
 LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""From logits ``(batch, classes)`` and labels to the mean loss of the batch, a scalar."""
+"""From logits (batch, classes) and labels to the mean loss of the batch, a scalar."""
 
 ClassWeights: TypeAlias = Sequence[float] | Tensor | Literal["balanced"] | None
-"""A positive weight for each class, or ``"balanced"``, or None."""
+"""A positive weight per class, `"balanced"`, or None."""
 
 
 class Loss(nn.Module):
-    """A mean loss, and the weight that the mean was taken with.
-
-    The mean over several batches, or over the batches of several processes, is exact only when each
-    counts by its texts; with class weights torch divides by the sum of the weights instead, so that
-    sum is what counts then.
-
-    Args:
-        function: A loss of one's own, the mean over the batch. Default: cross-entropy for class
-            ids, binary cross-entropy for multi-label matrices.
-        class_weights: A positive weight for each class, or ``"balanced"`` for
-            ``texts / (classes * texts of the class)``. For multi-label data a weight multiplies the
-            loss of a label that is present. Default: none.
-        label_smoothing: The share of a target that is spread over all classes (Szegedy et al.,
-            2016, "Rethinking the Inception architecture"). Default: 0.0.
-
-    Raises:
-        InvalidValueError: If a loss of one's own stands together with weights or smoothing, or a
-            number is out of range.
-        InvalidTypeError: If `function` is not callable, or the weights are no numbers.
-
-    >>> loss = Loss(class_weights=[1.0, 3.0])
-    >>> labels = torch.tensor([0, 1])
-    >>> loss(torch.zeros(2, 2), labels), loss.weight(labels)
-    (tensor(0.6931), tensor(4.))
-    """
+    """The mean loss of a batch, and the weight of that mean in a mean over batches."""
 
     class_weights: Tensor | None
 
@@ -59,14 +35,14 @@ class Loss(nn.Module):
             raise InvalidTypeError(expected("loss", "a function of logits and labels", function))
         if function is not None and class_weights is not None:
             raise InvalidValueError(
-                expected("class_weights", "None beside a `loss` of your own", class_weights)
+                expected("class_weights", "None with a `loss` function", class_weights)
             )
         self.label_smoothing = check_float(
             "label_smoothing", label_smoothing, minimum=0.0, maximum=1.0
         )
         if function is not None and self.label_smoothing:
             raise InvalidValueError(
-                expected("label_smoothing", "0.0 beside a `loss` of your own", label_smoothing)
+                expected("label_smoothing", "0.0 with a `loss` function", label_smoothing)
             )
         self.function = function
         self.balanced = isinstance(class_weights, str)
@@ -78,28 +54,16 @@ class Loss(nn.Module):
         self.register_buffer("class_weights", weights)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of a batch.
-
-        Args:
-            logits: ``(batch, classes)``.
-            labels: Class ids ``(batch,)``, or ``(batch, classes)`` floats for multi-label data.
-
-        Returns:
-            The mean, a scalar.
-
-        Raises:
-            InvalidTypeError: If a loss of one's own gives something else.
-            InvalidValueError: If the number of weights is not that of the classes, labels don't
-                fit the classes, or labels are to be smoothed for multi-label data.
-        """
+        """Return the mean loss of logits (batch, classes) and class ids or multi-label floats."""
         if logits.dtype.itemsize < 4:
-            logits = logits.float()  # (batch, classes); in half precision a loss loses digits
+            logits = logits.float()  # (batch, classes); half precision is too coarse for a loss
         if self.function is not None:
             return _check_scalar(self.function(logits, labels))
-        if labels.device.type == "cpu":  # elsewhere, looking at them would wait for the device
+        if labels.device.type == "cpu":  # elsewhere, reading them would wait for the device
             check_labels(labels, logits.shape[1])
         weights = self._weights_for(logits)
         if not labels.is_floating_point():
+            # Label smoothing: Szegedy et al., 2016, "Rethinking the Inception architecture".
             return nn.functional.cross_entropy(
                 logits, labels.long(), weight=weights, label_smoothing=self.label_smoothing
             )
@@ -112,17 +76,7 @@ class Loss(nn.Module):
         )
 
     def weight(self, labels: Tensor) -> Tensor | int:
-        """Return the weight that the mean over these labels is taken with.
-
-        Args:
-            labels: Class ids ``(batch,)``, or ``(batch, classes)`` floats for multi-label data.
-
-        Returns:
-            The number of texts; for class ids with class weights, the sum of their weights.
-
-        Raises:
-            InvalidValueError: If a label is out of range.
-        """
+        """Return the number of texts, or the sum of their class weights, by which torch divides."""
         if self.class_weights is None or labels.is_floating_point():
             return len(labels)
         if labels.device.type == "cpu":
@@ -161,22 +115,10 @@ def _check_scalar(loss: Any) -> Tensor:
 
 
 def balanced_weights(labels: Tensor, num_classes: int) -> Tensor:
-    """Return weights that give each class the same say (King and Zeng, 2001).
-
-    Args:
-        labels: Class ids ``(texts,)``, or ``(texts, classes)`` floats for multi-label data.
-        num_classes: How many classes there are.
-
-    Returns:
-        ``texts / (classes * texts of the class)``, ``(classes,)``; for multi-label data absent by
-        present texts of each label. A class without texts has weight 1.
-
-    >>> balanced_weights(torch.tensor([0, 0, 0, 1]), num_classes=2)
-    tensor([0.6667, 2.0000])
-    """
+    """Return class weights inverse to the frequencies of the labels (King and Zeng, 2001)."""
     if labels.is_floating_point():
         present = labels.double().sum(dim=0)  # (classes,)
-        weights = (len(labels) - present) / present
+        weights = (len(labels) - present) / present  # absent by present texts
         usable = (present > 0) & (weights > 0)
     else:
         present = torch.bincount(labels, minlength=num_classes).double()  # (classes,)

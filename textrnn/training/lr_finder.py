@@ -20,10 +20,10 @@ from textrnn.errors import (
     expected,
 )
 from textrnn.training.evaluation import undisturbed_modes
-from textrnn.training.loaders import check_batch, check_labels, required_labels
+from textrnn.training.loaders import check_batch, check_labels, check_loader, required_labels
 from textrnn.training.losses import Loss, LossFunction
 from textrnn.training.resume.generators import undisturbed_generators
-from textrnn.training.trainer import check_loader, check_model, check_optimizer
+from textrnn.training.trainer import check_model, check_optimizer
 
 __all__ = ["LearningRateCurve", "find_learning_rate"]
 

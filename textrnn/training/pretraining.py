@@ -16,7 +16,7 @@ from textrnn.nn import LanguageModel, RecurrentClassifier, perplexity
 from textrnn.training.callbacks import Callback
 from textrnn.training.evaluation import undisturbed_modes
 from textrnn.training.history import History, Record
-from textrnn.training.loaders import Feed
+from textrnn.training.loaders import EpochBatches
 from textrnn.training.resume.generators import undisturbed_generators
 from textrnn.training.schedulers import linear_warmup
 from textrnn.training.trainer import Trainer, check_model
@@ -203,7 +203,7 @@ class _DummyLabels:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Batch]:
-        feed = Feed(self.loader, epoch=self.epoch)
+        feed = EpochBatches(self.loader, epoch=self.epoch)
         while not feed.exhausted():
             for batch in feed.take(1):
                 yield replace(batch, labels=torch.zeros(len(batch), dtype=torch.int64))

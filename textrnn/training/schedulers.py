@@ -1,8 +1,8 @@
 """Learning-rate schedules by name, all of them over PyTorch's own schedulers.
 
-Each function returns a `SchedulerFactory`: a value that can be compared, printed, written to JSON
-and turned into a scheduler once the optimizer and the number of steps are known. Rates follow the
-optimizer's own, so parameter groups with different rates keep their ratio.
+Each function returns a `SchedulerFactory`, which makes the scheduler once the optimizer and the
+number of steps are known, and raises an `InvalidValueError` or `InvalidTypeError` if an argument is
+invalid. Rates are relative to those of the optimizer, so parameter groups keep their ratio.
 
 Example:
     >>> from textrnn.training import schedulers
@@ -60,20 +60,24 @@ __all__ = [
 ]
 
 Interval: TypeAlias = Literal["step", "evaluation", "epoch"]
-"""After what a scheduler's ``step()`` is called."""
+"""When a scheduler's `step()` is called: after each training step, evaluation or epoch."""
 
 
 @dataclass(frozen=True)
 class SchedulerFactory:
-    """A schedule that waits for its optimizer; the functions of `schedulers` make it.
+    """A schedule without its optimizer yet; it can be compared, printed and written to JSON.
 
     Calling it again with the same optimizer starts the schedule anew, from the rates that the
-    optimizer had before the first call (its parameter groups remember them as ``base_lr``).
+    optimizer had before the first call (its parameter groups keep them as `base_lr`).
 
-    Attributes:
-        name: The name of the function that made it.
-        arguments: The function's keyword arguments, `interval` aside.
-        interval: After what the scheduler's ``step()`` is to be called.
+    Args:
+        name: One of `NAMES`.
+        arguments: The keyword arguments of the function with this name, without `interval`.
+        interval: When to step: `"step"`, `"evaluation"` or `"epoch"`.
+
+    Raises:
+        MissingKeyError: If there is no schedule of this name.
+        InvalidValueError: If there is no such interval.
 
     Example:
         >>> factory = SchedulerFactory("exponential", {"gamma": 0.5}, interval="epoch")
@@ -89,12 +93,7 @@ class SchedulerFactory:
     interval: Interval
 
     def __post_init__(self) -> None:
-        known = [*_CURVES, *_BUILDERS]
-        if self.name not in known:
-            raise MissingKeyError(
-                f"Expected the name of a schedule to be among {listing(known)}, "
-                f"but got {show(self.name)}."
-            )
+        _check_name(self.name)
         check_choice("interval", self.interval, get_args(Interval))
         object.__setattr__(self, "arguments", dict(self.arguments))
 
@@ -102,8 +101,11 @@ class SchedulerFactory:
         """Make the scheduler.
 
         Args:
-            optimizer: Whose rates to schedule.
-            total_steps: How often the scheduler's ``step()`` will be called in all.
+            optimizer: The optimizer.
+            total_steps: Total number of calls of the scheduler's `step()`.
+
+        Returns:
+            The scheduler.
 
         Raises:
             InvalidTypeError: If `optimizer` is no optimizer or `total_steps` is no integer.
@@ -116,12 +118,8 @@ class SchedulerFactory:
             present = group["lr"]
             rate = group.setdefault("base_lr", float(present))
             group["lr"] = torch.full_like(present, rate) if isinstance(present, Tensor) else rate
-            group.pop("initial_lr", None)  # an earlier scheduler's
-        if self.name in _BUILDERS:
-            return _BUILDERS[self.name](optimizer, total_steps, **self.arguments)
-        curve = partial(_CURVES[self.name], **self.arguments)
-        # A plain function is left out of the scheduler's state, which thus stays free of code.
-        return LambdaLR(optimizer, lambda t: curve(min(t, total_steps), total_steps))
+            group.pop("initial_lr", None)  # left by an earlier scheduler
+        return _BUILDERS[self.name](optimizer, total_steps, **self.arguments)
 
     def __repr__(self) -> str:
         arguments = {**self.arguments, "interval": self.interval}
@@ -131,7 +129,7 @@ class SchedulerFactory:
         return hash((self.name, tuple(sorted(self.arguments.items())), self.interval))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the name and all arguments as plain data, from which ``by_name(**data)`` makes it.
+        """Return the name and all arguments; `by_name(**data)` makes the factory from them.
 
         Example:
             >>> SchedulerFactory("cosine", {"min_factor": 0.0}, interval="step").to_dict()
@@ -140,7 +138,303 @@ class SchedulerFactory:
         return {"name": self.name, **self.arguments, "interval": self.interval}
 
 
-# The part of the rate at step t of `total`; t is at most `total`.
+def constant(*, interval: Interval = "epoch") -> SchedulerFactory:
+    """Keep the rate constant.
+
+    Args:
+        interval: When to step: `"step"`, `"evaluation"` or `"epoch"`. Default: `"epoch"`.
+
+    Example:
+        >>> simulate(constant(), lr=1.0, total_steps=3)
+        [1.0, 1.0, 1.0]
+    """
+    return SchedulerFactory("constant", {}, interval)
+
+
+def step(
+    *, step_size: int = 1, gamma: float = 0.1, interval: Interval = "epoch"
+) -> SchedulerFactory:
+    """Multiply the rate by `gamma` every `step_size` steps (`torch.optim.lr_scheduler.StepLR`).
+
+    Args:
+        step_size: Number of steps between two changes. Default: 1.
+        gamma: Factor, above 0. Default: 0.1.
+        interval: When to step: `"step"`, `"evaluation"` or `"epoch"`. Default: `"epoch"`.
+
+    Example:
+        >>> simulate(step(step_size=2, gamma=0.5), lr=1.0, total_steps=5)
+        [1.0, 1.0, 0.5, 0.5, 0.25]
+    """
+    arguments = {
+        "step_size": check_int("step_size", step_size),
+        "gamma": _check_positive("gamma", gamma),
+    }
+    return SchedulerFactory("step", arguments, interval)
+
+
+def exponential(*, gamma: float = 0.9, interval: Interval = "epoch") -> SchedulerFactory:
+    """Multiply the rate by `gamma` at each step (`torch.optim.lr_scheduler.ExponentialLR`).
+
+    Args:
+        gamma: Factor, above 0. Default: 0.9.
+        interval: When to step: `"step"`, `"evaluation"` or `"epoch"`. Default: `"epoch"`.
+
+    Example:
+        >>> simulate(exponential(gamma=0.5), lr=1.0, total_steps=4)
+        [1.0, 0.5, 0.25, 0.125]
+    """
+    return SchedulerFactory("exponential", {"gamma": _check_positive("gamma", gamma)}, interval)
+
+
+def cosine(*, min_factor: float = 0.0, interval: Interval = "step") -> SchedulerFactory:
+    """Lower the rate along half a cosine (Loshchilov and Hutter, 2017, "SGDR", one cycle).
+
+    Args:
+        min_factor: Share of the rate that is left after the last step, from 0 to 1. Default: 0.0.
+        interval: When to step: `"step"`, `"evaluation"` or `"epoch"`. Default: `"step"`.
+
+    Example:
+        >>> rates = simulate(cosine(), lr=1.0, total_steps=4)
+        >>> [round(rate, 4) for rate in rates]
+        [1.0, 0.8536, 0.5, 0.1464]
+    """
+    return SchedulerFactory("cosine", {"min_factor": _check_min_factor(min_factor)}, interval)
+
+
+def one_cycle(
+    *,
+    max_lr: float | None = None,
+    pct_start: float = 0.3,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    cycle_momentum: bool = True,
+    interval: Interval = "step",
+) -> SchedulerFactory:
+    """Raise the rate to a peak, then lower it far below its start, both along half a cosine.
+
+    From Smith and Topin (2018), "Super-Convergence"; `torch.optim.lr_scheduler.OneCycleLR`.
+
+    Args:
+        max_lr: Peak of every parameter group. Default: the optimizer's rates.
+        pct_start: Share of the steps before the peak, between 0 and 1. Default: 0.3.
+        div_factor: Peak divided by the first rate. Default: 25.0.
+        final_div_factor: First rate divided by the last one. Default: 10000.0.
+        cycle_momentum: Whether the momentum (or Adam's first beta) falls from 0.95 to 0.85 while
+            the rate rises, and the reverse. Optimizers without momentum keep none. Default: True.
+        interval: When to step: `"step"`, `"evaluation"` or `"epoch"`. Default: `"step"`.
+
+    Example:
+        >>> rates = simulate(one_cycle(pct_start=0.5), lr=1.0, total_steps=6)
+        >>> [round(rate, 4) for rate in rates]
+        [0.04, 0.52, 1.0, 0.75, 0.25, 0.0]
+    """
+    arguments = {
+        "max_lr": None if max_lr is None else _check_positive("max_lr", max_lr),
+        "pct_start": check_float("pct_start", pct_start, minimum=0.0, maximum=1.0, exclusive=True),
+        "div_factor": _check_positive("div_factor", div_factor),
+        "final_div_factor": _check_positive("final_div_factor", final_div_factor),
+        "cycle_momentum": bool(cycle_momentum),
+    }
+    return SchedulerFactory("one_cycle", arguments, interval)
+
+
+def linear_warmup(*, warmup: float = 0.1, interval: Interval = "step") -> SchedulerFactory:
+    """Raise the rate linearly, then lower it linearly to 0.
+
+    No step has a rate of 0: with `w` warm-up steps, step `t` has `(t + 1) / (w + 1)` of the rate,
+    step `w` all of it, and the rate reaches 0 after the last step.
+
+    Args:
+        warmup: Steps before the peak, as a share of all steps (a float from 0 to 1) or as their
+            number (an integer). Default: 0.1.
+        interval: When to step: `"step"`, `"evaluation"` or `"epoch"`. Default: `"step"`.
+
+    Example:
+        >>> simulate(linear_warmup(warmup=0.25), lr=1.0, total_steps=4)
+        [0.5, 1.0, 0.6666666666666666, 0.3333333333333333]
+    """
+    return SchedulerFactory("linear_warmup", {"warmup": _check_warmup(warmup)}, interval)
+
+
+def cosine_warmup(
+    *, warmup: float = 0.1, min_factor: float = 0.0, interval: Interval = "step"
+) -> SchedulerFactory:
+    """Raise the rate linearly as `linear_warmup` does, then lower it along half a cosine.
+
+    Args:
+        warmup: Steps before the peak, as a share of all steps (a float from 0 to 1) or as their
+            number (an integer). Default: 0.1.
+        min_factor: Share of the rate that is left after the last step, from 0 to 1. Default: 0.0.
+        interval: When to step: `"step"`, `"evaluation"` or `"epoch"`. Default: `"step"`.
+
+    Example:
+        >>> rates = simulate(cosine_warmup(warmup=2), lr=1.0, total_steps=6)
+        >>> [round(rate, 4) for rate in rates]
+        [0.3333, 0.6667, 1.0, 0.8536, 0.5, 0.1464]
+    """
+    arguments = {"warmup": _check_warmup(warmup), "min_factor": _check_min_factor(min_factor)}
+    return SchedulerFactory("cosine_warmup", arguments, interval)
+
+
+def slanted_triangular(
+    *, cut_fraction: float = 0.1, ratio: float = 32.0, interval: Interval = "step"
+) -> SchedulerFactory:
+    """Raise the rate linearly and quickly, then lower it linearly and slowly.
+
+    From Howard and Ruder (2018), "Universal Language Model Fine-tuning for Text Classification",
+    equation 3: with `cut = floor(T * cut_fraction)`, step `t` has `(1 + p (ratio - 1)) / ratio` of
+    the rate, where `p` is `t / cut` before the peak and `1 - (t - cut) / (T - cut)` after it. The
+    paper's `cut (1 / cut_fraction - 1)` equals `T - cut` where `T * cut_fraction` is a whole
+    number; elsewhere it would lower the rate below 0.
+
+    Args:
+        cut_fraction: Share of the steps before the peak, from 0 to 1. Default: 0.1.
+        ratio: Peak divided by the lowest rate, at least 1. Default: 32.0.
+        interval: When to step: `"step"`, `"evaluation"` or `"epoch"`. Default: `"step"`.
+
+    Example:
+        >>> simulate(slanted_triangular(cut_fraction=0.2, ratio=8), lr=8.0, total_steps=10)
+        [1.0, 4.5, 8.0, 7.125, 6.25, 5.375, 4.5, 3.625, 2.75, 1.875]
+    """
+    arguments = {
+        "cut_fraction": check_float("cut_fraction", cut_fraction, minimum=0.0, maximum=1.0),
+        "ratio": check_float("ratio", ratio, minimum=1.0),
+    }
+    return SchedulerFactory("slanted_triangular", arguments, interval)
+
+
+def plateau(
+    *,
+    factor: float = 0.1,
+    patience: int = 2,
+    mode: Literal["min", "max"] = "min",
+    threshold: float = 1e-4,
+    cooldown: int = 0,
+    min_lr: float = 0.0,
+    interval: Interval = "evaluation",
+) -> SchedulerFactory:
+    """Lower the rate when a metric stops improving (`torch.optim.lr_scheduler.ReduceLROnPlateau`).
+
+    Args:
+        factor: Factor of the rate, between 0 and 1. Default: 0.1.
+        patience: Number of steps without improvement to accept. Default: 2.
+        mode: `"min"` or `"max"`: whether lower or higher values are better. Default: `"min"`.
+        threshold: Smallest change, as a share of the best value, that counts as an improvement.
+            Default: 0.0001.
+        cooldown: Number of steps to wait after a change. Default: 0.
+        min_lr: Lowest rate. Default: 0.0.
+        interval: When to step: `"step"`, `"evaluation"` or `"epoch"`. Default: `"evaluation"`.
+
+    Example:
+        >>> losses = [3.0, 2.0, 2.0, 2.0, 2.0]
+        >>> simulate(plateau(factor=0.5, patience=1), lr=1.0, total_steps=5, values=losses)
+        [1.0, 1.0, 1.0, 1.0, 0.5]
+    """
+    arguments = {
+        "factor": check_float("factor", factor, minimum=0.0, maximum=1.0, exclusive=True),
+        "patience": check_int("patience", patience, minimum=0),
+        "mode": check_choice("mode", mode, ("min", "max")),
+        "threshold": check_float("threshold", threshold, minimum=0.0),
+        "cooldown": check_int("cooldown", cooldown, minimum=0),
+        "min_lr": check_float("min_lr", min_lr, minimum=0.0),
+    }
+    return SchedulerFactory("plateau", arguments, interval)
+
+
+def by_name(name: str, **arguments: Any) -> SchedulerFactory:
+    """Make a factory by the name of its function, for command lines and configurations.
+
+    Args:
+        name: One of `NAMES`.
+        **arguments: Keyword arguments of the function.
+
+    Returns:
+        The factory.
+
+    Raises:
+        MissingKeyError: If there is no such schedule, or it has no such argument.
+
+    Example:
+        >>> by_name("exponential", gamma=0.8)
+        exponential(gamma=0.8, interval='epoch')
+    """
+    _check_name(name)
+    function: Callable[..., SchedulerFactory] = globals()[name]
+    known = inspect.signature(function).parameters
+    for argument in arguments:
+        if argument not in known:
+            raise MissingKeyError(
+                f"Expected the arguments of the schedule {name!r} to be among "
+                f"{listing(known)}, but got {show(argument)}."
+            )
+    return function(**arguments)
+
+
+def simulate(
+    factory: Callable[[Optimizer, int], LRScheduler],
+    *,
+    lr: float = 1e-3,
+    total_steps: int,
+    values: Sequence[float] | None = None,
+) -> list[float]:
+    """Return the rate of each step, without training.
+
+    Args:
+        factory: A `SchedulerFactory`, or any function of an optimizer and the number of steps.
+        lr: The optimizer's rate. Default: 0.001.
+        total_steps: Number of steps of the scheduler.
+        values: The metric after each step, for `plateau`. Default: zeros.
+
+    Returns:
+        The rates, `total_steps` of them.
+
+    Raises:
+        InvalidValueError: If there are fewer values than steps, or a number is out of range.
+
+    Example:
+        >>> simulate(exponential(gamma=0.5), lr=0.1, total_steps=3)
+        [0.1, 0.05, 0.025]
+    """
+    total_steps = check_int("total_steps", total_steps)
+    watched = [0.0] * total_steps if values is None else list(values)
+    if len(watched) < total_steps:
+        raise InvalidValueError(expected("values", f"{total_steps} numbers", values))
+    lr = check_float("lr", lr, minimum=0.0)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr, momentum=0.9)
+    scheduler = factory(optimizer, total_steps)
+    rates = []
+    for value in watched[:total_steps]:
+        rates.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()  # does nothing without gradients, but PyTorch warns if it is missing
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(value)
+        else:
+            scheduler.step()
+    return rates
+
+
+def _check_name(name: str) -> None:
+    if name not in NAMES:
+        raise MissingKeyError(
+            f"Expected the name of a schedule to be among {listing(NAMES)}, but got {show(name)}."
+        )
+
+
+def _check_positive(name: str, value: float) -> float:
+    return check_float(name, value, minimum=0.0, exclusive=True)
+
+
+def _check_min_factor(min_factor: float) -> float:
+    return check_float("min_factor", min_factor, minimum=0.0, maximum=1.0)
+
+
+def _check_warmup(warmup: Any) -> float:
+    if isinstance(warmup, float):
+        return check_float("warmup", warmup, minimum=0.0, maximum=1.0)
+    return check_int("warmup", warmup, minimum=0)
+
+
+# Curves: the share of the rate at step t of `total`, where t is at most `total`.
 
 
 def _constant(_t: int, _total: int) -> float:
@@ -173,23 +467,31 @@ def _warmup_steps(warmup: float, total: int) -> int:
     return warmup if isinstance(warmup, int) else round(warmup * total)
 
 
-class _OneCycleLR(OneCycleLR):
-    """PyTorch's schedule, which may be resumed with more steps than it was saved with."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        length = {"total_steps", "_schedule_phases"}
-        super().load_state_dict({k: v for k, v in state_dict.items() if k not in length})
+# Builders: functions of the optimizer, the number of steps and the schedule's arguments.
 
 
-def _build_one_cycle(
+def _curve(
+    curve: Callable[..., float], optimizer: Optimizer, total_steps: int, /, **arguments: Any
+) -> LRScheduler:
+    # A plain function is left out of the scheduler's state, which thus stays free of code.
+    return LambdaLR(optimizer, lambda t: curve(min(t, total_steps), total_steps, **arguments))
+
+
+def _torch(
+    kind: Callable[..., LRScheduler], optimizer: Optimizer, _total_steps: int, /, **arguments: Any
+) -> LRScheduler:
+    return kind(optimizer, **arguments)
+
+
+def _one_cycle(
     optimizer: Optimizer,
     total_steps: int,
+    /,
     *,
     max_lr: float | None,
     pct_start: float,
     cycle_momentum: bool,
-    div_factor: float,
-    final_div_factor: float,
+    **factors: Any,
 ) -> LRScheduler:
     if pct_start * total_steps == 1:
         pct_start = math.nextafter(pct_start, 0.0)  # PyTorch would divide by zero
@@ -200,336 +502,28 @@ def _build_one_cycle(
         total_steps=total_steps,
         pct_start=pct_start,
         cycle_momentum=cycle_momentum and has_momentum,
-        div_factor=div_factor,
-        final_div_factor=final_div_factor,
+        **factors,
     )
 
 
-def _build_step(optimizer: Optimizer, _total: int, **arguments: Any) -> LRScheduler:
-    return StepLR(optimizer, **arguments)
+class _OneCycleLR(OneCycleLR):
+    """PyTorch's schedule, which can be resumed with more steps than it was saved with."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        length = {"total_steps", "_schedule_phases"}
+        super().load_state_dict({k: v for k, v in state_dict.items() if k not in length})
 
 
-def _build_exponential(optimizer: Optimizer, _total: int, **arguments: Any) -> LRScheduler:
-    return ExponentialLR(optimizer, **arguments)
-
-
-def _build_plateau(optimizer: Optimizer, _total: int, **arguments: Any) -> LRScheduler:
-    return ReduceLROnPlateau(optimizer, **arguments)
-
-
-_CURVES: dict[str, Callable[..., float]] = {
-    "constant": _constant,
-    "cosine": _cosine,
-    "cosine_warmup": _cosine_warmup,
-    "linear_warmup": _linear_warmup,
-    "slanted_triangular": _slanted_triangular,
-}
 _BUILDERS: dict[str, Callable[..., LRScheduler]] = {
-    "exponential": _build_exponential,
-    "one_cycle": _build_one_cycle,
-    "plateau": _build_plateau,
-    "step": _build_step,
+    "constant": partial(_curve, _constant),
+    "cosine": partial(_curve, _cosine),
+    "cosine_warmup": partial(_curve, _cosine_warmup),
+    "exponential": partial(_torch, ExponentialLR),
+    "linear_warmup": partial(_curve, _linear_warmup),
+    "one_cycle": _one_cycle,
+    "plateau": partial(_torch, ReduceLROnPlateau),
+    "slanted_triangular": partial(_curve, _slanted_triangular),
+    "step": partial(_torch, StepLR),
 }
-
-
-def constant(*, interval: Interval = "epoch") -> SchedulerFactory:
-    """Keep the rate as it is.
-
-    Args:
-        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
-    """
-    return SchedulerFactory("constant", {}, interval)
-
-
-def step(
-    *, step_size: int = 1, gamma: float = 0.1, interval: Interval = "epoch"
-) -> SchedulerFactory:
-    """Multiply the rate by `gamma` every `step_size` steps (`torch.optim.lr_scheduler.StepLR`).
-
-    Args:
-        step_size: The number of intervals between two changes.
-        gamma: The factor, above 0.
-        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
-
-    Example:
-        >>> simulate(step(step_size=2, gamma=0.5), lr=1.0, total_steps=5)
-        [1.0, 1.0, 0.5, 0.5, 0.25]
-    """
-    arguments = {
-        "step_size": check_int("step_size", step_size),
-        "gamma": check_float("gamma", gamma, minimum=0.0, exclusive=True),
-    }
-    return SchedulerFactory("step", arguments, interval)
-
-
-def exponential(*, gamma: float = 0.9, interval: Interval = "epoch") -> SchedulerFactory:
-    """Multiply the rate by `gamma` each time (`torch.optim.lr_scheduler.ExponentialLR`).
-
-    Args:
-        gamma: The factor, above 0.
-        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
-
-    Example:
-        >>> simulate(exponential(gamma=0.5), lr=1.0, total_steps=4)
-        [1.0, 0.5, 0.25, 0.125]
-    """
-    gamma = check_float("gamma", gamma, minimum=0.0, exclusive=True)
-    return SchedulerFactory("exponential", {"gamma": gamma}, interval)
-
-
-def cosine(*, min_factor: float = 0.0, interval: Interval = "step") -> SchedulerFactory:
-    """Let the rate fall along half a cosine (Loshchilov and Hutter, 2017, "SGDR", one cycle).
-
-    Args:
-        min_factor: The part of the rate that is left after the last step, from 0 to 1.
-        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
-
-    Example:
-        >>> rates = simulate(cosine(), lr=1.0, total_steps=4)
-        >>> [round(rate, 4) for rate in rates]
-        [1.0, 0.8536, 0.5, 0.1464]
-    """
-    min_factor = check_float("min_factor", min_factor, minimum=0.0, maximum=1.0)
-    return SchedulerFactory("cosine", {"min_factor": min_factor}, interval)
-
-
-def one_cycle(
-    *,
-    max_lr: float | None = None,
-    pct_start: float = 0.3,
-    div_factor: float = 25.0,
-    final_div_factor: float = 1e4,
-    cycle_momentum: bool = True,
-    interval: Interval = "step",
-) -> SchedulerFactory:
-    """Raise the rate to a peak and let it fall far below its start, both along half a cosine.
-
-    From Smith and Topin (2018), "Super-Convergence"; `torch.optim.lr_scheduler.OneCycleLR`.
-
-    Args:
-        max_lr: The peak of every parameter group; None takes the optimizer's rates.
-        pct_start: The part of all steps before the peak, between 0 and 1.
-        div_factor: By how much the first rate is lower than the peak.
-        final_div_factor: By how much the last rate is lower than the first one.
-        cycle_momentum: Whether the momentum (or Adam's first beta) falls from 0.95 to 0.85 where
-            the rate rises, and the reverse. Optimizers without momentum stay so.
-        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
-
-    Example:
-        >>> rates = simulate(one_cycle(pct_start=0.5), lr=1.0, total_steps=6)
-        >>> [round(rate, 4) for rate in rates]
-        [0.04, 0.52, 1.0, 0.75, 0.25, 0.0]
-    """
-    arguments = {
-        "max_lr": None if max_lr is None else _positive("max_lr", max_lr),
-        "pct_start": check_float("pct_start", pct_start, minimum=0.0, maximum=1.0, exclusive=True),
-        "div_factor": _positive("div_factor", div_factor),
-        "final_div_factor": _positive("final_div_factor", final_div_factor),
-        "cycle_momentum": bool(cycle_momentum),
-    }
-    return SchedulerFactory("one_cycle", arguments, interval)
-
-
-def linear_warmup(*, warmup: float = 0.1, interval: Interval = "step") -> SchedulerFactory:
-    """Raise the rate linearly, then let it fall linearly to 0.
-
-    No step has a rate of 0: with ``w`` warm-up steps, step ``t`` has ``(t + 1) / (w + 1)`` of
-    the rate, up to all of it in step ``w``, and it gets to 0 after the last step.
-
-    Args:
-        warmup: The part of all steps (a float from 0 to 1) or the number of steps (an integer)
-            before the peak.
-        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
-
-    Example:
-        >>> simulate(linear_warmup(warmup=0.25), lr=1.0, total_steps=4)
-        [0.5, 1.0, 0.6666666666666666, 0.3333333333333333]
-    """
-    return SchedulerFactory("linear_warmup", {"warmup": _check_warmup(warmup)}, interval)
-
-
-def cosine_warmup(
-    *, warmup: float = 0.1, min_factor: float = 0.0, interval: Interval = "step"
-) -> SchedulerFactory:
-    """Raise the rate linearly as `linear_warmup` does, then let it fall along half a cosine.
-
-    Args:
-        warmup: The part of all steps (a float from 0 to 1) or the number of steps (an integer)
-            before the peak.
-        min_factor: The part of the rate that is left after the last step, from 0 to 1.
-        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
-
-    Example:
-        >>> rates = simulate(cosine_warmup(warmup=2), lr=1.0, total_steps=6)
-        >>> [round(rate, 4) for rate in rates]
-        [0.3333, 0.6667, 1.0, 0.8536, 0.5, 0.1464]
-    """
-    arguments = {
-        "warmup": _check_warmup(warmup),
-        "min_factor": check_float("min_factor", min_factor, minimum=0.0, maximum=1.0),
-    }
-    return SchedulerFactory("cosine_warmup", arguments, interval)
-
-
-def slanted_triangular(
-    *, cut_fraction: float = 0.1, ratio: float = 32.0, interval: Interval = "step"
-) -> SchedulerFactory:
-    """Raise the rate linearly and quickly, then let it fall linearly and slowly.
-
-    From Howard and Ruder (2018), "Universal Language Model Fine-tuning for Text Classification",
-    equation 3: with ``cut = floor(T * cut_fraction)``, step ``t`` has ``(1 + p (ratio - 1)) /
-    ratio`` of the rate, where ``p`` is ``t / cut`` before the peak and ``1 - (t - cut) / (T -
-    cut)`` after it. The paper writes ``cut (1 / cut_fraction - 1)`` for ``T - cut``, which is
-    the same where ``T * cut_fraction`` is a whole number, and falls below 0 elsewhere.
-
-    Args:
-        cut_fraction: The part of all steps before the peak, from 0 to 1.
-        ratio: By how much the lowest rate is lower than the peak, at least 1.
-        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
-
-    Example:
-        >>> simulate(slanted_triangular(cut_fraction=0.2, ratio=8), lr=8.0, total_steps=10)
-        [1.0, 4.5, 8.0, 7.125, 6.25, 5.375, 4.5, 3.625, 2.75, 1.875]
-    """
-    arguments = {
-        "cut_fraction": check_float("cut_fraction", cut_fraction, minimum=0.0, maximum=1.0),
-        "ratio": check_float("ratio", ratio, minimum=1.0),
-    }
-    return SchedulerFactory("slanted_triangular", arguments, interval)
-
-
-def plateau(
-    *,
-    factor: float = 0.1,
-    patience: int = 2,
-    mode: Literal["min", "max"] = "min",
-    threshold: float = 1e-4,
-    cooldown: int = 0,
-    min_lr: float = 0.0,
-    interval: Interval = "evaluation",
-) -> SchedulerFactory:
-    """Lower the rate when a value stops improving (`torch.optim.lr_scheduler.ReduceLROnPlateau`).
-
-    The scheduler's ``step`` takes the value that is watched.
-
-    Args:
-        factor: What the rate is multiplied by, between 0 and 1.
-        patience: How many steps without improvement are accepted.
-        mode: Whether a lower (``"min"``) or a higher value (``"max"``) is an improvement.
-        threshold: How large an improvement must be to count, as a part of the best value.
-        cooldown: How many steps to wait after a change.
-        min_lr: The lowest rate.
-        interval: After what to step: ``"step"``, ``"evaluation"`` or ``"epoch"``.
-
-    Example:
-        >>> losses = [3.0, 2.0, 2.0, 2.0, 2.0]
-        >>> simulate(plateau(factor=0.5, patience=1), lr=1.0, total_steps=5, values=losses)
-        [1.0, 1.0, 1.0, 1.0, 0.5]
-    """
-    arguments = {
-        "factor": check_float("factor", factor, minimum=0.0, maximum=1.0, exclusive=True),
-        "patience": check_int("patience", patience, minimum=0),
-        "mode": check_choice("mode", mode, ("min", "max")),
-        "threshold": check_float("threshold", threshold, minimum=0.0),
-        "cooldown": check_int("cooldown", cooldown, minimum=0),
-        "min_lr": check_float("min_lr", min_lr, minimum=0.0),
-    }
-    return SchedulerFactory("plateau", arguments, interval)
-
-
-def by_name(name: str, **arguments: Any) -> SchedulerFactory:
-    """Make a factory by the name of its function, for command lines and configurations.
-
-    Args:
-        name: One of `NAMES`.
-        **arguments: The function's keyword arguments.
-
-    Raises:
-        MissingKeyError: If there is no such schedule, or it has no such argument.
-
-    Example:
-        >>> by_name("exponential", gamma=0.8)
-        exponential(gamma=0.8, interval='epoch')
-    """
-    if name not in NAMES:
-        raise MissingKeyError(
-            f"Expected the name of a schedule to be among {listing(NAMES)}, but got {show(name)}."
-        )
-    function = _FUNCTIONS[name]
-    known = inspect.signature(function).parameters
-    for argument in arguments:
-        if argument not in known:
-            raise MissingKeyError(
-                f"Expected the arguments of the schedule {name!r} to be among "
-                f"{listing(known)}, but got {show(argument)}."
-            )
-    return function(**arguments)
-
-
-def simulate(
-    factory: Callable[[Optimizer, int], LRScheduler],
-    *,
-    lr: float = 1e-3,
-    total_steps: int,
-    values: Sequence[float] | None = None,
-) -> list[float]:
-    """Return the rate that each step would use, without training anything.
-
-    Args:
-        factory: A `SchedulerFactory`, or any function of an optimizer and the number of steps.
-        lr: The optimizer's rate.
-        total_steps: The number of steps, or of epochs for a schedule that steps by epochs.
-        values: What a schedule that watches a value sees after each step (`plateau`); None
-            lets the value stand still.
-
-    Raises:
-        InvalidValueError: If there are fewer values than steps.
-
-    Example:
-        >>> simulate(exponential(gamma=0.5), lr=0.1, total_steps=3)
-        [0.1, 0.05, 0.025]
-    """
-    total_steps = check_int("total_steps", total_steps)
-    watched = [0.0] * total_steps if values is None else list(values)
-    if len(watched) < total_steps:
-        raise InvalidValueError(expected("values", f"{total_steps} numbers", values))
-    lr = check_float("lr", lr, minimum=0.0)
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr, momentum=0.9)
-    scheduler = factory(optimizer, total_steps)
-    rates = []
-    for value in watched[:total_steps]:
-        rates.append(float(optimizer.param_groups[0]["lr"]))
-        optimizer.step()  # without gradients it does nothing, but PyTorch warns if it is missing
-        if isinstance(scheduler, ReduceLROnPlateau):
-            scheduler.step(value)
-        else:
-            scheduler.step()
-    return rates
-
-
-def _positive(name: str, value: float) -> float:
-    return check_float(name, value, minimum=0.0, exclusive=True)
-
-
-def _check_warmup(warmup: Any) -> float:
-    if isinstance(warmup, float):
-        return check_float("warmup", warmup, minimum=0.0, maximum=1.0)
-    return check_int("warmup", warmup, minimum=0)
-
-
-_FUNCTIONS: dict[str, Callable[..., SchedulerFactory]] = {
-    function.__name__: function
-    for function in (
-        constant,
-        cosine,
-        cosine_warmup,
-        exponential,
-        linear_warmup,
-        one_cycle,
-        plateau,
-        slanted_triangular,
-        step,
-    )
-}
-NAMES: tuple[str, ...] = tuple(_FUNCTIONS)
+NAMES: tuple[str, ...] = tuple(_BUILDERS)
 """The names of the schedules, for `by_name`."""

@@ -1,4 +1,4 @@
-"""`TrainingState`: where a run stands, which is all that callbacks see and a resume needs."""
+"""`TrainingState`: the progress of a run, as callbacks see it and a resume restores it."""
 
 import json
 import math
@@ -15,35 +15,49 @@ from textrnn.training.history import History
 
 __all__ = ["TrainingState", "checked", "read_state"]
 
+# The fields that a resume needs, besides the evaluation and the history.
+_FIELDS: dict[str, tuple[type, ...]] = {
+    "run_id": (str,),
+    "completed_epochs": (int,),
+    "batches": (int,),
+    "step": (int,),
+    "loss_sum": (float, int),
+    "loss_weight": (float, int),
+    "seconds": (float, int),
+    "learning_rate": (float, int),
+    "best_value": (float, int, type(None)),
+    "best_step": (int,),
+}
+
 
 @dataclass(kw_only=True, eq=False)
 class TrainingState:
-    """Where a training run stands.
+    """The progress of a training run.
 
-    Callbacks read it; of its methods, `request_stop` is theirs to call.
+    The trainer creates it and passes it to callbacks, which may read it and call `request_stop`.
 
     Args:
         model: The network in training.
-        optimizer: Its optimizer; ``optimizer.param_groups`` holds the learning rates.
-        epochs: How many epochs the run has in all.
-        monitor: The value of an evaluation that tells which weights are best.
-        mode: ``"min"`` or ``"max"``, whether less or more of it is better.
-        steps_per_epoch: Updates in an epoch, or None where the loader has no length.
-        evaluation_names: The values that an evaluation gives; empty where none will be made.
-        completed_epochs: How many epochs are over.
-        batches: Batches of the current epoch that an update has consumed.
-        step: Updates so far, over all epochs.
-        loss_sum: The loss of all training texts since the last record, summed.
-        loss_weight: How many texts these were (with class weights: their weights' sum).
-        seconds: Time spent so far, over all interruptions.
-        learning_rate: The rate of the update made last (the first group's).
-        evaluation: The values of the evaluation made last; empty before the first.
-        best_value: The best value of `monitor` so far, or None.
-        best_step: The step it was reached at.
-        history: The records so far.
-        stop_reason: Why training is to stop, or None.
-        last_checkpoint: The folder of the checkpoint written last, or None.
-        run_id: What tells the run from others; it stays the same when resuming.
+        optimizer: Its optimizer; `optimizer.param_groups` holds the learning rates.
+        epochs: Total number of epochs.
+        monitor: Metric that selects the best weights. Default: `"loss"`.
+        mode: `"min"` or `"max"`: whether lower or higher values of it are better. Default: `"min"`.
+        steps_per_epoch: Updates per epoch, or None if the loader has no length. Default: None.
+        evaluation_names: Metrics of an evaluation; empty without evaluations. Default: ().
+        completed_epochs: Number of completed epochs. Default: 0.
+        batches: Consumed batches of the current epoch. Default: 0.
+        step: Updates so far, over all epochs. Default: 0.
+        loss_sum: Sum of the training loss over the texts since the last record. Default: 0.0.
+        loss_weight: Number of these texts, or the sum of their class weights. Default: 0.0.
+        seconds: Training time in seconds, including that before interruptions. Default: 0.0.
+        learning_rate: Rate of the last update, in the first parameter group. Default: 0.0.
+        evaluation: Metrics of the last evaluation. Default: {}.
+        best_value: Best value of `monitor`, or None before the first evaluation. Default: None.
+        best_step: Step of the best value. Default: 0.
+        history: The records. Default: an empty `History`.
+        stop_reason: The reason of a requested stop, or None. Default: None.
+        last_checkpoint: Folder of the last checkpoint, or None. Default: None.
+        run_id: Identifier of the run, kept when resuming. Default: a random one.
     """
 
     model: nn.Module
@@ -70,52 +84,52 @@ class TrainingState:
 
     @property
     def epoch(self) -> int:
-        """The epoch that is under way, from 1 (the last one when all are over)."""
+        """The current epoch, from 1; after the end, the last one."""
         return min(self.completed_epochs + 1, self.epochs)
 
     @property
     def loss(self) -> float:
-        """The mean loss of the training texts since the last record; NaN before the first."""
+        """The mean training loss since the last record; NaN if there was no step."""
         return self.loss_sum / self.loss_weight if self.loss_weight else math.nan
 
     def request_stop(self, reason: str) -> None:
-        """Ask training to stop after the current step; the first reason given is kept.
+        """Request a stop after the current step; the first of several reasons is kept.
 
         Args:
-            reason: A few words for the user, for example ``"no better loss for 3 evaluations"``.
+            reason: A few words for the user, such as `"no better loss for 3 evaluations"`.
         """
         if self.stop_reason is None:
             self.stop_reason = reason
 
     def monitored(self, name: str | None = None) -> float:
-        """Return a value of the last evaluation.
+        """Return a metric of the last evaluation.
 
         Args:
-            name: Its name. Default: `monitor`.
+            name: Name of the metric. Default: `monitor`.
 
         Returns:
-            The value.
+            Its value.
 
         Raises:
-            MissingKeyError: If the evaluation has no such value; those it has are listed.
+            MissingKeyError: If there is no such metric; the message lists the metrics.
         """
         name = self.monitor if name is None else name
         if name not in self.evaluation:
             raise MissingKeyError(
-                f"An evaluation gives no {show(name)}; it gives {listing(self.evaluation)}."
+                f"The evaluation has no metric {show(name)}; it has {listing(self.evaluation)}."
             )
         return self.evaluation[name]
 
     def improves(self, value: float, best: float | None, *, mode: str | None = None) -> bool:
-        """Tell whether a value is better than the best so far.
+        """Return whether a value is strictly better than the best so far.
 
         Args:
             value: The new value; NaN is never better.
-            best: The best so far; None is worse than any number.
-            mode: ``"min"`` or ``"max"``. Default: the state's own.
+            best: The best value so far; None is worse than any number.
+            mode: `"min"` or `"max"`. Default: the state's `mode`.
 
         Returns:
-            Whether it is strictly better.
+            Whether the value is better.
         """
         if math.isnan(value):
             return False
@@ -124,7 +138,7 @@ class TrainingState:
         return value < best if (mode or self.mode) == "min" else value > best
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place in the run and its records as plain values."""
+        """Return the progress and the records as values that JSON can represent."""
         return {
             **{name: getattr(self, name) for name in _FIELDS},
             "evaluation": dict(self.evaluation),
@@ -132,45 +146,20 @@ class TrainingState:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` returned.
+        """Restore the progress that `state_dict` returned.
 
         Args:
-            state: Those values.
+            state: The returned values.
 
         Raises:
-            CorruptFileError: If one is missing or of another type; nothing has changed then.
+            CorruptFileError: If a value is missing or of a wrong type; nothing is changed then.
         """
         for name, value in read_state(state).items():
             setattr(self, name, value)
 
 
-# What a resume needs, and of which types it is.
-_FIELDS: dict[str, tuple[type, ...]] = {
-    "run_id": (str,),
-    "completed_epochs": (int,),
-    "batches": (int,),
-    "step": (int,),
-    "loss_sum": (float, int),
-    "loss_weight": (float, int),
-    "seconds": (float, int),
-    "learning_rate": (float, int),
-    "best_value": (float, int, type(None)),
-    "best_step": (int,),
-}
-
-
 def read_state(state: Any) -> dict[str, Any]:
-    """Check what `TrainingState.state_dict` is said to have returned.
-
-    Args:
-        state: What was saved.
-
-    Returns:
-        The attributes of a `TrainingState` to set.
-
-    Raises:
-        CorruptFileError: If one is missing, of another type, or negative where it counts.
-    """
+    """Return the attributes in a saved `TrainingState.state_dict()`, if all of them are valid."""
     fields = {name: checked(state, name, *types) for name, types in _FIELDS.items()}
     for name in ("completed_epochs", "batches", "step", "best_step"):
         if fields[name] < 0:
@@ -183,22 +172,7 @@ def read_state(state: Any) -> dict[str, Any]:
 
 
 def checked(state: Any, name: str, *types: type) -> Any:
-    """Return a value that was saved, if it is there and of the right type.
-
-    Args:
-        state: What should be a mapping.
-        name: The key.
-        *types: Those that will do; a boolean is no number.
-
-    Returns:
-        The value.
-
-    Raises:
-        CorruptFileError: If it is missing or of another type.
-
-    >>> checked({"step": 3}, "step", int)
-    3
-    """
+    """Return a saved value if it exists and has one of the types; a boolean is no number."""
     if not isinstance(state, Mapping) or name not in state:
         raise CorruptFileError(f"{show(name)} is missing from {show(state)}.")
     value = state[name]

@@ -1,9 +1,7 @@
 """`Trainer`: fit a model to batches, evaluate it, predict with it."""
 
-import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -17,100 +15,92 @@ from textrnn.data import Batch
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
-    MissingKeyError,
     check_choice,
     check_float,
     check_int,
     expected,
-    listing,
-    show,
 )
 from textrnn.training.averaging import WeightAveraging
-from textrnn.training.callbacks import Callback, ProgressBar
+from textrnn.training.callbacks import Callback, check_callbacks
 from textrnn.training.distributed.processes import check_devices, device_location, join
 from textrnn.training.distributed.shares import check_batch_counts, check_overlap, check_share
-from textrnn.training.evaluation import MetricFunction, evaluate, figure_names, predict
+from textrnn.training.evaluation import (
+    MetricFunction,
+    check_metrics,
+    check_monitor,
+    evaluate,
+    metric_names,
+    predict,
+)
 from textrnn.training.history import History
-from textrnn.training.loaders import check_labels_of
-from textrnn.training.loop import CTRL_C, Run, deterministic, interruptible
+from textrnn.training.loaders import check_loader, count_steps, indices_of
+from textrnn.training.loop import TrainingLoop, deterministic
 from textrnn.training.losses import ClassWeights, Loss, LossFunction, balanced_weights
-from textrnn.training.resume.checkpoint import Checkpoint, load_latest
+from textrnn.training.resume.checkpoint import load_latest
 from textrnn.training.scheduling import Scheduler, SchedulerLike
 from textrnn.training.state import TrainingState
-from textrnn.training.step import Precision, UpdateStep
+from textrnn.training.step import Precision, TrainingStep
 
-__all__ = [
-    "Trainer",
-    "check_callbacks",
-    "check_evaluation",
-    "check_loader",
-    "check_metrics",
-    "check_model",
-    "check_optimizer",
-    "count_steps",
-]
-
-_LOGGER = logging.getLogger("textrnn")
+__all__ = ["Trainer", "check_model", "check_optimizer"]
 
 
 class Trainer:
     """Fit a model to batches, evaluate it, predict with it.
 
-    What changes the mathematics of a step is an argument here; what watches or decides between
-    steps is a `Callback`. A batch is a `Batch`, and the model is called with its ``input_ids``
-    ``(batch, time)`` and ``lengths`` ``(batch,)`` and gives logits ``(batch, classes)``.
+    What changes the mathematics of a step is an argument of the trainer; what observes the run or
+    decides between steps is a `Callback`. The model is called with the `input_ids` (batch, time)
+    and `lengths` (batch,) of a `Batch` and returns logits (batch, classes).
 
     Args:
-        model: The network; any module that is called so.
-        optimizer: An optimizer over its parameters. Default: AdamW with torch's defaults.
-        loss: A function of logits and labels, the mean over the batch. Default: cross-entropy for
-            class ids, binary cross-entropy for ``(batch, classes)`` floats.
-        class_weights: A positive weight for each class, or ``"balanced"`` to give each class of
-            the training texts the same say. Default: none.
-        label_smoothing: The share of a target that is spread over all classes. Default: 0.0.
-        scheduler: A torch scheduler, or a factory ``(optimizer, total_steps)`` such as those of
-            `textrnn.training.schedulers`; ``total_steps`` is how often it will step. Default: none.
-        scheduler_interval: ``"step"``, ``"evaluation"`` or ``"epoch"``: after what the scheduler
-            steps. Default: what a factory says, else ``"epoch"``.
-        max_grad_norm: The norm that gradients are scaled down to where they exceed it. Default:
-            none.
-        accumulation_steps: How many batches an update takes; they count as one large one.
-            Default: 1.
-        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"`` (the latter two by autocast). Default:
-            ``"fp32"``.
-        weight_averaging: ``"ema"``, ``"swa"`` or a `WeightAveraging`; the average is evaluated and
-            kept. Default: none.
-        metrics: Further figures for evaluations: names to functions of all logits
-            ``(texts, classes)`` and all labels. Default: none.
-        monitor: The figure that tells which weights are best. Default: ``"loss"``.
-        mode: ``"min"`` or ``"max"``: whether less or more of it is better. Default: ``"min"``.
-        restore_best: Whether the best weights come back at the end of `fit`, where it has an
+        model: The network, any module with this signature.
+        optimizer: An optimizer of its parameters. Default: AdamW with torch's defaults.
+        loss: A function of logits and labels that returns the mean over the batch. Default:
+            cross-entropy for class ids, binary cross-entropy for floats (batch, classes).
+        class_weights: A positive weight per class, or `"balanced"` to weight classes inversely to
+            their frequency in the training texts. Default: None.
+        label_smoothing: Share of a target that is spread over all classes. Default: 0.0.
+        scheduler: A torch scheduler, or a factory `(optimizer, total_steps)` such as those of
+            `textrnn.training.schedulers`; `total_steps` is how often it will step. Default: None.
+        scheduler_interval: When the scheduler steps: after each `"step"`, `"evaluation"` or
+            `"epoch"`. Default: that of the factory, else `"epoch"`.
+        max_grad_norm: Norm to which longer gradients are scaled down. Default: None.
+        accumulation_steps: Number of batches per update; they count as one large batch. Default: 1.
+        precision: `"fp32"`, or `"bf16"` or `"fp16"` under autocast. Default: `"fp32"`.
+        weight_averaging: `"ema"`, `"swa"` or a `WeightAveraging`; the averaged weights are
+            evaluated and kept. Default: None.
+        metrics: Additional metrics of evaluations: names mapped to functions of all logits
+            (texts, classes) and all labels. Default: None.
+        monitor: Metric that selects the best weights. Default: `"loss"`.
+        mode: `"min"` or `"max"`: whether lower or higher values of `monitor` are better. Default:
+            `"min"`.
+        restore_best: Whether to restore the best weights at the end of `fit` if it has an
             evaluation loader. Default: True.
-        callbacks: Those who watch; their order changes no number. Default: none.
-        progress: Whether to show a bar on a terminal. Default: True.
+        callbacks: Callbacks. Their order does not affect the result. Default: ().
+        progress: Whether to show a progress bar on a terminal. Default: True.
         deterministic: Whether torch must use deterministic algorithms, which matters on a GPU (a
-            CPU is deterministic as it is). Default: False.
-        device: Where to train; the model is moved there. Default: where it is.
+            CPU is deterministic anyway). Default: False.
+        device: Device to train on; the model is moved there. Default: that of the model.
 
     Attributes:
-        processes: Those that train together, under ``torchrun`` or in a process group of
-            `torch.distributed`: their number and this one's rank. The trainer is made, and its
-            methods are called, in all of them.
-        state: Where the last call of `fit` stood at its end, also after an error: its history, why
-            it stopped, at which step the best weights were found. None before the first call.
+        processes: Rank and number of the processes that train together under `torchrun` or in a
+            process group of `torch.distributed`. Create the trainer and call its methods in all
+            of them.
+        state: The `TrainingState` at the end of the last call of `fit`, also after an error: its
+            history, why it stopped, the step of the best weights. None before the first call.
 
     Raises:
         InvalidTypeError: If an argument has a wrong type.
         InvalidValueError: If an argument is out of range, or two exclude each other.
 
-    >>> from textrnn.nn import RecurrentClassifier
-    >>> batch = Batch(torch.tensor([[2, 4, 3], [2, 5, 3]]), torch.tensor([3, 3]),
-    ...               torch.tensor([0, 1]), torch.tensor([0, 1]))
-    >>> model = RecurrentClassifier(6, num_classes=2, hidden_size=8)
-    >>> trainer = Trainer(model, optimizer=torch.optim.Adam(model.parameters(), lr=0.05))
-    >>> history = trainer.fit([batch], [batch], epochs=20)
-    >>> trainer.evaluate([batch])["accuracy"]
-    1.0
+    Example:
+        >>> from textrnn.nn import RecurrentClassifier
+        >>> batch = Batch(torch.tensor([[2, 4, 3], [2, 5, 3]]), torch.tensor([3, 3]),
+        ...               torch.tensor([0, 1]), torch.tensor([0, 1]))
+        >>> model = RecurrentClassifier(6, num_classes=2, hidden_size=8)
+        >>> trainer = Trainer(model, optimizer=torch.optim.Adam(model.parameters(), lr=0.05))
+        >>> history = trainer.fit([batch], [batch], epochs=20)
+        >>> trainer.evaluate([batch])["accuracy"]
+        1.0
     """
 
     def __init__(
@@ -173,27 +163,27 @@ class Trainer:
     ) -> History:
         """Train the model.
 
-        Ctrl-C stops after the step under way, keeps the best weights and the history, and says so.
+        Ctrl-C stops after the current step; the best weights and the history are kept.
 
         Args:
-            loader: Labelled batches, anew each time it is iterated; a list of batches will do.
-            eval_loader: Labelled batches to evaluate on. Default: none.
-            epochs: How many times to go through `loader` in all, also when resuming.
-            eval_every: Evaluate after each so many updates. Default: at the end of each epoch.
-            resume_from: The folder of a `Checkpoint` to continue from, exactly; or one of the
-                checkpoints in it. A folder without a complete checkpoint gives a warning, and
-                training starts anew. Default: none.
+            loader: Labelled batches, as a `DataLoader` or a list; iterated anew in each epoch.
+            eval_loader: Labelled batches to evaluate on. Default: None.
+            epochs: Total number of passes over `loader`, also when resuming.
+            eval_every: Number of updates between evaluations. Default: one epoch.
+            resume_from: The folder of a `Checkpoint`, or one of the checkpoints in it, to
+                continue from exactly. A folder without a complete checkpoint gives a warning, and
+                training starts anew. Default: None.
 
         Returns:
-            The history, a record for each evaluation and each epoch's end.
+            The history, with a record for each evaluation and at the end of each epoch.
 
         Raises:
             InvalidTypeError: If a loader does not give batches, or can be iterated only once.
             InvalidValueError: If a loader is empty, labels are missing or out of range, or a
-                checkpoint is that of another run.
-            MissingKeyError: If an evaluation does not give what is monitored.
+                checkpoint belongs to another run.
+            MissingKeyError: If `monitor` is not a metric of the evaluation.
             NonFiniteLossError: If the loss became NaN or infinite.
-            CorruptFileError: If a checkpoint is whole, but can't be used.
+            CorruptFileError: If a checkpoint is complete, but can't be used.
             TrainingError: If a checkpoint can't be written.
         """
         state = TrainingState(
@@ -203,36 +193,28 @@ class Trainer:
             monitor=self.monitor,
             mode=self.mode,
         )
-        run = self._prepare(state, loader, eval_loader, eval_every)
+        loop = self._make_loop(state, loader, eval_loader, eval_every)
         origin = None if resume_from is None else Path(resume_from)
         found = None if origin is None else self.processes.from_main(partial(load_latest, origin))
         if found is not None:
             origin = found[0].parent
-            run.resume(*found)
-        for callback in self.callbacks:
-            if isinstance(callback, Checkpoint):
-                self.processes.from_main(partial(callback.begin, state, origin))
+            loop.resume(*found)
+        for checkpoint in loop.checkpoints:
+            self.processes.from_main(partial(checkpoint.begin, state, origin))
         self.state = state
-        with interruptible(state), deterministic(on=self.deterministic), ExitStack() as ends:
-            for callback in reversed(run.watchers):  # the stack runs the last one first
-                ends.callback(callback.on_fit_end, state)
-            run.begin()
-            while state.completed_epochs < state.epochs and not run.stopped():
-                run.epoch()
-            run.finish()
-        if state.stop_reason is not None and self.processes.is_main:
-            level = logging.WARNING if state.stop_reason == CTRL_C else logging.INFO
-            _LOGGER.log(level, "%s", run.farewell())
+        with deterministic(on=self.deterministic):
+            loop.run()
         return state.history
 
     def evaluate(self, loader: Iterable[Batch]) -> dict[str, float]:
-        """Measure the model.
+        """Evaluate the model.
 
         Args:
             loader: Labelled batches.
 
         Returns:
-            ``loss``, ``accuracy``, ``macro_f1`` and further figures, as plain floats.
+            `loss`, `accuracy`, `macro_f1` and further metrics as floats. They do not depend on
+            the batch sizes.
 
         Raises:
             InvalidTypeError: If the loader does not give batches, or a metric no number.
@@ -248,39 +230,40 @@ class Trainer:
         )
 
     def predict(self, loader: Iterable[Batch]) -> Tensor:
-        """Return the model's logits for all texts, in the data set's order.
+        """Return the logits of all texts, in the order of the data set.
 
         Args:
-            loader: Batches, labelled or not.
+            loader: Batches, labelled or not. Batches without indices keep their own order.
 
         Returns:
-            Logits ``(texts, classes)``, on the CPU.
+            Logits (texts, classes) in fp32 on the CPU.
 
         Raises:
             InvalidTypeError: If the loader does not give batches.
-            InvalidValueError: If it is empty.
+            InvalidValueError: If it is empty, or only some of the batches have indices.
         """
         return predict(self.model, loader, precision=self.precision, processes=self.processes)
 
-    def _prepare(
+    def _make_loop(
         self,
         state: TrainingState,
         loader: Iterable[Batch],
         eval_loader: Iterable[Batch] | None,
         eval_every: int | None,
-    ) -> Run:
-        """Check all that can be checked before the first step, and put the run together."""
+    ) -> TrainingLoop:
+        """Check everything that can be checked before the first step, and build the loop."""
         eval_every = None if eval_every is None else check_int("eval_every", eval_every)
         classes = getattr(self.model, "num_classes", None)
         num_classes = classes if isinstance(classes, int) else None
         labels = check_loader("loader", loader, num_classes)
         check_share("loader", loader, self.processes)
-        check_overlap("loader", loader, _indices_of(loader), self.processes)
+        check_overlap("loader", loader, indices_of(loader), self.processes)
         check_batch_counts("loader", loader, self.processes)
         if eval_loader is not None:
             check_share("eval_loader", eval_loader, self.processes)
             eval_labels = check_loader("eval_loader", eval_loader, num_classes)
-            state.evaluation_names = check_evaluation(eval_labels, self.metrics, self.monitor)
+            state.evaluation_names = metric_names(eval_labels, self.metrics)
+            check_monitor(self.monitor, state.evaluation_names)
         if self.loss.balanced:
             self._balance(loader, labels, num_classes)
         state.steps_per_epoch = count_steps(loader, self.accumulation_steps)
@@ -291,21 +274,19 @@ class Trainer:
         counts = {"step": steps, "evaluation": evaluations, "epoch": state.epochs}
         scheduler = Scheduler(self.scheduler, self.optimizer, self.scheduler_interval, counts)
         scheduler.check(self.mode, evaluates=eval_loader is not None)
-        step = UpdateStep(
-            self.model,
-            self.optimizer,
-            self.loss,
+        step = TrainingStep(
+            state=state,
+            loss=self.loss,
+            scheduler=scheduler,
             precision=self.precision,
             max_grad_norm=self.max_grad_norm,
             averaging=self.weight_averaging,
             total_steps=steps,
             processes=self.processes,
         )
-        return Run(
-            state,
+        return TrainingLoop(
+            state=state,
             step=step,
-            loss=self.loss,
-            scheduler=scheduler,
             callbacks=self.callbacks,
             loader=loader,
             eval_loader=eval_loader,
@@ -318,6 +299,7 @@ class Trainer:
     def _balance(
         self, loader: Iterable[Batch], labels: Tensor | None, num_classes: int | None
     ) -> None:
+        """Weight the classes inversely to their frequency in the loader's labels."""
         if labels is None:
             rule = "a DataLoader over a labelled data set or a list of batches, to balance classes"
             raise InvalidValueError(f"Expected `loader` to be {rule}.")
@@ -328,26 +310,8 @@ class Trainer:
         self.loss.class_weights = balanced_weights(labels, num_classes).to(self.device)
 
 
-def _indices_of(loader: Iterable[Batch]) -> list[Tensor]:
-    """Return the indices of a list of batches; none for anything else."""
-    if not isinstance(loader, list | tuple):
-        return []
-    batches = [batch for batch in loader if isinstance(batch, Batch)]
-    return [batch.indices for batch in batches if batch.indices is not None]
-
-
 def check_model(model: Any, device: torch.device | str | None) -> tuple[nn.Module, torch.device]:
-    """Return the model on the device, and the device.
-
-    Args:
-        model: A module with parameters.
-        device: Where to train; None for where the model is.
-
-    Raises:
-        InvalidTypeError: If `model` is no module, or one that was made ready for several processes
-            already.
-        InvalidValueError: If it has no parameters, or there is no such device.
-    """
+    """Return the model on the device, and the device: where the model is if `device` is None."""
     if not isinstance(model, nn.Module):
         raise InvalidTypeError(expected("model", "a torch module", model))
     if isinstance(model, nn.parallel.DistributedDataParallel):
@@ -370,20 +334,11 @@ def check_model(model: Any, device: torch.device | str | None) -> tuple[nn.Modul
 def check_optimizer(
     optimizer: torch.optim.Optimizer | None, model: nn.Module
 ) -> torch.optim.Optimizer:
-    """Return the optimizer, or AdamW.
-
-    Args:
-        optimizer: An optimizer over parameters of the model, or None.
-        model: The model.
-
-    Raises:
-        InvalidTypeError: If it is no optimizer.
-        InvalidValueError: If it is not over the model's parameters.
-    """
+    """Return the optimizer if it is one of the model's parameters, or AdamW if it is None."""
     if optimizer is None:
         weights = list(model.parameters())
+        # One kernel per step saves a third of the time for a small network with many words.
         fused = all(w.is_floating_point() and w.device.type in {"cpu", "cuda"} for w in weights)
-        # One kernel for a step: of a small network with many words it saves a third of the time.
         return torch.optim.AdamW(weights, fused=fused)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise InvalidTypeError(expected("optimizer", "a torch optimizer", optimizer))
@@ -393,113 +348,3 @@ def check_optimizer(
             expected("optimizer", "over the model's parameters", type(optimizer).__name__)
         )
     return optimizer
-
-
-def check_metrics(
-    metrics: Mapping[str, MetricFunction] | None,
-) -> dict[str, MetricFunction]:
-    """Return the metrics as a dictionary.
-
-    Args:
-        metrics: Names to functions, or None.
-
-    Raises:
-        InvalidTypeError: If they are something else.
-    """
-    given: Any = {} if metrics is None else metrics
-    rule = "a mapping of names to functions of logits and labels"
-    if not isinstance(given, Mapping):
-        raise InvalidTypeError(expected("metrics", rule, given))
-    if not all(isinstance(name, str) and callable(metric) for name, metric in given.items()):
-        raise InvalidTypeError(expected("metrics", rule, dict(given)))
-    return dict(given)
-
-
-def check_callbacks(callbacks: Sequence[Callback], *, progress: bool) -> list[Callback]:
-    """Return the callbacks, and a progress bar where it is wanted and there is none.
-
-    Args:
-        callbacks: The callbacks.
-        progress: Whether there shall be a bar.
-
-    Raises:
-        InvalidTypeError: If one of them is none.
-    """
-    rule = "a list of `Callback` objects"
-    given: Any = callbacks
-    if not isinstance(given, Iterable):  # nor is a single callback
-        raise InvalidTypeError(expected("callbacks", rule, given))
-    found = list(given)
-    for callback in found:
-        if not isinstance(callback, Callback):
-            raise InvalidTypeError(expected("callbacks", rule, callback))
-    if progress and not any(isinstance(callback, ProgressBar) for callback in found):
-        found.append(ProgressBar())
-    return found
-
-
-def check_loader(name: str, loader: Any, num_classes: int | None) -> Tensor | None:
-    """Make sure that a loader can be gone through anew each time, and has right labels.
-
-    Args:
-        name: What to call it in a message.
-        loader: The loader.
-        num_classes: How many classes there are, or None where that is not known.
-
-    Returns:
-        All its labels, where they are known.
-
-    Raises:
-        InvalidTypeError: If it can't be iterated, or only once.
-        InvalidValueError: If it is empty, or labels are missing or out of range.
-    """
-    if not isinstance(loader, Iterable) or isinstance(loader, Iterator):
-        rule = "iterable anew each time, such as a DataLoader or a list of batches"
-        raise InvalidTypeError(expected(name, rule, loader))
-    if _count_batches(loader) == 0:
-        raise InvalidValueError(expected(name, "at least one batch", loader))
-    return check_labels_of(name, loader, num_classes)
-
-
-def check_evaluation(
-    labels: Tensor | None, metrics: Mapping[str, Any], monitor: str
-) -> tuple[str, ...]:
-    """Return the names of the figures that evaluations will give.
-
-    Args:
-        labels: The labels to evaluate on, where they are known.
-        metrics: Further figures.
-        monitor: The figure that is monitored.
-
-    Raises:
-        MissingKeyError: If that is not among them; those there are, are listed.
-    """
-    multilabel = None if labels is None else labels.is_floating_point()
-    names = tuple(dict.fromkeys((*figure_names(multilabel=multilabel), *metrics)))
-    if monitor not in names:
-        raise MissingKeyError(
-            f"Expected `monitor` to be a figure of an evaluation ({listing(names)}), "
-            f"but got {show(monitor)}."
-        )
-    return names
-
-
-def count_steps(loader: Iterable[Batch], accumulation_steps: int) -> int | None:
-    """Return how many updates an epoch has.
-
-    Args:
-        loader: The training batches.
-        accumulation_steps: How many of them an update takes.
-
-    Returns:
-        The number, or None where the loader has no length.
-    """
-    batches = _count_batches(loader)
-    return None if batches is None else math.ceil(batches / accumulation_steps)
-
-
-def _count_batches(loader: Iterable[Batch]) -> int | None:
-    try:
-        return len(loader) if isinstance(loader, Sized) else None
-    except TypeError:  # a DataLoader over a stream has `__len__`, but no length
-        return None

@@ -8,7 +8,7 @@ from typing import Any
 from textrnn.data import Batch
 from textrnn.errors import InvalidValueError, expected
 from textrnn.training.distributed.processes import Processes
-from textrnn.training.loaders import Feed
+from textrnn.training.loaders import EpochBatches
 from textrnn.training.resume.generators import (
     GeneratorStates,
     check_generators,
@@ -27,7 +27,7 @@ class Position:
     def __init__(self, loader: Iterable[Batch], processes: Processes) -> None:
         self.loader = loader
         self.processes = processes
-        self._feed: Feed | None = None
+        self._feed: EpochBatches | None = None
         self._epoch_start: GeneratorStates = {}
         self._resumed: tuple[GeneratorStates, Batch | None] | None = None
 
@@ -38,7 +38,7 @@ class Position:
         else:
             separate_generators(self.processes)
 
-    def open(self, *, epoch: int, consumed: int) -> Feed:
+    def open(self, *, epoch: int, consumed: int) -> EpochBatches:
         """Return the batches of an epoch (from 0) that follow the consumed ones."""
         resumed, self._resumed = self._resumed, None
         now, ahead = resumed or (None, None)
@@ -46,7 +46,7 @@ class Position:
             # Run the loader as the interrupted epoch did, then go on with what was drawn since.
             restore_generators(self._epoch_start, self.loader)
         self._epoch_start = generator_states(self.loader)
-        self._feed = Feed(self.loader, epoch=epoch, consumed=consumed, ahead=ahead)
+        self._feed = EpochBatches(self.loader, epoch=epoch, consumed=consumed, prefetched=ahead)
         if now is not None and consumed:
             restore_generators(now, self.loader)
         if self._feed.exhausted():
@@ -55,7 +55,7 @@ class Position:
 
     def state_dict(self, *, consumed: int) -> dict[str, Any]:
         """Return the generators `now` and at the `epoch_start`, and the prefetched batch."""
-        ahead = self._feed.ahead if self._feed is not None else None
+        ahead = self._feed.prefetched if self._feed is not None else None
         if self._resumed is not None:  # and stopped before its first step
             ahead = self._resumed[1]
         batch = {}
