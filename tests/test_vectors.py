@@ -189,7 +189,10 @@ def test_words_may_be_any_bytes(write):
         ("the 1\n" + "x" * (2**20 + 1) + " 1\n", "line 2 is longer than 1048576 bytes"),
         (b"\x1f\x8bnonsense", "it can't be decompressed after line 0"),
         (gzip.compress(GLOVE.encode(), mtime=0)[:-12], "it can't be decompressed after line"),
-        (gzip.compress(GLOVE.encode(), mtime=0)[:-6] + b"\0" * 6, "it can't be decompressed after line 4"),
+        (
+            gzip.compress(GLOVE.encode(), mtime=0)[:-6] + b"\0" * 6,
+            "it can't be decompressed after line 4",
+        ),
     ],
 )
 def test_invalid_files_are_refused(write, content, match):
