@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from textrnn import __version__
+from textrnn._version import __version__
 from textrnn.errors import TextrnnError
 from textrnn.estimator.settings import OPTIONS, Chosen, Option
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textrnn import __version__
+from textrnn._version import __version__
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
