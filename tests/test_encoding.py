@@ -22,9 +22,15 @@ from textrnn.text import (
 )
 
 WORDS = ["oil", "prices", "soar", "can", "not", "a", "b", "\ud83d", "1", "!", "|", "\x1f", "\u03c2"]
+WORDS += ["\u00e9", "a\u00e9", "e\u0301", "ab", "\u0645", "\u0645\u200c\u0645"]
 VOCABULARY = Vocabulary.build([WORDS])
 TOKENIZERS = st.one_of(
-    st.builds(WordTokenizer, lowercase=st.booleans(), remove_punctuation=st.booleans()),
+    st.builds(
+        WordTokenizer,
+        lowercase=st.booleans(),
+        remove_punctuation=st.booleans(),
+        normalize=st.booleans(),
+    ),
     st.builds(WordPunctTokenizer, lowercase=st.booleans()),
 )
 

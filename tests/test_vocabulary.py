@@ -64,7 +64,7 @@ def test_texts_and_their_tokens_give_equal_vocabularies(texts, limits, batch_cha
     """Counting a column of texts equals counting the tokens text by text."""
     with mock.patch.object(columns, "_BATCH_CHARACTERS", batch_characters):
         for tokenizer in (
-            *(WordTokenizer(), WordTokenizer(lowercase=False)),
+            *(WordTokenizer(), WordTokenizer(lowercase=False), WordTokenizer(normalize=True)),
             *(WordPunctTokenizer(), WordPunctTokenizer(lowercase=False), str.split),
         ):
             vocabulary = Vocabulary.from_texts(iter(texts), tokenizer, **limits)
@@ -157,7 +157,7 @@ def test_special_tokens_in_texts_are_left_out():
 def test_special_tokens_in_texts_are_unknown(tokens):
     """No text can contain padding, a beginning or an end; by name they keep their ids."""
     vocabulary = Vocabulary({"oil": 2, "<eos>": 1}, specials=(*SPECIALS, "[SEP]"))
-    ids = [5 if token == "oil" else 1 for token in tokens]
+    ids = [{"oil": 5}.get(token, 1) for token in tokens]
     assert vocabulary.encode(tokens) == ids
     assert [vocabulary.get(token, 1) for token in tokens] == ids
     assert [vocabulary[token] for token in vocabulary] == [0, 1, 2, 3, 4, 5]
