@@ -129,6 +129,13 @@ def test_every_invisible_character_is_dropped(tokenizer):
     assert {word for c in invisible for word in tokenizer(f"a{c}b")} == {"ab"}
 
 
+@pytest.mark.parametrize("piece", ["\u200c", "\u00ad", "\U000e0067", "\u0645\u064b\u200c"])
+def test_time_is_linear_in_invisible_characters(piece):
+    """Long runs of invisible characters do not stop a program for minutes."""
+    for text in (piece * 300_000, "\u0645" + piece * 300_000 + "\u200c"):
+        assert len(WordPunctTokenizer()(text)) <= 1
+
+
 def test_stacks_of_marks_are_cut():
     """Of more than 30 marks on a letter the first are kept, so that sorting a million is fast."""
     (word,) = WordPunctTokenizer()("o" + "\u0301\u0327" * 500_000)

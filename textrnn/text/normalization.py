@@ -13,13 +13,15 @@ __all__ = ["compose", "normalize"]
 
 _JOINERS = r"\u200c\u200d"  # ZWNJ and ZWJ
 _TAGS = r"\U000e0020-\U000e007f"
-# Where joiners and tags are visible, by Unicode's rules for identifiers (UAX #31) and emoji.
+# Where joiners and tags are visible, by Unicode's rules for identifiers (UAX #31) and emoji. Each
+# rule begins with the character, so that long looks back are rare and the time stays linear.
 _VISIBLE = (
-    r"(?<=[\p{ExtPict}\p{EMod}])\u200d(?=\p{ExtPict})",  # in a family or a profession
-    rf"(?<=\U0001f3f4[{_TAGS}]{{0,15}})[{_TAGS}]",  # in the flag of a region
-    r"(?<=\p{ccc=9})\u200d|\u200d(?=\p{ccc=9})",  # next to a virama, in Indic scripts
-    r"(?<=\p{ccc=9})\u200c(?=\u200c*\p{L})",  # after a virama, before a letter
-    r"(?<=[\p{jt=D}\p{jt=L}]\p{jt=T}*)\u200c(?=[\u200c\p{jt=T}]*[\p{jt=R}\p{jt=D}])",  # in Persian
+    r"\u200d(?<=[\p{ExtPict}\p{EMod}].)(?=\p{ExtPict})",  # in a family or a profession
+    rf"[{_TAGS}](?<=\U0001f3f4[{_TAGS}]{{1,16}})",  # in the flag of a region
+    r"\u200d(?<=\p{ccc=9}.)|\u200d(?=\p{ccc=9})",  # next to a virama, in Indic scripts
+    r"\u200c(?<=\p{ccc=9}.)(?=\u200c*\p{L})",  # after a virama, before a letter
+    # Between letters that join, as in Persian.
+    r"\u200c(?<=[\p{jt=D}\p{jt=L}]\p{jt=T}*.)(?=[\u200c\p{jt=T}]*[\p{jt=R}\p{jt=D}])",
 )
 
 
