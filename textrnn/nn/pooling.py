@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_choice, check_int, expected
+from textrnn.nn.layers import check_generator, first_weights_from
 from textrnn.nn.padding import check_lengths, token_mask
 from textrnn.nn.recurrence import is_traced
 
@@ -107,6 +108,7 @@ class AttentionPooling(nn.Module):
 
     Args:
         features: Number of features of a state.
+        generator: Generator of the first weights; None means PyTorch's global one. Default: None.
 
     Attributes:
         hidden: `torch.nn.Linear` from a state to a hidden representation of the same size.
@@ -126,11 +128,12 @@ class AttentionPooling(nn.Module):
         True
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.features = check_int("features", features)
-        self.hidden = nn.Linear(self.features, self.features)
-        self.query = nn.Linear(self.features, 1, bias=False)
+        with first_weights_from(check_generator(generator)):
+            self.hidden = nn.Linear(self.features, self.features)
+            self.query = nn.Linear(self.features, 1, bias=False)
 
     def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
         """Return the weighted mean of the states of each text.
@@ -184,6 +187,8 @@ class Pooling(nn.Module):
         bidirectional: Whether the second half of the features comes from the backward direction,
             which matters to `"last"`. Default: False.
         features: Number of features of a state, which only `"attention"` needs. Default: None.
+        generator: Generator of the first weights of `"attention"`; None means PyTorch's global
+            one. Default: None.
 
     Attributes:
         attention: The `AttentionPooling`, or None without `"attention"`.
@@ -208,6 +213,7 @@ class Pooling(nn.Module):
         *,
         bidirectional: bool = False,
         features: int | None = None,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(pooling, str | Iterable):
@@ -225,7 +231,7 @@ class Pooling(nn.Module):
             if features is None:
                 rule = 'a positive integer beside "attention", which has weights'
                 raise InvalidTypeError(expected("features", rule, features))
-            self.attention = AttentionPooling(features)
+            self.attention = AttentionPooling(features, generator=generator)
 
     def output_size(self, features: int) -> int:
         """Return the number of pooled features for a number of features of a state."""

@@ -17,10 +17,12 @@ from textrnn.errors import (
     listing,
     show,
 )
+from textrnn.nn import RecurrentClassifier
 from textrnn.training.distributed.processes import ALONE, Processes
 from textrnn.training.distributed.shares import check_overlap, check_share
 from textrnn.training.loaders import (
     check_batch,
+    draws_from_own,
     iterate,
     required_labels,
     subset_positions,
@@ -61,7 +63,7 @@ def evaluate(
     weights: list[Tensor | int] = []
     kept: list[tuple[Tensor, Tensor]] = []
     indices: list[Tensor] = []
-    with _inference(model, loader):
+    with _inference(model, loader, plain=not metrics and loss.function is None):
         for logits, batch in _logits(model, loader, precision):
             labels = required_labels(batch)
             if counter is None:
@@ -170,9 +172,19 @@ def undisturbed_modes(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _inference(model: nn.Module, loader: Iterable[Any]) -> Iterator[None]:
+def _inference(model: nn.Module, loader: Iterable[Any], *, plain: bool = True) -> Iterator[None]:
     """Compute in evaluation mode without gradients; restore modes and generators at the end."""
-    with undisturbed_modes(model), undisturbed_generators(loader), torch.inference_mode():
+    # Global generators are left alone where nothing draws from them, or nothing depends on them.
+    own_only = (
+        type(model) is RecurrentClassifier
+        and draws_from_own(loader)
+        and (plain or model.generator is not None)
+    )
+    with (
+        undisturbed_modes(model),
+        undisturbed_generators(loader, model, own_only=own_only),
+        torch.inference_mode(),
+    ):
         model.eval()
         yield
 

@@ -20,6 +20,7 @@ __all__ = [
     "check_labels",
     "check_loader",
     "count_steps",
+    "draws_from_own",
     "indices_of",
     "iterate",
     "labels_of",
@@ -94,6 +95,16 @@ def _batches_are_independent(loader: DataLoader[Any]) -> bool:
     """Return whether a batch is the same whether or not those before it were made."""
     # A subclass may draw random numbers.
     return type(loader.collate_fn) is PaddingCollator and type(_dataset_of(loader)) is WordDataset
+
+
+def draws_from_own(loader: Iterable[Any]) -> bool:
+    """Return whether a loader is known to draw nothing from global generators."""
+    return (
+        isinstance(loader, DataLoader)
+        and loader.generator is not None
+        and type(loader.batch_sampler) is BucketBatchSampler
+        and _batches_are_independent(loader)
+    ) or (isinstance(loader, list | tuple) and all(type(batch) is Batch for batch in loader))
 
 
 def iterate(loader: Iterable[Any]) -> Iterator[Any]:

@@ -66,7 +66,7 @@ class TrainingLoop:
         self.best_weights: dict[str, Tensor] | None = None
         main = self.processes.is_main
         self._active = [each for each in self.callbacks if main or not each.main_only]
-        self._position = Position(self.loader, self.processes)
+        self._position = Position(self.loader, self.state.model, self.processes)
         self._start_time = time.perf_counter() - self.state.seconds
 
     def run(self) -> None:
