@@ -4,6 +4,7 @@ import copy
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -355,6 +356,31 @@ def test_monitor_is_checked_before_the_first_step():
         trainer.fit(toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=1)
     assert toys.worst_difference(before, toys.weights_of(trainer.model)) == 0.0
     trainer.fit(toys.bucketed(TRAIN), epochs=1)  # without evaluations nothing is monitored
+
+
+@pytest.mark.parametrize("name", ["micro_f1", "eval_micro_f1"])
+def test_a_metric_has_its_name_in_the_history_too(name, tmp_path):
+    """Best weights, early stopping, a plateau and a resume take `eval_loss` as `loss`."""
+    batches = toys.make_batches(multilabel=True)
+
+    def run(monitor: str, **fit: Any) -> Any:
+        trainer = toys.make_trainer(
+            toys.make_model(dropout=0.0),
+            monitor=monitor,
+            mode="max",
+            scheduler=schedulers.plateau(patience=0, mode="max"),
+            callbacks=[EarlyStopping(1, monitor=monitor, mode="max"), Checkpoint(tmp_path)],
+        )
+        history = trainer.fit(batches, batches, epochs=4, **fit)
+        assert trainer.state is not None
+        best = max(history["eval_micro_f1"])
+        assert trainer.state.best_value == best
+        return toys.weights_of(trainer.model), toys.timeless(history)
+
+    found = run(name)
+    shutil.rmtree(tmp_path)
+    assert toys.worst_difference(found, run("micro_f1")) == 0.0
+    run(name, resume_from=tmp_path)
 
 
 def test_every_error_is_one_of_the_librarys():

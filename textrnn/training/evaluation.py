@@ -31,6 +31,7 @@ from textrnn.training.loaders import (
 from textrnn.training.losses import Loss
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
 from textrnn.training.resume.generators import undisturbed_generators
+from textrnn.training.state import metric_name
 from textrnn.training.step import Precision
 
 __all__ = [
@@ -140,13 +141,15 @@ def metric_names(labels: Tensor | None, metrics: Mapping[str, object]) -> tuple[
     return tuple(dict.fromkeys((*names, *metrics)))
 
 
-def check_monitor(monitor: str, names: tuple[str, ...]) -> None:
-    """Raise an error that lists the metrics if `monitor` is not one of them."""
-    if monitor not in names:
+def check_monitor(monitor: str, names: tuple[str, ...]) -> str:
+    """Return the metric to monitor, or raise an error that lists the metrics."""
+    found = metric_name(monitor, names)
+    if found not in names:
         raise MissingKeyError(
             f"Expected `monitor` to be a metric of the evaluation ({listing(names)}), "
             f"but got {show(monitor)}."
         )
+    return found
 
 
 def check_metrics(metrics: Mapping[str, MetricFunction] | None) -> dict[str, MetricFunction]:

@@ -70,7 +70,8 @@ class Trainer:
             evaluated and kept. Default: None.
         metrics: Additional metrics of evaluations: names mapped to functions of all logits
             (texts, classes) and all labels. Default: None.
-        monitor: Metric that selects the best weights. Default: `"loss"`.
+        monitor: Metric that selects the best weights, such as `"loss"` or, as in the history,
+            `"eval_loss"`. Default: `"loss"`.
         mode: `"min"` or `"max"`: whether lower or higher values of `monitor` are better. Default:
             `"min"`.
         restore_best: Whether to restore the best weights at the end of `fit` if it has an
@@ -263,7 +264,7 @@ class Trainer:
             check_share("eval_loader", eval_loader, self.processes)
             eval_labels = check_loader("eval_loader", eval_loader, num_classes)
             state.evaluation_names = metric_names(eval_labels, self.metrics)
-            check_monitor(self.monitor, state.evaluation_names)
+            state.monitor = check_monitor(self.monitor, state.evaluation_names)
         if self.loss.balanced:
             self._balance(loader, labels, num_classes)
         state.steps_per_epoch = count_steps(loader, self.accumulation_steps)
