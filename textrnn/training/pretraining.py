@@ -75,7 +75,8 @@ def pretrain(
             generators are not used, except by batches of one's own. Default: 0.
         callbacks: Callbacks such as `Checkpoint`; they see the language model. Default: none.
         progress: Whether to show a progress bar on a terminal. Default: True.
-        resume_from: The folder of a `Checkpoint` to continue from. Default: none.
+        resume_from: The folder of a `Checkpoint` to continue from, or `"auto"`, see `Trainer.fit`.
+            Default: none.
 
     Returns:
         The history. Besides `loss`, the mean negative log-likelihood per token, it has

@@ -36,7 +36,7 @@ from textrnn.training.history import History
 from textrnn.training.loaders import check_loader, count_steps, indices_of
 from textrnn.training.loop import TrainingLoop, deterministic
 from textrnn.training.losses import ClassWeights, Loss, LossFunction, balanced_weights
-from textrnn.training.resume.checkpoint import load_latest
+from textrnn.training.resume.checkpoint import Checkpoint, load_latest
 from textrnn.training.scheduling import Scheduler, SchedulerLike
 from textrnn.training.state import TrainingState
 from textrnn.training.step import Precision, TrainingStep
@@ -173,7 +173,8 @@ class Trainer:
             eval_every: Number of updates between evaluations. Default: one epoch.
             resume_from: The folder of a `Checkpoint`, or one of the checkpoints in it, to
                 continue from exactly. A folder without a complete checkpoint gives a warning, and
-                training starts anew. Default: None.
+                training starts anew. `"auto"` is the folder of the trainer's own `Checkpoint` if
+                there is a checkpoint in it, and None if there is none yet. Default: None.
 
         Returns:
             The history, with a record for each evaluation and at the end of each epoch.
@@ -195,8 +196,11 @@ class Trainer:
             mode=self.mode,
         )
         loop = self._make_loop(state, loader, eval_loader, eval_every)
-        origin = None if resume_from is None else Path(resume_from)
-        found = None if origin is None else self.processes.from_main(partial(load_latest, origin))
+        origin = self._origin(resume_from)
+        found = None
+        if origin is not None:
+            load = partial(load_latest, origin, if_any=resume_from == "auto")
+            found = self.processes.from_main(load)
         if found is not None:
             origin = found[0].parent
             loop.resume(*found)
@@ -250,6 +254,18 @@ class Trainer:
         state: TrainingState,
         loader: Iterable[Batch],
         eval_loader: Iterable[Batch] | None,
+    def _origin(self, resume_from: str | PathLike[str] | None) -> Path | None:
+        """Return the folder to resume from."""
+        if resume_from != "auto":
+            return None if resume_from is None else Path(resume_from)
+        folders = [each.directory for each in self.callbacks if isinstance(each, Checkpoint)]
+        if len(folders) != 1:
+            raise InvalidValueError(
+                "Expected `resume_from='auto'` to mean the folder of exactly one `Checkpoint`, "
+                f"but the callbacks have {len(folders)}."
+            )
+        return folders[0]
+
         eval_every: int | None,
     ) -> TrainingLoop:
         """Check everything that can be checked before the first step, and build the loop."""
