@@ -94,6 +94,7 @@ class TrainingLoop:
             self.step.running_loss.flush()
             self._write_checkpoints(last=True)
             self._load_final_weights()
+            self._check_weights()  # no loss has seen the last update
         self._log_stop()
 
     def _notify(self, hook: str) -> None:
@@ -191,7 +192,7 @@ class TrainingLoop:
                 state.last_checkpoint = str(self.processes.from_main(write))
 
     def _check_weights(self) -> None:
-        """Raise an error rather than save weights that are not finite."""
+        """Raise an error rather than save or return weights that are not finite."""
         for name, weight in self.state.model.named_parameters():
             if not bool(weight.isfinite().all()):
                 kept = self.state.last_checkpoint
