@@ -22,6 +22,7 @@ from textrnn.training.distributed.processes import ALONE, Processes
 from textrnn.training.distributed.shares import check_overlap, check_share
 from textrnn.training.loaders import (
     check_batch,
+    check_logits,
     draws_from_own,
     iterate,
     required_labels,
@@ -201,6 +202,7 @@ def _logits(
         moved = to_device(check_batch(batch), precision.device, num_classes)
         with precision.autocast():
             logits = model(moved.input_ids, moved.lengths)  # (batch, classes)
+        check_logits(logits, len(moved))
         yield logits.float(), moved
 
 

@@ -1,5 +1,6 @@
 """`Trainer`: fit a model to batches, evaluate it, predict with it."""
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -132,6 +133,8 @@ class Trainer:
         check_devices(self.processes.gather(device_location(self.device)))
         self.optimizer = check_optimizer(optimizer, model)
         self.loss = Loss(loss, class_weights=class_weights, label_smoothing=label_smoothing)
+        if (num_classes := _num_classes(model)) is not None:
+            self.loss.check_class_weights(num_classes)
         self.loss.to(self.device)
         self.scheduler = scheduler
         self.scheduler_interval = scheduler_interval
@@ -251,11 +254,6 @@ class Trainer:
         """
         return predict(self.model, loader, precision=self.precision, processes=self.processes)
 
-    def _make_loop(
-        self,
-        state: TrainingState,
-        loader: Iterable[Batch],
-        eval_loader: Iterable[Batch] | None,
     def _origin(self, resume_from: str | PathLike[str] | None) -> Path | None:
         """Return the folder to resume from."""
         if resume_from != "auto":
@@ -268,12 +266,16 @@ class Trainer:
             )
         return folders[0]
 
+    def _make_loop(
+        self,
+        state: TrainingState,
+        loader: Iterable[Batch],
+        eval_loader: Iterable[Batch] | None,
         eval_every: int | None,
     ) -> TrainingLoop:
         """Check everything that can be checked before the first step, and build the loop."""
         eval_every = None if eval_every is None else check_int("eval_every", eval_every)
-        classes = getattr(self.model, "num_classes", None)
-        num_classes = classes if isinstance(classes, int) else None
+        num_classes = _num_classes(self.model)
         labels = check_loader("loader", loader, num_classes)
         check_share("loader", loader, self.processes)
         check_overlap("loader", loader, indices_of(loader), self.processes)
@@ -329,6 +331,11 @@ class Trainer:
         self.loss.class_weights = balanced_weights(labels, num_classes).to(self.device)
 
 
+def _num_classes(model: nn.Module) -> int | None:
+    classes = getattr(model, "num_classes", None)
+    return classes if isinstance(classes, int) else None
+
+
 def check_model(model: Any, device: torch.device | str | None) -> tuple[nn.Module, torch.device]:
     """Return the model on the device, and the device: where the model is if `device` is None."""
     if not isinstance(model, nn.Module):
@@ -347,7 +354,25 @@ def check_model(model: Any, device: torch.device | str | None) -> tuple[nn.Modul
             raise InvalidValueError(
                 f"{expected('device', 'a device of this machine', device)} PyTorch says: {reason}"
             ) from error
+    _check_forward(model)
     return model, next(model.parameters()).device
+
+
+def _check_forward(model: nn.Module) -> None:
+    """Raise an error unless a model can be called with ids and lengths."""
+    if getattr(model.forward, "__func__", None) is nn.Module.forward:
+        raise InvalidTypeError(expected("model", "a module with a `forward` method", model))
+    try:
+        signature = inspect.signature(model.forward)
+    except ValueError:  # that of a traced module is unknown
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        raise InvalidTypeError(
+            "Expected `model` to be a module that is called as `model(input_ids, lengths)`, "
+            f"but its `forward` takes ({', '.join(signature.parameters)})."
+        ) from None
 
 
 def check_optimizer(
