@@ -211,8 +211,9 @@ class RecurrentClassifier(nn.Module):
 
         Raises:
             InvalidTypeError: If `input_ids` or `lengths` is not an integer tensor.
-            InvalidValueError: If the shapes don't fit, an id or a length is out of range, or a
-                text has only padding and no given length.
+            InvalidValueError: If the shapes don't fit, an id or a length is out of range, a text
+                has only padding and no given length, or `torch.jit.trace` or
+                `torch.onnx.export(dynamo=False)` records the call.
         """
         input_ids, lengths = check_batch(
             input_ids, lengths, vocab_size=self.vocab_size, padding_id=self.padding_id

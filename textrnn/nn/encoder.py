@@ -22,8 +22,8 @@ from textrnn.errors import (
     expected,
 )
 from textrnn.nn.layers import check_generator, drop, first_weights_from
-from textrnn.nn.padding import check_lengths, token_mask
-from textrnn.nn.recurrence import is_traced, is_unmodified, run_layer
+from textrnn.nn.padding import check_lengths, refuse_tracing, token_mask
+from textrnn.nn.recurrence import is_unmodified, run_layer
 
 __all__ = ["RecurrentEncoder"]
 
@@ -119,8 +119,10 @@ class RecurrentEncoder(nn.Module):
 
         Raises:
             InvalidTypeError: If `lengths` is not an integer tensor.
-            InvalidValueError: If the shapes don't fit, or a length is out of range.
+            InvalidValueError: If the shapes don't fit, a length is out of range, or
+                `torch.jit.trace` records the call.
         """
+        refuse_tracing()
         shape = "(batch, time, {})" if positions is None else "(distinct, {}) with `positions`"
         if inputs.dim() != shape.count(",") + 1 or inputs.shape[-1] != self.input_size:
             raise InvalidValueError(
@@ -160,7 +162,7 @@ class RecurrentEncoder(nn.Module):
             device.type == "cpu"
             and not fast
             and is_unmodified(self.rnn, _CELLS[self.cell])
-            and not is_traced()
+            and not torch.compiler.is_compiling()
             and not torch._C._are_functorch_transforms_active()  # noqa: SLF001 # no public name
         )
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_choice, check_int, expected
 from textrnn.nn.layers import check_generator, first_weights_from
 from textrnn.nn.padding import check_lengths, token_mask
-from textrnn.nn.recurrence import is_traced
 
 __all__ = ["AttentionPooling", "Pooling", "last_pool", "max_pool", "mean_pool"]
 
@@ -296,7 +295,7 @@ def _mean(states: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None or not len(states):
         return states.sum(1) / counts  # (batch, features)
     # Only steps from the shortest text on need a mask: few, as lengths of a batch are similar.
-    start = 0 if is_traced() else int(lengths.min())
+    start = 0 if torch.compiler.is_compiling() else int(lengths.min())
     padded = states[:, start:] * mask[:, start:].to(states.dtype).unsqueeze(2)
     return (states[:, :start].sum(1) + padded.sum(1)) / counts  # (batch, features)
 
