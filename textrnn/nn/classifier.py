@@ -32,7 +32,8 @@ _MIN_REPEATS = 2
 class RecurrentClassifier(nn.Module):
     """Classify texts: embedding, recurrent layers, pooling over time, two linear layers.
 
-    The logits of a text depend neither on padding nor on the other texts of a batch.
+    The logits of a text depend neither on padding nor on the other texts of a batch. Weights are
+    float32, whatever PyTorch's default type; `double()` and the like convert them.
 
     Args:
         vocab_size: Number of token ids.
@@ -112,7 +113,9 @@ class RecurrentClassifier(nn.Module):
                 expected("padding_id", f"an id of the vocabulary, below {vocab_size}", padding_id)
             )
         with first_weights_from(generator):
-            self.embedding = nn.Embedding(self.vocab_size, embedding_size, self.padding_id)
+            self.embedding = nn.Embedding(
+                self.vocab_size, embedding_size, self.padding_id, dtype=torch.float32
+            )
         # PyTorch's N(0, 1) is too large: the noise of rare words, which are hardly trained, would
         # outweigh what is learned about frequent ones.
         with torch.no_grad():
@@ -134,10 +137,10 @@ class RecurrentClassifier(nn.Module):
         with first_weights_from(generator):
             self.head = nn.Sequential(
                 nn.Tanh(),
-                nn.Linear(self.pooling.output_size(features), hidden_size),
+                nn.Linear(self.pooling.output_size(features), hidden_size, dtype=torch.float32),
                 Dropout(dropout, generator=generator),
                 nn.Tanh(),
-                nn.Linear(hidden_size, self.num_classes),
+                nn.Linear(hidden_size, self.num_classes, dtype=torch.float32),
             )
         names = self.pooling.names
         self._config = {

@@ -22,7 +22,7 @@ from textrnn.errors import (
     expected,
 )
 from textrnn.nn.layers import check_generator, drop, first_weights_from
-from textrnn.nn.padding import check_lengths, refuse_tracing, token_mask
+from textrnn.nn.padding import check_lengths, check_type, refuse_tracing, token_mask
 from textrnn.nn.recurrence import is_unmodified, run_layer
 
 __all__ = ["RecurrentEncoder"]
@@ -97,6 +97,7 @@ class RecurrentEncoder(nn.Module):
                 self.num_layers,
                 dropout=self.dropout,
                 bidirectional=bidirectional,
+                dtype=torch.float32,
             )
 
     @property
@@ -118,7 +119,8 @@ class RecurrentEncoder(nn.Module):
             The states, `(batch, time, output_size)`; zeros at padding.
 
         Raises:
-            InvalidTypeError: If `lengths` is not an integer tensor.
+            InvalidTypeError: If `lengths` is not an integer tensor, or `inputs` have another type
+                than the weights (float32 unless they were converted).
             InvalidValueError: If the shapes don't fit, a length is out of range, or
                 `torch.jit.trace` records the call.
         """
@@ -129,6 +131,7 @@ class RecurrentEncoder(nn.Module):
                 f"Expected `inputs` to be of shape {shape.format(self.input_size)}, "
                 f"but got the shape {tuple(inputs.shape)}."
             )
+        check_type("inputs", inputs, next(self.rnn.parameters()))
         if positions is not None and positions.dim() != 2:
             raise InvalidValueError(
                 "Expected `positions` to be of shape (batch, time), "

@@ -88,7 +88,7 @@ class LanguageModel(nn.Module):
         self.projection: nn.Module = nn.Identity()
         if hidden != features:
             with first_weights_from(classifier.generator):
-                self.projection = nn.Linear(hidden, features, bias=False)
+                self.projection = nn.Linear(hidden, features, bias=False, dtype=torch.float32)
         # The head predicts a frequent word, or the group of a rare one.
         groups = len(self.cutoffs)
         self.groups = nn.Parameter(torch.zeros(groups, features))

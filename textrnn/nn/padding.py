@@ -5,7 +5,14 @@ from torch import Tensor
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 
-__all__ = ["check_batch", "check_lengths", "refuse_tracing", "resolve_lengths", "token_mask"]
+__all__ = [
+    "check_batch",
+    "check_lengths",
+    "check_type",
+    "refuse_tracing",
+    "resolve_lengths",
+    "token_mask",
+]
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -55,6 +62,12 @@ def check_lengths(lengths: Tensor, batch: int, time: int) -> Tensor:
                 f"but got {int(lengths[position])} at position {position}."
             )
     return lengths
+
+
+def check_type(name: str, inputs: Tensor, weights: Tensor) -> None:
+    """Check that inputs have the type of the weights, to which only autocast converts them."""
+    if inputs.dtype != weights.dtype and not torch.is_autocast_enabled(inputs.device.type):
+        raise InvalidTypeError(expected(name, f"{weights.dtype}, as the weights", inputs.dtype))
 
 
 def resolve_lengths(input_ids: Tensor, padding_id: int) -> Tensor:

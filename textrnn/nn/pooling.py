@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_choice, check_int, expected
 from textrnn.nn.layers import check_generator, first_weights_from
-from textrnn.nn.padding import check_lengths, token_mask
+from textrnn.nn.padding import check_lengths, check_type, token_mask
 
 __all__ = ["AttentionPooling", "Pooling", "last_pool", "max_pool", "mean_pool"]
 
@@ -131,8 +131,8 @@ class AttentionPooling(nn.Module):
         super().__init__()
         self.features = check_int("features", features)
         with first_weights_from(check_generator(generator)):
-            self.hidden = nn.Linear(self.features, self.features)
-            self.query = nn.Linear(self.features, 1, bias=False)
+            self.hidden = nn.Linear(self.features, self.features, dtype=torch.float32)
+            self.query = nn.Linear(self.features, 1, bias=False, dtype=torch.float32)
 
     def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
         """Return the weighted mean of the states of each text.
@@ -170,6 +170,7 @@ class AttentionPooling(nn.Module):
             raise InvalidValueError(
                 f"Expected `states` to have {self.features} features, but got {states.shape[2]}."
             )
+        check_type("states", states, self.query.weight)
         scores: Tensor = self.query(self.hidden(states).tanh()).squeeze(2)  # (batch, time)
         mask = token_mask(lengths, states.shape[1], states.device)
         if mask is not None:
