@@ -42,7 +42,14 @@ MAKERS: dict[type[Callback], Callable[[Path], Callback]] = {
     ProgressBar: lambda _: ProgressBar(disable=False),
     TensorBoardLogger: lambda folder: TensorBoardLogger(folder / "board"),
 }
-HOOKS = LambdaCallback.HOOKS
+HOOKS = (
+    "on_fit_begin",
+    "on_epoch_begin",
+    "on_evaluation_end",
+    "on_batch_end",
+    "on_epoch_end",
+    "on_fit_end",
+)
 
 
 class Recorder(Callback):
@@ -211,6 +218,27 @@ def test_unknown_hooks_and_other_objects_are_refused():
         LambdaCallback(on_step_end=print)
     with pytest.raises(InvalidTypeError, match="Expected `on_batch_end` to be a function of a"):
         LambdaCallback(on_batch_end=3)  # type: ignore[arg-type] # that is the point
+    with pytest.raises(MissingKeyError, match="No hook 'train'; there are"):
+        LambdaCallback(train=print)
+
+
+def test_a_misspelt_hook_of_a_class_is_refused():
+    """A method that no one would call is an error before training, with the hooks there are."""
+
+    class Finish(Callback):
+        def on_epoch_finish(self, state: Any) -> None:
+            del state
+
+    class Private(Callback):
+        def _on_epoch_finish(self, state: Any) -> None:
+            del state
+
+    with pytest.raises(
+        MissingKeyError,
+        match=r"No hook 'on_epoch_finish', as `Finish` has; there are 'on_batch_end', 'on_epoch_be",
+    ):
+        toys.make_trainer(callbacks=[Finish()])
+    toys.make_trainer(callbacks=[Private()])
 
 
 def stopped_after(stopper: EarlyStopping, values: list[float], **state: Any) -> int | None:
@@ -251,6 +279,17 @@ def test_early_stopping_follows_the_trainers_monitor():
     """Without its own `monitor`, it uses that of the trainer, with its mode."""
     stopper = EarlyStopping(patience=1)
     assert stopped_after(stopper, [0.1, 0.2, 0.1], monitor="accuracy", mode="max") == 3
+
+
+def test_early_stopping_takes_the_names_of_the_history():
+    """`eval_accuracy` is `accuracy`, unless a metric has that very name."""
+    stopper = EarlyStopping(2, monitor="eval_accuracy", mode="min")
+    assert stopped_after(stopper, [3.0, 2.0, 2.5, 2.0, 1.0]) == 4
+    run = toys.make_state(evaluation_names=("accuracy", "eval_accuracy"))
+    run.evaluation = {"accuracy": 1.0, "eval_accuracy": 2.0}
+    stopper.on_fit_begin(run)
+    stopper.on_evaluation_end(run)
+    assert stopper.best_value == 2.0
 
 
 def test_early_stopping_gives_a_reason():
@@ -419,6 +458,18 @@ def test_a_bar_shows_only_on_a_terminal_by_default(monkeypatch, stream, bar, qui
     text = shown(monkeypatch, stream, bar)
     assert (text == "") is quiet
     assert quiet or "fold 3 epoch 1/2" in text
+
+
+def test_the_last_line_of_a_bar_has_the_loss(monkeypatch):
+    """Also where an evaluation after the last step has just recorded it."""
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    trainer = toys.make_trainer()
+    trainer.callbacks = [ProgressBar()]
+    history = trainer.fit(toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=1)
+    last = stream.getvalue().strip().split("\r")[-1]
+    assert f" loss={history[-1]['loss']:.4f}" in last
+    assert f"eval_loss={history[-1]['eval_loss']:.4f}" in last
 
 
 def test_a_bar_of_a_resumed_epoch_starts_at_its_step(monkeypatch):

@@ -35,7 +35,7 @@ FILES = [
 
 
 def fit(
-    *callbacks: Callback, epochs: int = 2, resume_from: Path | None = None, **settings: Any
+    *callbacks: Callback, epochs: int = 2, resume_from: Path | str | None = None, **settings: Any
 ) -> tuple[Trainer, History]:
     """Train for epochs of four steps, with an evaluation after every second step."""
     torch.manual_seed(0)
@@ -245,6 +245,32 @@ def test_a_missing_folder_is_an_error(tmp_path):
     """A typing error must not restart a long run."""
     with pytest.raises(InvalidValueError, match="`resume_from` to be a folder that exists, but"):
         fit(resume_from=tmp_path / "typo")
+
+
+def test_auto_resumes_if_there_is_a_checkpoint(run, tmp_path, end, recwarn):
+    """A job script has the same line the first time and after an interruption."""
+    new = tmp_path / "new"
+    for folder in (new, run):
+        trainer, _ = fit(Checkpoint(folder, every_steps=3), resume_from="auto")
+        assert toys.worst_difference(toys.weights_of(trainer.model), end) == 0.0
+    assert load_latest(tmp_path / "nowhere", if_any=True) is None
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_auto_needs_one_checkpoint_callback(count, tmp_path):
+    """Otherwise the folder is unknown."""
+    checkpoints = [Checkpoint(tmp_path / str(number)) for number in range(count)]
+    with pytest.raises(InvalidValueError, match=f"exactly one `Checkpoint`, .* have {count}"):
+        fit(*checkpoints, resume_from="auto")
+
+
+def test_auto_skips_damaged_checkpoints_with_a_warning(run, end):
+    """As any other folder's."""
+    torn(run / "step-00000006" / "optimizer.pt")
+    with pytest.warns(UserWarning, match="It is skipped"):
+        trainer, _ = fit(Checkpoint(run, every_steps=3), resume_from="auto")
+    assert toys.worst_difference(toys.weights_of(trainer.model), end) == 0.0
 
 
 def test_one_of_several_checkpoints_can_be_chosen(run, end):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import nn
 
 from tests import strategies
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
-from textrnn.nn import RecurrentClassifier
+from textrnn.nn import LanguageModel, RecurrentClassifier
+from textrnn.nn.layers import Dropout
 
 CELLS = ["rnn", "gru", "lstm"]
 POOLINGS = ["max", "mean", "last", "attention", ("max", "last"), ("mean", "max", "attention")]
@@ -56,10 +58,93 @@ def test_the_head_is_tanh_linear_dropout_tanh_linear():
     assert [type(layer) for layer in model.head] == [
         nn.Tanh,
         nn.Linear,
-        nn.Dropout,
+        Dropout,
         nn.Tanh,
         nn.Linear,
     ]
+
+
+DROPOUTS = {"dropout": 0.4, "embedding_dropout": 0.3, "num_layers": 2, "layer_dropout": 0.2}
+TEXTS = _pad([[1, 2, 3], [4, 5, 6, 7], [8, 9]])
+
+
+def _steps(model, count=3, precision=torch.float32):
+    """Return the logits of some steps in training mode, and the gradients' sum."""
+    outputs = []
+    for _ in range(count):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16):
+            logits = model(*TEXTS)
+        logits.float().sum().backward()
+        outputs.append(logits.detach().float())
+    return torch.stack([*outputs, torch.full_like(outputs[0], model.embedding.weight.grad.sum())])
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_model_draws_from_its_own_generator(cell, bidirectional, precision):
+    """Weights and dropout are those of a seeded global generator, which is left alone."""
+    arguments = {"cell": cell, "bidirectional": bidirectional, "pooling": ("mean", "attention")}
+    torch.manual_seed(5)
+    expected = _model(**arguments, **DROPOUTS)
+    outputs = _steps(expected, 1, precision)
+    torch.manual_seed(6)
+    before = torch.get_rng_state()
+    model = _model(**arguments, **DROPOUTS, generator=torch.Generator().manual_seed(5))
+    found = _steps(model, 1, precision)
+    assert torch.equal(torch.get_rng_state(), before)
+    for ours, theirs in zip(model.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    if precision is torch.float32 or cell != "lstm":
+        torch.testing.assert_close(found, outputs)
+    assert model.generator is not None
+
+
+def test_threads_draw_the_same_from_equal_seeds():
+    """Models made and trained at once get the very numbers that one alone gets."""
+
+    def run(_):
+        model = _model(**DROPOUTS, generator=torch.Generator().manual_seed(5))
+        language_model = LanguageModel(model, dropout=0.4)
+        return torch.cat([_steps(model, 20).flatten(), language_model(*TEXTS).detach().flatten()])
+
+    alone = run(0)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(torch.equal(each, alone) for each in pool.map(run, range(8)))
+
+
+def test_a_generator_can_be_exchanged_and_is_copied_with_the_model():
+    """A copy goes on by itself, and None draws from the global generator."""
+    model = _model(**DROPOUTS, generator=torch.Generator().manual_seed(5))
+    twin = copy.deepcopy(model)
+    first = _steps(model)
+    assert torch.equal(_steps(twin), first)
+    assert twin.generator is twin.head[2].generator is twin.embedding_dropout.generator
+    model.zero_grad()
+    model.generator = torch.Generator().manual_seed(7)
+    second = _steps(model)
+    assert not torch.equal(first, second)
+    for generator in (torch.Generator().manual_seed(7), None):
+        torch.manual_seed(7)
+        model.zero_grad()
+        model.generator = generator
+        assert torch.equal(_steps(model), second)
+    with pytest.raises(InvalidTypeError, match=r"`generator` to be a torch\.Generator or None"):
+        model.generator = 7
+
+
+@needs_cuda
+def test_a_generator_serves_on_every_device():
+    """On a GPU as well, dropout follows the generator and leaves the global ones alone."""
+    outputs = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = _model(**DROPOUTS, bidirectional=True, generator=torch.Generator().manual_seed(5))
+        before = torch.cuda.get_rng_state()
+        outputs.append(_steps(model.cuda()))
+        assert torch.equal(torch.cuda.get_rng_state(), before)
+    assert torch.equal(*outputs)
+    assert not torch.equal(outputs[0][0], outputs[0][1])
 
 
 def test_initial_weights_are_those_of_plain_modules_with_smaller_embeddings():

@@ -26,7 +26,7 @@ from textrnn.training.distributed.processes import (
     device_location,
     join,
 )
-from textrnn.training.resume.generators import separate_generators
+from textrnn.training.resume.generators import separate_generators, undisturbed_generators
 
 JOBS = [name for name in ranks.JOBS if name != "dying"]
 SECONDS = 600  # far more than is ever needed, so that a busy machine fails no test
@@ -131,10 +131,23 @@ def test_generators_that_differ_already_are_left_alone(monkeypatch):
     """A script that seeds each process differently keeps these seeds."""
     torch.manual_seed(11)
     before = torch.get_rng_state()
-    other = {"python": b"", "numpy": b"", "torch": b""}
+    other = {"python": b"", "numpy": b"", "torch": b"", "model": b""}
     monkeypatch.setattr(Processes, "gather", lambda _self, value: [other, value])
-    separate_generators(Processes(1, 2))
+    model = toys.make_model(generator=torch.Generator().manual_seed(3))
+    own = model.generator.get_state()
+    separate_generators(Processes(1, 2), model)
     assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(model.generator.get_state(), own)
+
+
+def test_a_models_own_generator_differs_between_processes(monkeypatch):
+    """A model with the same seed everywhere drops other features everywhere."""
+    monkeypatch.setattr(Processes, "gather", lambda _self, value: [value, value])
+    with undisturbed_generators(()):
+        model = toys.make_model(generator=torch.Generator().manual_seed(3))
+        own = model.generator.get_state()
+        separate_generators(Processes(1, 2), model)
+    assert not torch.equal(model.generator.get_state(), own)
 
 
 def test_every_process_resumes_exactly(results):

@@ -156,6 +156,26 @@ def test_there_are_no_side_effects(kind):
     assert not model.head.training
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_what_other_threads_draw_meanwhile_is_not_taken_back(own):
+    """Global generators are left alone where nothing draws from them during an evaluation."""
+
+    def draw(*_: Any) -> None:  # in place of another thread
+        torch.rand(1)
+
+    model = toys.make_model(generator=torch.Generator() if own else None)
+    model.register_forward_hook(draw)
+    metrics = {"zero": lambda *_: 0.0} if own else {}
+    for loader in (toys.make_batches(), toys.bucketed(DATA, generator=torch.Generator())):
+        batches = len(list(loader))
+        torch.manual_seed(0)
+        expected = torch.rand(2 * batches + 1)[-1]
+        torch.manual_seed(0)
+        evaluate(model, loader, Loss(), precision=FP32, metrics=metrics)
+        predict(model, loader, precision=FP32)
+        assert torch.rand(1)[0] == expected
+
+
 def test_modes_are_restored_after_an_error():
     """A failing model keeps its modes."""
     model = toys.make_model()

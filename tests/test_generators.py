@@ -123,6 +123,22 @@ def test_damaged_states_are_found_before_any_is_set(name, value):
     assert draws()[4:] == expected[4:]
 
 
+def test_a_models_own_generator_is_restored():
+    """It is kept once, however many modules share it, and belongs to the resumed run."""
+    model = toys.make_model(generator=torch.Generator().manual_seed(3))
+    states = generator_states((), model)
+    assert list(states["model"]) == ["model"]
+    expected = torch.rand(3, generator=model.generator)
+    restore_generators(states, (), model)
+    assert torch.equal(torch.rand(3, generator=model.generator), expected)
+    check_generators(states, (), model)
+    with pytest.raises(InvalidValueError, match=r"`model` .* generators are \['model'\], but got"):
+        check_generators(states, (), toys.make_model())
+    states["model"] = {"model": torch.zeros(3, dtype=torch.uint8)}
+    with pytest.raises(CorruptFileError, match="The state of a generator can't be used"):
+        check_generators(states, (), model)
+
+
 def test_missing_states_are_found():
     """A missing state is damage, too."""
     with pytest.raises(CorruptFileError, match="can't be used: 'python'"):

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.nn import LockedDropout, RecurrentClassifier, copy_vectors
+from textrnn.nn import (
+    AttentionPooling,
+    LockedDropout,
+    RecurrentClassifier,
+    RecurrentEncoder,
+    copy_vectors,
+)
 from textrnn.text import Vocabulary, WordVectors, read_vectors
 
 VOCABULARY = Vocabulary({"oil": 2, "prices": 1})
@@ -33,6 +39,35 @@ def test_the_generator_decides_the_mask():
     torch.manual_seed(7)
     assert torch.equal(first, dropout(inputs))
     assert not torch.equal(first, second)
+
+
+def test_a_generator_of_ones_own_decides_the_mask():
+    """It gives the mask that the seeded global generator gives, which is left alone."""
+    inputs = torch.randn(4, 3, 16)
+    torch.manual_seed(7)
+    expected = LockedDropout(0.5)(inputs)
+    before = torch.get_rng_state()
+    dropout = LockedDropout(0.5, generator=torch.Generator().manual_seed(7))
+    assert torch.equal(dropout(inputs), expected)
+    assert not torch.equal(dropout(inputs), expected)
+    assert torch.equal(torch.get_rng_state(), before)
+    everything = LockedDropout(1.0, generator=torch.Generator())
+    assert torch.equal(everything(inputs), torch.zeros(4, 3, 16))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        LockedDropout,
+        lambda **generator: RecurrentEncoder(2, 3, **generator),
+        lambda **generator: AttentionPooling(3, **generator),
+        lambda **generator: RecurrentClassifier(3, num_classes=2, **generator),
+    ],
+)
+def test_a_generator_is_one_of_torch(make):
+    """A seed in its place is an error."""
+    with pytest.raises(InvalidTypeError, match=r"`generator` to be a torch\.Generator or None"):
+        make(generator=7)
 
 
 def test_evaluation_returns_the_input_itself():

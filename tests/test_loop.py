@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from tests import toys
 from textrnn import Batch, PaddingCollator
 from textrnn.errors import InvalidTypeError, InvalidValueError, NonFiniteLossError
-from textrnn.training import Callback, Checkpoint, LambdaCallback
+from textrnn.training import Callback, Checkpoint, LambdaCallback, Trainer, TrainingState
 from textrnn.training.loop import CTRL_C, deterministic, interruptible
 
 TRAIN, EVAL = toys.make_dataset(10), toys.make_dataset(5, seed=1)
@@ -188,6 +188,45 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(checkpoint, tmp_path)
     assert toys.worst_difference(toys.weights_of(model), steps[1]) == 0.0
     assert trainer.state is not None
     assert trainer.state.step == 2
+
+
+@pytest.mark.parametrize("averaging", [None, "ema"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_last_update_is_checked(precision, averaging):
+    """Weights that no loss has seen must be finite, too, unless the best ones come back."""
+    batches = toys.make_batches((5,))
+
+    def run(*eval_loader: Any, epochs: int, restore_best: bool = True) -> Trainer:
+        model = toys.make_model(dropout=0.0)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+        def diverge(state: TrainingState) -> None:
+            if state.epoch == epochs:
+                optimizer.param_groups[0]["lr"] = math.inf
+
+        trainer = toys.make_trainer(
+            model,
+            optimizer=optimizer,
+            callbacks=[LambdaCallback(on_epoch_begin=diverge)],
+            precision=precision,
+            weight_averaging=averaging,
+            restore_best=restore_best,
+        )
+        trainer.fit(batches, *eval_loader, epochs=epochs)
+        return trainer
+
+    message = "not finite after step {}. There is none. A lower learning rate"
+    for epochs in (1, 2):
+        with pytest.raises(NonFiniteLossError, match=message.format(epochs)):
+            run(epochs=epochs)
+    with pytest.raises(NonFiniteLossError, match=message.format(1)):
+        run(batches, epochs=1)  # the only evaluation gives no best weights
+    with pytest.raises(NonFiniteLossError, match=message.format(2)):
+        run(batches, epochs=2, restore_best=False)
+    trainer = run(batches, epochs=2)
+    assert all(bool(weight.isfinite().all()) for weight in trainer.model.parameters())
+    assert trainer.state is not None
+    assert trainer.state.best_step == 1
 
 
 class Once:

@@ -163,8 +163,13 @@ def test_invalid_batches_are_refused(settings, labels, error, message):
 def test_labels_without_a_weight_are_refused():
     """A label without a class weight is named in the error."""
     loss = Loss(class_weights=[1.0, 2.0])
-    with pytest.raises(InvalidValueError, match="from 0 to 1, but text 0 has -1"):
+    with pytest.raises(InvalidValueError, match="text 0 has -1"):
         loss.weight(torch.tensor([-1, 0]))
+    with pytest.raises(
+        InvalidValueError,
+        match="`class_weights` to have one weight per class, but got 2 weights and the label 2",
+    ):
+        loss.weight(torch.tensor([2, 0]))
 
 
 def test_class_weights_can_be_a_tensor():

@@ -240,12 +240,3 @@ def test_the_repr_shows_names_and_directions():
     assert repr(Pooling(["max", "last"], bidirectional=True)) == (
         "Pooling('max', 'last', bidirectional=True)"
     )
-
-
-@pytest.mark.filterwarnings("ignore")  # tracing is deprecated
-def test_a_traced_mean_holds_for_other_lengths():
-    """A trace of one batch gives right means for another batch's padding."""
-    states = torch.randn(3, 5, 4)
-    traced = torch.jit.trace(mean_pool, (states, torch.tensor([5, 5, 4])))
-    lengths = torch.tensor([1, 2, 3])
-    torch.testing.assert_close(traced(states, lengths), mean_pool(states, lengths))

@@ -132,7 +132,8 @@ class Setting:
         self, folder: Path, *, resume_from: Path | None = None, **checkpoint: Any
     ) -> dict[str, Any]:
         """Run to the end and return all that is left then."""
-        model = toys.make_model(**self.model)
+        arguments = {name: v() if callable(v) else v for name, v in self.model.items()}
+        model = toys.make_model(**arguments)
         make = self.optimizer or (lambda weights: torch.optim.Adam(weights, lr=0.01))
         callbacks: list[Callback] = self.callbacks()
         if checkpoint:
@@ -154,7 +155,7 @@ class Setting:
             "optimizer": optimizer.state_dict(),
             "history": toys.timeless(history),
             "callbacks": [c.state_dict() for c in callbacks if not isinstance(c, Checkpoint)],
-            "generators": {k: v for k, v in generator_states(()).items() if k != "loader"},
+            "generators": {k: v for k, v in generator_states((), model).items() if k != "loader"},
             "best": [trainer.state.best_step, trainer.state.best_value],
         }
 
@@ -166,6 +167,13 @@ def scheduled(factory: Any, **settings: Any) -> Setting:
 
 SETTINGS: dict[str, Setting] = {
     "buckets": Setting(),
+    "a generator of the model's own": Setting(
+        model={
+            "generator": lambda: torch.Generator().manual_seed(4),
+            "num_layers": 2,
+            "layer_dropout": 0.3,
+        }
+    ),
     "buckets of a subset": Setting(lambda: toys.bucketed(Subset(TRAIN, [*range(19, 2, -1)]))),
     "shuffled": Setting(lambda: toys.shuffled(TRAIN)),
     "shuffled, own generator": Setting(

@@ -64,6 +64,15 @@ def test_better_is_strictly_better(value, best, mode, better):
     assert toys.make_state().improves(value, best, mode=mode) is better
 
 
+def test_the_repr_is_one_line_of_figures():
+    """Model, optimizer and records stay out of it."""
+    text = repr(toys.make_state(step=7, history=History([{"step": 7, "loss": 0.5}])))
+    assert text.startswith("TrainingState(epochs=2, monitor='loss', mode='min', ")
+    assert "step=7" in text
+    assert "\n" not in text
+    assert "history" not in text
+
+
 def test_a_state_goes_through_json():
     """Another state restores its JSON and has the same progress."""
     state = toys.make_state(

@@ -4,6 +4,7 @@ import copy
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -282,6 +283,97 @@ def test_any_module_can_be_trained():
     assert len(multilabel.loss.class_weights) == 3
 
 
+class Summing(nn.Module):
+    """A model that TorchScript understands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(16, 3)
+
+    def forward(self, input_ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Return the mean embedding."""
+        return self.embedding(input_ids).sum(1) / lengths.unsqueeze(1)
+
+
+class NoForward(nn.Module):
+    """A model that can't be called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = toys.make_model()
+
+
+class NoLengths(NoForward):
+    """A model that takes ids alone."""
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Return the ids."""
+        return input_ids
+
+
+class WantsMore(NoForward):
+    """A model that needs a third argument."""
+
+    def forward(self, ids: torch.Tensor, lengths: torch.Tensor, mask: torch.Tensor) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (NoForward(), "`model` to be a module with a `forward` method"),
+        (NoLengths(), r"called as `model\(input_ids, lengths\)`, but its .* takes \(input_ids\)"),
+        (WantsMore(), r"but its `forward` takes \(ids, lengths, mask\)"),
+        (nn.Linear(2, 3), r"but its `forward` takes \(input\)"),
+    ],
+)
+def test_a_model_takes_ids_and_lengths(model, message):
+    """Another signature is one sentence that names the contract."""
+    with pytest.raises(InvalidTypeError, match=message):
+        toys.make_trainer(model)
+
+
+class Returns(nn.Module):
+    """A model that returns what its function makes of the logits."""
+
+    def __init__(self, change: Any) -> None:
+        super().__init__()
+        self.inner = toys.make_model()
+        self.change = change
+
+    def forward(self, *batch: torch.Tensor) -> Any:
+        """Run the inner model."""
+        return self.change(self.inner(*batch))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda logits: (logits, None), InvalidTypeError, "but got tuple"),
+        (lambda logits: logits.argmax(1), InvalidTypeError, "but got torch.int64"),
+        (lambda logits: logits[:, 0], InvalidValueError, r"but got the shape \(5,\)"),
+        (lambda logits: logits[1:], InvalidValueError, r"for 5 texts, but got the shape \(4, 3\)"),
+    ],
+)
+def test_a_model_returns_logits(change, error, message):
+    """Anything else is an error in training, evaluation and prediction."""
+    batches = toys.make_batches()
+    trainer = toys.make_trainer(Returns(change))
+    for call in (lambda: trainer.fit(batches, epochs=1), lambda: trainer.predict(batches)):
+        with pytest.raises(
+            error, match=rf"`model` to return logits \(batch, classes\).* {message}"
+        ):
+            call()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_and_traced_models_are_taken():
+    """TorchScript has signatures of its own."""
+    batch = torch.ones(2, 3, dtype=torch.int64), torch.tensor([3, 3])
+    for model in (torch.jit.script(Summing()), torch.jit.trace(Summing(), batch)):
+        assert check_model(model, None)[0] is model
+
+
 def test_balanced_weights_need_known_labels():
     """If the labels are unknown, the message names the loaders that work."""
 
@@ -319,6 +411,11 @@ def test_a_second_fit_continues_with_a_new_history():
             InvalidValueError,
             "`class_weights` to be None with a `loss` function",
         ),
+        (
+            {"class_weights": [1.0, 2.0]},
+            InvalidValueError,
+            r"`class_weights` to be 3 weights, one per class, but got \[1.0, 2.0\]",
+        ),
     ],
 )
 def test_invalid_settings_are_refused_when_the_trainer_is_made(settings, error, message):
@@ -355,6 +452,31 @@ def test_monitor_is_checked_before_the_first_step():
         trainer.fit(toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=1)
     assert toys.worst_difference(before, toys.weights_of(trainer.model)) == 0.0
     trainer.fit(toys.bucketed(TRAIN), epochs=1)  # without evaluations nothing is monitored
+
+
+@pytest.mark.parametrize("name", ["micro_f1", "eval_micro_f1"])
+def test_a_metric_has_its_name_in_the_history_too(name, tmp_path):
+    """Best weights, early stopping, a plateau and a resume take `eval_loss` as `loss`."""
+    batches = toys.make_batches(multilabel=True)
+
+    def run(monitor: str, **fit: Any) -> Any:
+        trainer = toys.make_trainer(
+            toys.make_model(dropout=0.0),
+            monitor=monitor,
+            mode="max",
+            scheduler=schedulers.plateau(patience=0, mode="max"),
+            callbacks=[EarlyStopping(1, monitor=monitor, mode="max"), Checkpoint(tmp_path)],
+        )
+        history = trainer.fit(batches, batches, epochs=4, **fit)
+        assert trainer.state is not None
+        best = max(history["eval_micro_f1"])
+        assert trainer.state.best_value == best
+        return toys.weights_of(trainer.model), toys.timeless(history)
+
+    found = run(name)
+    shutil.rmtree(tmp_path)
+    assert toys.worst_difference(found, run("micro_f1")) == 0.0
+    run(name, resume_from=tmp_path)
 
 
 def test_every_error_is_one_of_the_librarys():

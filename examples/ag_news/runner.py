@@ -19,7 +19,6 @@ from examples.ag_news.pipeline import Encoded, make_model, make_trainer, scale_m
 from examples.ag_news.results import Result, load_result, save_result
 from textrnn.errors import InvalidValueError
 from textrnn.training import Checkpoint, History, ProgressBar
-from textrnn.training.distributed import join
 
 __all__ = ["Runner", "begun_runs"]
 
@@ -85,7 +84,6 @@ class Runner:
         loader = encoded.training_loader(seed=seed, pin_memory=self.device.type == "cuda")
         half_epoch = max(1, len(loader) // 2)
         checkpoints = self.checkpoint_folder(experiment, seed)
-        resumes = join().from_main(lambda: any(checkpoints.glob("step-*")))
 
         torch.manual_seed(seed)
         model = make_model(experiment, encoded.vocabulary)
@@ -107,7 +105,7 @@ class Runner:
             encoded.evaluation_batches(encoded.validation, self.device),
             epochs=experiment.epochs,
             eval_every=half_epoch,
-            resume_from=checkpoints if resumes else None,
+            resume_from="auto",
         )
         if not history or history[-1]["step"] < len(loader) * experiment.epochs:
             raise KeyboardInterrupt

@@ -56,7 +56,7 @@ class BlendedClassifier(nn.Module):
         self.padding_id = recurrent.padding_id
         self.recurrent = recurrent
         self.ngrams = ngrams
-        self.register_buffer("scales", torch.full((2,), 0.5))
+        self.register_buffer("scales", torch.full((2,), 0.5, dtype=torch.float32))
 
     @property
     def config(self) -> dict[str, Any]:

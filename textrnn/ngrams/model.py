@@ -87,9 +87,11 @@ class NgramClassifier(nn.Module):
             raise InvalidTypeError(expected("spelling", "a boolean", spelling))
         self.spelling = spelling
         self.register_buffer("keys", torch.arange(self.num_ngrams))
-        self.register_buffer("idf", torch.ones(self.num_features))
-        self.weight = nn.Parameter(torch.zeros(self.num_features, self.num_classes))
-        self.bias = nn.Parameter(torch.zeros(self.num_classes))
+        self.register_buffer("idf", torch.ones(self.num_features, dtype=torch.float32))
+        self.weight = nn.Parameter(
+            torch.zeros(self.num_features, self.num_classes, dtype=torch.float32)
+        )
+        self.bias = nn.Parameter(torch.zeros(self.num_classes, dtype=torch.float32))
 
     @property
     def num_features(self) -> int:
@@ -161,7 +163,8 @@ class NgramClassifier(nn.Module):
         places, counts = unique_per_row(places)  # (batch, features)
         known = (counts > 0) & (places < last)
         places = places.masked_fill(~known, 0)
-        values = (1 + counts.clamp(min=1).log()) * self.idf[places] * known  # (batch, features)
+        times = counts.clamp(min=1).to(self.idf.dtype)  # (batch, features)
+        values = (1 + times.log()) * self.idf[places] * known  # (batch, features)
         if not self.spelling:
             return places, _normalize(values)
         by_spelling = places >= self.num_ngrams  # (batch, features)

@@ -80,7 +80,7 @@ def solve(
     ratios = _LogCountRatios.of(examples, start, spelling)
     center = start.weight.detach()  # of the prior
     # The last row is the bias, which has no prior.
-    scales = torch.zeros(ratios.num_scales + 1, start.num_classes)  # (scales + 1, classes)
+    scales = center.new_zeros(ratios.num_scales + 1, start.num_classes)  # (scales + 1, classes)
     scales[-1] = start.bias.detach()
     solutions = []
     for variance in variances:  # each starts at the solution of the one before
@@ -175,7 +175,7 @@ class _LogCountRatios:
             others = len(targets) - texts
             return ((ours + 1) / (texts + 2)).log() - ((theirs + 1) / (others + 2)).log()
 
-        spelling_ratios = torch.empty(0, model.num_classes)
+        spelling_ratios = texts.new_empty(0, model.num_classes)
         if spelling is not None:
             # A text counts once for each of its words that have a character n-gram.
             by_token = [each[model.num_ngrams :] for each in counts]  # (tokens, classes)

@@ -44,7 +44,7 @@ class Spelling:
         lengths = torch.tensor([len(row) for row in rows])  # (words,)
         values = idf[columns.long()]  # (entries,)
         owners = torch.arange(len(rows)).repeat_interleave(lengths)  # (entries,)
-        norms = torch.zeros(len(rows)).index_add_(0, owners, values.square()).sqrt()
+        norms = values.new_zeros(len(rows)).index_add_(0, owners, values.square()).sqrt()
         matrix = SparseMatrix.of(columns, values / norms[owners], lengths, num_columns=len(kept))
         return cls(matrix=matrix, norms=norms)
 

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from textrnn.errors import InvalidValueError, check_float, check_int, check_keys, expected
 from textrnn.nn.encoder import RecurrentEncoder
-from textrnn.nn.layers import LockedDropout
+from textrnn.nn.layers import (
+    Dropout,
+    LockedDropout,
+    check_generator,
+    first_weights_from,
+    set_generator,
+)
 from textrnn.nn.padding import check_batch
 from textrnn.nn.pooling import Pooling
 from textrnn.nn.recurrence import is_unmodified
@@ -26,7 +32,8 @@ _MIN_REPEATS = 2
 class RecurrentClassifier(nn.Module):
     """Classify texts: embedding, recurrent layers, pooling over time, two linear layers.
 
-    The logits of a text depend neither on padding nor on the other texts of a batch.
+    The logits of a text depend neither on padding nor on the other texts of a batch. Weights are
+    float32, whatever PyTorch's default type; `double()` and the like convert them.
 
     Args:
         vocab_size: Number of token ids.
@@ -46,6 +53,8 @@ class RecurrentClassifier(nn.Module):
         layer_dropout: Dropout probability between recurrent layers, from 0 to 1; must be 0 with
             one layer. Default: 0.
         padding_id: Id of padding, whose embedding is zero and is not trained. Default: 0.
+        generator: Generator of the first weights and of dropout, on any device. Such a model draws
+            nothing from PyTorch's global generators, which None means. Default: None.
 
     Attributes:
         embedding: `torch.nn.Embedding` of the tokens, initialized from a normal distribution with
@@ -80,8 +89,10 @@ class RecurrentClassifier(nn.Module):
         embedding_dropout: float = 0.0,
         layer_dropout: float = 0.0,
         padding_id: int = 0,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        check_generator(generator)
         self.vocab_size = check_int("vocab_size", vocab_size)
         self.num_classes = check_int("num_classes", num_classes)
         hidden_size = check_int("hidden_size", hidden_size)
@@ -101,12 +112,15 @@ class RecurrentClassifier(nn.Module):
             raise InvalidValueError(
                 expected("padding_id", f"an id of the vocabulary, below {vocab_size}", padding_id)
             )
-        self.embedding = nn.Embedding(self.vocab_size, embedding_size, self.padding_id)
+        with first_weights_from(generator):
+            self.embedding = nn.Embedding(
+                self.vocab_size, embedding_size, self.padding_id, dtype=torch.float32
+            )
         # PyTorch's N(0, 1) is too large: the noise of rare words, which are hardly trained, would
         # outweigh what is learned about frequent ones.
         with torch.no_grad():
             self.embedding.weight.mul_(_EMBEDDING_STD)
-        self.embedding_dropout = LockedDropout(embedding_dropout)
+        self.embedding_dropout = LockedDropout(embedding_dropout, generator=generator)
         self.encoder = RecurrentEncoder(
             embedding_size,
             hidden_size,
@@ -114,16 +128,20 @@ class RecurrentClassifier(nn.Module):
             num_layers=num_layers,
             bidirectional=bidirectional,
             dropout=layer_dropout,
+            generator=generator,
         )
         features = self.encoder.output_size
-        self.pooling = Pooling(pooling, bidirectional=bidirectional, features=features)
-        self.head = nn.Sequential(
-            nn.Tanh(),
-            nn.Linear(self.pooling.output_size(features), hidden_size),
-            nn.Dropout(dropout),
-            nn.Tanh(),
-            nn.Linear(hidden_size, self.num_classes),
+        self.pooling = Pooling(
+            pooling, bidirectional=bidirectional, features=features, generator=generator
         )
+        with first_weights_from(generator):
+            self.head = nn.Sequential(
+                nn.Tanh(),
+                nn.Linear(self.pooling.output_size(features), hidden_size, dtype=torch.float32),
+                Dropout(dropout, generator=generator),
+                nn.Tanh(),
+                nn.Linear(hidden_size, self.num_classes, dtype=torch.float32),
+            )
         names = self.pooling.names
         self._config = {
             "vocab_size": self.vocab_size,
@@ -142,16 +160,28 @@ class RecurrentClassifier(nn.Module):
 
     @property
     def config(self) -> dict[str, Any]:
-        """All constructor arguments as JSON values, for `from_config`."""
+        """All constructor arguments but `generator` as JSON values, for `from_config`."""
         pooling = self._config["pooling"]
         return self._config | {"pooling": pooling[:] if isinstance(pooling, list) else pooling}
 
+    @property
+    def generator(self) -> torch.Generator | None:
+        """The generator of dropout; set it to draw from another one, or None."""
+        return self.encoder.generator
+
+    @generator.setter
+    def generator(self, generator: torch.Generator | None) -> None:
+        set_generator(self, check_generator(generator))
+
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(
+        cls, config: Mapping[str, Any], *, generator: torch.Generator | None = None
+    ) -> Self:
         """Return a new classifier with the `config` of another.
 
         Args:
-            config: All constructor arguments by name.
+            config: All constructor arguments but `generator` by name.
+            generator: Generator of the first weights and of dropout. Default: None.
 
         Returns:
             A classifier with newly initialized weights.
@@ -166,8 +196,8 @@ class RecurrentClassifier(nn.Module):
             >>> RecurrentClassifier.from_config(model.config).config == model.config
             True
         """
-        check_keys("config", config, signature(cls).parameters)
-        return cls(**config)
+        check_keys("config", config, signature(cls).parameters.keys() - {"generator"})
+        return cls(**config, generator=generator)
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the logits of a batch of texts.
@@ -184,8 +214,9 @@ class RecurrentClassifier(nn.Module):
 
         Raises:
             InvalidTypeError: If `input_ids` or `lengths` is not an integer tensor.
-            InvalidValueError: If the shapes don't fit, an id or a length is out of range, or a
-                text has only padding and no given length.
+            InvalidValueError: If the shapes don't fit, an id or a length is out of range, a text
+                has only padding and no given length, or `torch.jit.trace` or
+                `torch.onnx.export(dynamo=False)` records the call.
         """
         input_ids, lengths = check_batch(
             input_ids, lengths, vocab_size=self.vocab_size, padding_id=self.padding_id

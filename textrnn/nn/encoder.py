@@ -21,8 +21,9 @@ from textrnn.errors import (
     check_int,
     expected,
 )
-from textrnn.nn.padding import check_lengths, token_mask
-from textrnn.nn.recurrence import is_traced, is_unmodified, run_layer
+from textrnn.nn.layers import check_generator, drop, first_weights_from
+from textrnn.nn.padding import check_lengths, check_type, refuse_tracing, token_mask
+from textrnn.nn.recurrence import is_unmodified, run_layer
 
 __all__ = ["RecurrentEncoder"]
 
@@ -47,6 +48,8 @@ class RecurrentEncoder(nn.Module):
         bidirectional: Whether a second network reads each layer's inputs backward. Default: False.
         dropout: Dropout probability between layers, from 0 to 1; must be 0 with one layer.
             Default: 0.
+        generator: Generator of the first weights and of dropout, on any device; None means
+            PyTorch's global one. Default: None.
 
     Raises:
         InvalidTypeError: If an argument has a wrong type.
@@ -71,6 +74,7 @@ class RecurrentEncoder(nn.Module):
         num_layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.cell = check_choice("cell", cell, _CELLS)
@@ -84,14 +88,17 @@ class RecurrentEncoder(nn.Module):
         if self.dropout and self.num_layers == 1:
             rule = "0 in an encoder of one layer (it acts between layers)"
             raise InvalidValueError(expected("dropout", rule, dropout))
+        self.generator = check_generator(generator)
         make: Callable[..., nn.RNNBase] = _CELLS[cell]
-        self.rnn = make(
-            self.input_size,
-            self.hidden_size,
-            self.num_layers,
-            dropout=self.dropout,
-            bidirectional=bidirectional,
-        )
+        with first_weights_from(generator):
+            self.rnn = make(
+                self.input_size,
+                self.hidden_size,
+                self.num_layers,
+                dropout=self.dropout,
+                bidirectional=bidirectional,
+                dtype=torch.float32,
+            )
 
     @property
     def output_size(self) -> int:
@@ -112,15 +119,19 @@ class RecurrentEncoder(nn.Module):
             The states, `(batch, time, output_size)`; zeros at padding.
 
         Raises:
-            InvalidTypeError: If `lengths` is not an integer tensor.
-            InvalidValueError: If the shapes don't fit, or a length is out of range.
+            InvalidTypeError: If `lengths` is not an integer tensor, or `inputs` have another type
+                than the weights (float32 unless they were converted).
+            InvalidValueError: If the shapes don't fit, a length is out of range, or
+                `torch.jit.trace` records the call.
         """
+        refuse_tracing()
         shape = "(batch, time, {})" if positions is None else "(distinct, {}) with `positions`"
         if inputs.dim() != shape.count(",") + 1 or inputs.shape[-1] != self.input_size:
             raise InvalidValueError(
                 f"Expected `inputs` to be of shape {shape.format(self.input_size)}, "
                 f"but got the shape {tuple(inputs.shape)}."
             )
+        check_type("inputs", inputs, next(self.rnn.parameters()))
         if positions is not None and positions.dim() != 2:
             raise InvalidValueError(
                 "Expected `positions` to be of shape (batch, time), "
@@ -154,7 +165,7 @@ class RecurrentEncoder(nn.Module):
             device.type == "cpu"
             and not fast
             and is_unmodified(self.rnn, _CELLS[self.cell])
-            and not is_traced()
+            and not torch.compiler.is_compiling()
             and not torch._C._are_functorch_transforms_active()  # noqa: SLF001 # no public name
         )
 
@@ -175,7 +186,7 @@ class RecurrentEncoder(nn.Module):
         steps = inputs.transpose(0, 1) if positions is None else inputs
         for layer, layer_weights in enumerate(self._weights()):
             if layer:
-                positions, steps = None, functional.dropout(steps, self.dropout, self.training)
+                positions, steps = None, self._drop(steps)
             directions = [
                 run_layer(self.cell, steps, each, positions=positions, mask=mask, backward=backward)
                 for backward, each in zip((False, True), layer_weights, strict=False)
@@ -189,7 +200,9 @@ class RecurrentEncoder(nn.Module):
             # Autocast casts only the weights of a CPU LSTM, whose kernel refuses mixed types.
             inputs = inputs.to(torch.get_autocast_dtype("cpu"))
         steps = inputs.transpose(0, 1)  # (time, batch, input)
-        if mask is None or not self.bidirectional:
+        if self.generator is not None and self.training and self.dropout:
+            steps = self._run_layers(steps, lengths)  # PyTorch's modules take no generator
+        elif mask is None or not self.bidirectional:
             steps, _ = self.rnn(steps)
         elif inputs.is_cuda:
             # cuDNN runs all layers of a packed sequence in one call.
@@ -197,19 +210,25 @@ class RecurrentEncoder(nn.Module):
             packed, _ = self.rnn(packed)
             steps, _ = pad_packed_sequence(packed, total_length=len(steps))
         else:
-            steps = self._run_directions(steps, lengths)
+            steps = self._run_layers(steps, lengths)
         return steps  # (time, batch, output)
 
-    def _run_directions(self, steps: Tensor, lengths: Tensor) -> Tensor:
+    def _run_layers(self, steps: Tensor, lengths: Tensor) -> Tensor:
         """Run each direction by itself, the backward one over a padded batch of reversed texts."""
         order = _reversed_order(lengths, *steps.shape[:2]).to(steps.device)  # (time, batch)
         for layer, weights in enumerate(self._weights()):
             if layer:
-                steps = functional.dropout(steps, self.dropout, self.training)
+                steps = self._drop(steps)
             forward = self._run_direction(steps, weights[0])  # (time, batch, hidden)
-            backward = self._run_direction(_take_steps(steps, order), weights[1])
-            steps = torch.cat((forward, _take_steps(backward, order)), 2)  # (time, batch, output)
+            if self.bidirectional:
+                backward = self._run_direction(_take_steps(steps, order), weights[1])
+                forward = torch.cat((forward, _take_steps(backward, order)), 2)
+            steps = forward  # (time, batch, output)
         return steps
+
+    def _drop(self, steps: Tensor) -> Tensor:
+        """Apply dropout between layers in training mode."""
+        return drop(steps, self.dropout, self.generator) if self.training else steps
 
     def _run_direction(self, steps: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
         """Run one direction of one layer over the padded batch."""

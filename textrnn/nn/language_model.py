@@ -11,7 +11,7 @@ from torch.nn import functional
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
 from textrnn.nn.classifier import RecurrentClassifier
 from textrnn.nn.encoder import RecurrentEncoder
-from textrnn.nn.layers import LockedDropout
+from textrnn.nn.layers import LockedDropout, first_weights_from
 from textrnn.nn.padding import check_batch
 
 __all__ = ["LanguageModel", "perplexity"]
@@ -30,10 +30,10 @@ class LanguageModel(nn.Module):
 
     The logit of a word is the product of the state with the word's embedding ("tied weights": Press
     and Wolf, 2017, "Using the Output Embedding to Improve Language Models"), after a projection if
-    they differ in size. A large vocabulary uses PyTorch's adaptive softmax
-    (`torch.nn.AdaptiveLogSoftmaxWithLoss`; Grave et al., 2017, "Efficient softmax approximation for
-    GPUs"), which computes logits of rare words only where one of them occurs. It needs ids sorted
-    by falling frequency, as in a `Vocabulary`.
+    they differ in size. First weights and dropout are drawn from the classifier's `generator`. A
+    large vocabulary uses PyTorch's adaptive softmax (`torch.nn.AdaptiveLogSoftmaxWithLoss`; Grave
+    et al., 2017, "Efficient softmax approximation for GPUs"), which computes logits of rare words
+    only where one of them occurs. It needs ids sorted by falling frequency, as in a `Vocabulary`.
 
     Args:
         classifier: The classifier whose embedding and encoder to train.
@@ -79,12 +79,16 @@ class LanguageModel(nn.Module):
         self.embedding = classifier.embedding
         self.embedding_dropout = classifier.embedding_dropout
         self.encoder = _causal_layers(classifier.encoder)
-        self.dropout = LockedDropout(check_float("dropout", dropout, minimum=0.0, maximum=1.0))
+        self.dropout = LockedDropout(
+            check_float("dropout", dropout, minimum=0.0, maximum=1.0),
+            generator=classifier.generator,
+        )
         weight = self.embedding.weight
         features, hidden = weight.shape[1], self.encoder.hidden_size
         self.projection: nn.Module = nn.Identity()
         if hidden != features:
-            self.projection = nn.Linear(hidden, features, bias=False)
+            with first_weights_from(classifier.generator):
+                self.projection = nn.Linear(hidden, features, bias=False, dtype=torch.float32)
         # The head predicts a frequent word, or the group of a rare one.
         groups = len(self.cutoffs)
         self.groups = nn.Parameter(torch.zeros(groups, features))
@@ -210,7 +214,11 @@ def _causal_layers(encoder: RecurrentEncoder) -> RecurrentEncoder:
     if not encoder.bidirectional or encoder.num_layers == 1:
         return encoder
     first = RecurrentEncoder(
-        encoder.input_size, encoder.hidden_size, cell=encoder.cell, bidirectional=True
+        encoder.input_size,
+        encoder.hidden_size,
+        cell=encoder.cell,
+        bidirectional=True,
+        generator=encoder.generator,
     )
     for name, _ in list(first.rnn.named_parameters()):
         setattr(first.rnn, name, getattr(encoder.rnn, name))

@@ -5,7 +5,14 @@ from torch import Tensor
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 
-__all__ = ["check_batch", "check_lengths", "resolve_lengths", "token_mask"]
+__all__ = [
+    "check_batch",
+    "check_lengths",
+    "check_type",
+    "refuse_tracing",
+    "resolve_lengths",
+    "token_mask",
+]
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -14,6 +21,7 @@ def check_batch(
     input_ids: Tensor, lengths: Tensor | None, *, vocab_size: int, padding_id: int
 ) -> tuple[Tensor, Tensor]:
     """Check a batch, and return its ids, cut to the longest text, and its lengths, on the CPU."""
+    refuse_tracing()
     _check_ids(input_ids, vocab_size)
     if lengths is None:
         lengths = resolve_lengths(input_ids, padding_id)
@@ -23,8 +31,19 @@ def check_batch(
     return input_ids, lengths  # (batch, time) and (batch,)
 
 
+def refuse_tracing() -> None:
+    """Raise an error while operations are recorded, as they are chosen by the lengths."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call] # no types
+        raise InvalidValueError(
+            "Expected the model to be called, but got a call that `torch.jit.trace` or "
+            "`torch.onnx.export(dynamo=False)` records: it would give wrong answers for texts of "
+            "other lengths."
+        )
+
+
 def check_lengths(lengths: Tensor, batch: int, time: int) -> Tensor:
     """Check lengths `(batch,)`, from 1 to `time`, and return them as int64 on the CPU."""
+    refuse_tracing()
     if not isinstance(lengths, Tensor):
         raise InvalidTypeError(expected("lengths", "an integer tensor", lengths))
     if lengths.dtype not in _INTEGERS:
@@ -45,8 +64,15 @@ def check_lengths(lengths: Tensor, batch: int, time: int) -> Tensor:
     return lengths
 
 
+def check_type(name: str, inputs: Tensor, weights: Tensor) -> None:
+    """Check that inputs have the type of the weights, to which only autocast converts them."""
+    if inputs.dtype != weights.dtype and not torch.is_autocast_enabled(inputs.device.type):
+        raise InvalidTypeError(expected(name, f"{weights.dtype}, as the weights", inputs.dtype))
+
+
 def resolve_lengths(input_ids: Tensor, padding_id: int) -> Tensor:
     """Return the position of each text's last token that is not padding, plus one, on the CPU."""
+    refuse_tracing()
     steps = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
     reached = steps * (input_ids != padding_id)  # (batch, time)
     lengths = reached.amax(1) if input_ids.shape[1] else steps.new_zeros(len(input_ids))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_choice, check_int, expected
-from textrnn.nn.padding import check_lengths, token_mask
-from textrnn.nn.recurrence import is_traced
+from textrnn.nn.layers import check_generator, first_weights_from
+from textrnn.nn.padding import check_lengths, check_type, token_mask
 
 __all__ = ["AttentionPooling", "Pooling", "last_pool", "max_pool", "mean_pool"]
 
@@ -107,6 +107,7 @@ class AttentionPooling(nn.Module):
 
     Args:
         features: Number of features of a state.
+        generator: Generator of the first weights; None means PyTorch's global one. Default: None.
 
     Attributes:
         hidden: `torch.nn.Linear` from a state to a hidden representation of the same size.
@@ -126,11 +127,12 @@ class AttentionPooling(nn.Module):
         True
     """
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.features = check_int("features", features)
-        self.hidden = nn.Linear(self.features, self.features)
-        self.query = nn.Linear(self.features, 1, bias=False)
+        with first_weights_from(check_generator(generator)):
+            self.hidden = nn.Linear(self.features, self.features, dtype=torch.float32)
+            self.query = nn.Linear(self.features, 1, bias=False, dtype=torch.float32)
 
     def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
         """Return the weighted mean of the states of each text.
@@ -168,6 +170,7 @@ class AttentionPooling(nn.Module):
             raise InvalidValueError(
                 f"Expected `states` to have {self.features} features, but got {states.shape[2]}."
             )
+        check_type("states", states, self.query.weight)
         scores: Tensor = self.query(self.hidden(states).tanh()).squeeze(2)  # (batch, time)
         mask = token_mask(lengths, states.shape[1], states.device)
         if mask is not None:
@@ -184,6 +187,8 @@ class Pooling(nn.Module):
         bidirectional: Whether the second half of the features comes from the backward direction,
             which matters to `"last"`. Default: False.
         features: Number of features of a state, which only `"attention"` needs. Default: None.
+        generator: Generator of the first weights of `"attention"`; None means PyTorch's global
+            one. Default: None.
 
     Attributes:
         attention: The `AttentionPooling`, or None without `"attention"`.
@@ -208,6 +213,7 @@ class Pooling(nn.Module):
         *,
         bidirectional: bool = False,
         features: int | None = None,
+        generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(pooling, str | Iterable):
@@ -225,7 +231,7 @@ class Pooling(nn.Module):
             if features is None:
                 rule = 'a positive integer beside "attention", which has weights'
                 raise InvalidTypeError(expected("features", rule, features))
-            self.attention = AttentionPooling(features)
+            self.attention = AttentionPooling(features, generator=generator)
 
     def output_size(self, features: int) -> int:
         """Return the number of pooled features for a number of features of a state."""
@@ -290,7 +296,7 @@ def _mean(states: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None or not len(states):
         return states.sum(1) / counts  # (batch, features)
     # Only steps from the shortest text on need a mask: few, as lengths of a batch are similar.
-    start = 0 if is_traced() else int(lengths.min())
+    start = 0 if torch.compiler.is_compiling() else int(lengths.min())
     padded = states[:, start:] * mask[:, start:].to(states.dtype).unsqueeze(2)
     return (states[:, :start].sum(1) + padded.sum(1)) / counts  # (batch, features)
 

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-__all__ = ["is_traced", "is_unmodified", "run_layer"]
+__all__ = ["is_unmodified", "run_layer"]
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
@@ -89,12 +89,6 @@ def is_unmodified(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Tell whether a module is exactly of a class and has no hooks, so that it may be bypassed."""
     # PyTorch has no public way to ask for hooks.
     return type(module) is kind and not any(getattr(module, name) for name in _HOOKS)
-
-
-def is_traced() -> bool:
-    """Tell whether PyTorch records operations, which must then not depend on values."""
-    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call] # no types
-    return tracing or torch.compiler.is_compiling()
 
 
 @dataclass(frozen=True)

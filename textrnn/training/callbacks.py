@@ -1,5 +1,6 @@
 """Callbacks, which observe a run or decide between its steps."""
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,16 @@ from textrnn.errors import (
     listing,
     show,
 )
-from textrnn.training.state import TrainingState, checked
+from textrnn.training.state import TrainingState, checked, metric_name
+
+_HOOKS = (
+    "on_fit_begin",
+    "on_epoch_begin",
+    "on_evaluation_end",
+    "on_batch_end",
+    "on_epoch_end",
+    "on_fit_end",
+)
 
 __all__ = [
     "Callback",
@@ -40,6 +50,8 @@ class Callback:
     The hooks of a step run in this order: `on_evaluation_end` (if there was an evaluation),
     `on_batch_end`, and after the last step of an epoch `on_epoch_end`. A checkpoint is written
     when all of them have run.
+
+    Another method whose name begins with `on_` would never run, so the `Trainer` refuses it.
 
     If several processes train together, the hooks run in each of them. A stop requested in one
     process stops all.
@@ -102,19 +114,10 @@ class LambdaCallback(Callback):
         >>> callback = LambdaCallback(on_batch_end=lambda state: steps.append(state.step))
     """
 
-    HOOKS = (
-        "on_fit_begin",
-        "on_epoch_begin",
-        "on_evaluation_end",
-        "on_batch_end",
-        "on_epoch_end",
-        "on_fit_end",
-    )
-
     def __init__(self, **hooks: Callable[[TrainingState], object]) -> None:
         for name, hook in hooks.items():
-            if name not in self.HOOKS:
-                raise MissingKeyError(f"No hook {show(name)}; there are {listing(self.HOOKS)}.")
+            if name not in _HOOKS:
+                raise MissingKeyError(f"No hook {show(name)}; there are {listing(_HOOKS)}.")
             if not callable(hook):
                 raise InvalidTypeError(expected(name, "a function of a TrainingState", hook))
             setattr(self, name, hook)
@@ -126,7 +129,8 @@ class EarlyStopping(Callback):
     Args:
         patience: Number of evaluations in a row without improvement after which to stop.
             Default: 3.
-        monitor: Name of the metric, such as `"accuracy"`. Default: that of the trainer.
+        monitor: Name of the metric, such as `"accuracy"` or `"eval_accuracy"`. Default: that of
+            the trainer.
         mode: `"min"` or `"max"`, given together with `monitor`. Default: that of the trainer.
         min_delta: Smallest change that counts as an improvement. Default: 0.0.
 
@@ -169,10 +173,11 @@ class EarlyStopping(Callback):
             raise InvalidValueError(
                 expected("eval_loader", "given, since `EarlyStopping` needs evaluations", None)
             )
-        if self.monitor is not None and self.monitor not in state.evaluation_names:
+        names = state.evaluation_names
+        if self.monitor is not None and metric_name(self.monitor, names) not in names:
             raise MissingKeyError(
                 f"`EarlyStopping` can't monitor {show(self.monitor)}: "
-                f"an evaluation gives {listing(state.evaluation_names)}."
+                f"an evaluation gives {listing(names)}."
             )
         if state.step == 0:
             self.best_value, self.evaluations_without_gain = None, 0
@@ -354,7 +359,10 @@ class ProgressBar(Callback):
     def on_batch_end(self, state: TrainingState) -> None:
         """Advance the bar."""
         if self._bar is not None:
-            shown: dict[str, object] = {"loss": f"{state.loss:.4f}"} if state.loss_weight else {}
+            loss = state.loss
+            if not state.loss_weight and state.history:  # an evaluation has just recorded it
+                loss = state.history[-1]["loss"]
+            shown: dict[str, object] = {} if math.isnan(loss) else {"loss": f"{loss:.4f}"}
             for name in ("loss", "accuracy"):
                 if name in state.evaluation:
                     shown[f"eval_{name}"] = f"{state.evaluation[name]:.4f}"
@@ -391,6 +399,12 @@ def check_callbacks(callbacks: Sequence[Callback], *, progress: bool) -> list[Ca
     for callback in found:
         if not isinstance(callback, Callback):
             raise InvalidTypeError(expected("callbacks", rule, callback))
+        for name in dir(callback):
+            if name.startswith("on_") and name not in _HOOKS:
+                kind = type(callback).__name__
+                raise MissingKeyError(
+                    f"No hook {show(name)}, as `{kind}` has; there are {listing(_HOOKS)}."
+                )
     if progress and not any(isinstance(callback, ProgressBar) for callback in found):
         found.append(ProgressBar())
     return found

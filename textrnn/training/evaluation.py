@@ -17,10 +17,13 @@ from textrnn.errors import (
     listing,
     show,
 )
+from textrnn.nn import RecurrentClassifier
 from textrnn.training.distributed.processes import ALONE, Processes
 from textrnn.training.distributed.shares import check_overlap, check_share
 from textrnn.training.loaders import (
     check_batch,
+    check_logits,
+    draws_from_own,
     iterate,
     required_labels,
     subset_positions,
@@ -29,6 +32,7 @@ from textrnn.training.loaders import (
 from textrnn.training.losses import Loss
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
 from textrnn.training.resume.generators import undisturbed_generators
+from textrnn.training.state import metric_name
 from textrnn.training.step import Precision
 
 __all__ = [
@@ -61,7 +65,7 @@ def evaluate(
     weights: list[Tensor | int] = []
     kept: list[tuple[Tensor, Tensor]] = []
     indices: list[Tensor] = []
-    with _inference(model, loader):
+    with _inference(model, loader, plain=not metrics and loss.function is None):
         for logits, batch in _logits(model, loader, precision):
             labels = required_labels(batch)
             if counter is None:
@@ -138,13 +142,15 @@ def metric_names(labels: Tensor | None, metrics: Mapping[str, object]) -> tuple[
     return tuple(dict.fromkeys((*names, *metrics)))
 
 
-def check_monitor(monitor: str, names: tuple[str, ...]) -> None:
-    """Raise an error that lists the metrics if `monitor` is not one of them."""
-    if monitor not in names:
+def check_monitor(monitor: str, names: tuple[str, ...]) -> str:
+    """Return the metric to monitor, or raise an error that lists the metrics."""
+    found = metric_name(monitor, names)
+    if found not in names:
         raise MissingKeyError(
             f"Expected `monitor` to be a metric of the evaluation ({listing(names)}), "
             f"but got {show(monitor)}."
         )
+    return found
 
 
 def check_metrics(metrics: Mapping[str, MetricFunction] | None) -> dict[str, MetricFunction]:
@@ -170,9 +176,19 @@ def undisturbed_modes(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _inference(model: nn.Module, loader: Iterable[Any]) -> Iterator[None]:
+def _inference(model: nn.Module, loader: Iterable[Any], *, plain: bool = True) -> Iterator[None]:
     """Compute in evaluation mode without gradients; restore modes and generators at the end."""
-    with undisturbed_modes(model), undisturbed_generators(loader), torch.inference_mode():
+    # Global generators are left alone where nothing draws from them, or nothing depends on them.
+    own_only = (
+        type(model) is RecurrentClassifier
+        and draws_from_own(loader)
+        and (plain or model.generator is not None)
+    )
+    with (
+        undisturbed_modes(model),
+        undisturbed_generators(loader, model, own_only=own_only),
+        torch.inference_mode(),
+    ):
         model.eval()
         yield
 
@@ -186,6 +202,7 @@ def _logits(
         moved = to_device(check_batch(batch), precision.device, num_classes)
         with precision.autocast():
             logits = model(moved.input_ids, moved.lengths)  # (batch, classes)
+        check_logits(logits, len(moved))
         yield logits.float(), moved
 
 

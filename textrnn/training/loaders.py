@@ -19,7 +19,9 @@ __all__ = [
     "check_batch",
     "check_labels",
     "check_loader",
+    "check_logits",
     "count_steps",
+    "draws_from_own",
     "indices_of",
     "iterate",
     "labels_of",
@@ -94,6 +96,16 @@ def _batches_are_independent(loader: DataLoader[Any]) -> bool:
     """Return whether a batch is the same whether or not those before it were made."""
     # A subclass may draw random numbers.
     return type(loader.collate_fn) is PaddingCollator and type(_dataset_of(loader)) is WordDataset
+
+
+def draws_from_own(loader: Iterable[Any]) -> bool:
+    """Return whether a loader is known to draw nothing from global generators."""
+    return (
+        isinstance(loader, DataLoader)
+        and loader.generator is not None
+        and type(loader.batch_sampler) is BucketBatchSampler
+        and _batches_are_independent(loader)
+    ) or (isinstance(loader, list | tuple) and all(type(batch) is Batch for batch in loader))
 
 
 def iterate(loader: Iterable[Any]) -> Iterator[Any]:
@@ -197,6 +209,20 @@ def required_labels(batch: Batch) -> Tensor:
     if batch.labels is None:
         raise InvalidValueError("Expected the batches to have labels, but they have none.")
     return batch.labels
+
+
+def check_logits(logits: Any, texts: int) -> None:
+    """Raise an error unless a model gave logits for all texts of a batch."""
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        got = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
+        raise InvalidTypeError(
+            f"Expected `model` to return logits (batch, classes), but got {got}."
+        )
+    if logits.ndim != 2 or len(logits) != texts:
+        raise InvalidValueError(
+            f"Expected `model` to return logits (batch, classes) for {texts} texts, "
+            f"but got the shape {tuple(logits.shape)}."
+        )
 
 
 def check_labels(labels: Tensor, num_classes: int | None, *, name: str = "`labels`") -> None:

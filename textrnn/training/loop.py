@@ -66,7 +66,7 @@ class TrainingLoop:
         self.best_weights: dict[str, Tensor] | None = None
         main = self.processes.is_main
         self._active = [each for each in self.callbacks if main or not each.main_only]
-        self._position = Position(self.loader, self.processes)
+        self._position = Position(self.loader, self.state.model, self.processes)
         self._start_time = time.perf_counter() - self.state.seconds
 
     def run(self) -> None:
@@ -94,6 +94,7 @@ class TrainingLoop:
             self.step.running_loss.flush()
             self._write_checkpoints(last=True)
             self._load_final_weights()
+            self._check_weights()  # no loss has seen the last update
         self._log_stop()
 
     def _notify(self, hook: str) -> None:
@@ -191,7 +192,7 @@ class TrainingLoop:
                 state.last_checkpoint = str(self.processes.from_main(write))
 
     def _check_weights(self) -> None:
-        """Raise an error rather than save weights that are not finite."""
+        """Raise an error rather than save or return weights that are not finite."""
         for name, weight in self.state.model.named_parameters():
             if not bool(weight.isfinite().all()):
                 kept = self.state.last_checkpoint

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, expected
-from textrnn.training.loaders import check_labels
+from textrnn.training.loaders import check_labels, check_logits
 
 __all__ = ["ClassWeights", "Loss", "LossFunction", "balanced_weights"]
 
@@ -55,13 +55,14 @@ class Loss(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss of logits (batch, classes) and class ids or multi-label floats."""
+        check_logits(logits, len(labels))
         if logits.dtype.itemsize < 4:
             logits = logits.float()  # (batch, classes); half precision is too coarse for a loss
         if self.function is not None:
             return _check_scalar(self.function(logits, labels))
+        weights = self._weights_for(logits)
         if labels.device.type == "cpu":  # elsewhere, reading them would wait for the device
             check_labels(labels, logits.shape[1])
-        weights = self._weights_for(logits)
         if not labels.is_floating_point():
             # Label smoothing: Szegedy et al., 2016, "Rethinking the Inception architecture".
             return nn.functional.cross_entropy(
@@ -80,17 +81,24 @@ class Loss(nn.Module):
         if self.class_weights is None or labels.is_floating_point():
             return len(labels)
         if labels.device.type == "cpu":
-            check_labels(labels, len(self.class_weights))
+            check_labels(labels, None)
+            if len(labels) and (highest := int(labels.max())) >= len(self.class_weights):
+                raise InvalidValueError(
+                    "Expected `class_weights` to have one weight per class, "
+                    f"but got {len(self.class_weights)} weights and the label {highest}."
+                )
         return self.class_weights[labels].sum()
 
-    def _weights_for(self, logits: Tensor) -> Tensor | None:
+    def check_class_weights(self, num_classes: int) -> None:
+        """Raise an error unless there is a weight for each class, or none at all."""
         weights = self.class_weights
-        if weights is None:
-            return None
-        if len(weights) != logits.shape[1]:
-            rule = f"{logits.shape[1]} weights, one per class"
+        if weights is not None and len(weights) != num_classes:
+            rule = f"{num_classes} weights, one per class"
             raise InvalidValueError(expected("class_weights", rule, weights.tolist()))
-        return weights.to(logits.dtype)
+
+    def _weights_for(self, logits: Tensor) -> Tensor | None:
+        self.check_class_weights(logits.shape[1])
+        return None if self.class_weights is None else self.class_weights.to(logits.dtype)
 
 
 def _check_weights(class_weights: Any) -> Tensor:

@@ -180,7 +180,7 @@ def _undone(model: nn.Module, loader: Iterable[Batch], optimizer: Optimizer) -> 
     for parameter, _ in gradients:
         parameter.grad = None  # or steps would add to the kept one
     try:
-        with undisturbed_modes(model), undisturbed_generators(loader):
+        with undisturbed_modes(model), undisturbed_generators(loader, model):
             yield
     finally:
         with torch.no_grad():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -17,7 +18,6 @@ from textrnn.training.callbacks import Callback
 from textrnn.training.evaluation import undisturbed_modes
 from textrnn.training.history import History, Record
 from textrnn.training.loaders import EpochBatches
-from textrnn.training.resume.generators import undisturbed_generators
 from textrnn.training.schedulers import linear_warmup
 from textrnn.training.trainer import Trainer, check_model
 
@@ -71,11 +71,12 @@ def pretrain(
             Default: 1.0.
         precision: `"fp32"`, `"bf16"` or `"fp16"`, see `Trainer`. Default: `"fp32"`.
         device: The device to train on; the classifier is moved there. Default: its own.
-        seed: The seed of the order of a `WordDataset`, of new weights and of dropout. The global
-            generators are not changed. Default: 0.
+        seed: The seed of the order of a `WordDataset`, of new weights and of dropout. Global
+            generators are not used, except by batches of one's own. Default: 0.
         callbacks: Callbacks such as `Checkpoint`; they see the language model. Default: none.
         progress: Whether to show a progress bar on a terminal. Default: True.
-        resume_from: The folder of a `Checkpoint` to continue from. Default: none.
+        resume_from: The folder of a `Checkpoint` to continue from, or `"auto"`, see `Trainer.fit`.
+            Default: none.
 
     Returns:
         The history. Besides `loss`, the mean negative log-likelihood per token, it has
@@ -111,8 +112,7 @@ def pretrain(
     eval_loader = None
     if eval_dataset is not None:
         eval_loader = _loader("eval_dataset", eval_dataset, batch_size, target, None)
-    with undisturbed_modes(model), undisturbed_generators(()):
-        torch.manual_seed(seed)
+    with undisturbed_modes(model), _drawing_from(model, torch.Generator().manual_seed(seed)):
         network = LanguageModel(model, dropout=dropout)
         trainer = Trainer(
             network,
@@ -188,6 +188,16 @@ def parameter_groups(
     ]
 
 
+@contextmanager
+def _drawing_from(model: RecurrentClassifier, generator: torch.Generator) -> Iterator[None]:
+    """Make a model draw from a generator, and at the end from its own again."""
+    own, model.generator = model.generator, generator
+    try:
+        yield
+    finally:
+        model.generator = own
+
+
 class _DummyLabels:
     """Batches of a loader with zeros as labels, which the trainer requires and the loss ignores."""
 
@@ -228,6 +238,7 @@ def _loader(
         batch_sampler=sampler,
         collate_fn=PaddingCollator(source.vocabulary.pad_id),
         pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # so that it draws nothing from the global one
     )
     return _DummyLabels(loader)
 

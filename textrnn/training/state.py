@@ -3,7 +3,7 @@
 import json
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 from textrnn.errors import CorruptFileError, MissingKeyError, listing, show
 from textrnn.training.history import History
 
-__all__ = ["TrainingState", "checked", "read_state"]
+__all__ = ["TrainingState", "checked", "metric_name", "read_state"]
 
 # The fields that a resume needs, besides the evaluation and the history.
 _FIELDS: dict[str, tuple[type, ...]] = {
@@ -60,8 +60,8 @@ class TrainingState:
         run_id: Identifier of the run, kept when resuming. Default: a random one.
     """
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
+    model: nn.Module = field(repr=False)
+    optimizer: torch.optim.Optimizer = field(repr=False)
     epochs: int
     monitor: str = "loss"
     mode: str = "min"
@@ -77,7 +77,7 @@ class TrainingState:
     evaluation: Mapping[str, float] = field(default_factory=dict)
     best_value: float | None = None
     best_step: int = 0
-    history: History = field(default_factory=History)
+    history: History = field(default_factory=History, repr=False)
     stop_reason: str | None = None
     last_checkpoint: str | None = None
     run_id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -105,7 +105,8 @@ class TrainingState:
         """Return a metric of the last evaluation.
 
         Args:
-            name: Name of the metric. Default: `monitor`.
+            name: Name of the metric, such as `"loss"` or, as in the history, `"eval_loss"`.
+                Default: `monitor`.
 
         Returns:
             Its value.
@@ -113,7 +114,7 @@ class TrainingState:
         Raises:
             MissingKeyError: If there is no such metric; the message lists the metrics.
         """
-        name = self.monitor if name is None else name
+        name = metric_name(self.monitor if name is None else name, self.evaluation)
         if name not in self.evaluation:
             raise MissingKeyError(
                 f"The evaluation has no metric {show(name)}; it has {listing(self.evaluation)}."
@@ -156,6 +157,12 @@ class TrainingState:
         """
         for name, value in read_state(state).items():
             setattr(self, name, value)
+
+
+def metric_name(name: str, names: Container[str]) -> str:
+    """Return the name of a metric in an evaluation; the history puts `eval_` before it."""
+    plain = str(name).removeprefix("eval_")
+    return plain if name not in names and plain in names else name
 
 
 def read_state(state: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`Trainer`: fit a model to batches, evaluate it, predict with it."""
 
+import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -36,7 +37,7 @@ from textrnn.training.history import History
 from textrnn.training.loaders import check_loader, count_steps, indices_of
 from textrnn.training.loop import TrainingLoop, deterministic
 from textrnn.training.losses import ClassWeights, Loss, LossFunction, balanced_weights
-from textrnn.training.resume.checkpoint import load_latest
+from textrnn.training.resume.checkpoint import Checkpoint, load_latest
 from textrnn.training.scheduling import Scheduler, SchedulerLike
 from textrnn.training.state import TrainingState
 from textrnn.training.step import Precision, TrainingStep
@@ -70,7 +71,8 @@ class Trainer:
             evaluated and kept. Default: None.
         metrics: Additional metrics of evaluations: names mapped to functions of all logits
             (texts, classes) and all labels. Default: None.
-        monitor: Metric that selects the best weights. Default: `"loss"`.
+        monitor: Metric that selects the best weights, such as `"loss"` or, as in the history,
+            `"eval_loss"`. Default: `"loss"`.
         mode: `"min"` or `"max"`: whether lower or higher values of `monitor` are better. Default:
             `"min"`.
         restore_best: Whether to restore the best weights at the end of `fit` if it has an
@@ -131,6 +133,8 @@ class Trainer:
         check_devices(self.processes.gather(device_location(self.device)))
         self.optimizer = check_optimizer(optimizer, model)
         self.loss = Loss(loss, class_weights=class_weights, label_smoothing=label_smoothing)
+        if (num_classes := _num_classes(model)) is not None:
+            self.loss.check_class_weights(num_classes)
         self.loss.to(self.device)
         self.scheduler = scheduler
         self.scheduler_interval = scheduler_interval
@@ -172,7 +176,8 @@ class Trainer:
             eval_every: Number of updates between evaluations. Default: one epoch.
             resume_from: The folder of a `Checkpoint`, or one of the checkpoints in it, to
                 continue from exactly. A folder without a complete checkpoint gives a warning, and
-                training starts anew. Default: None.
+                training starts anew. `"auto"` is the folder of the trainer's own `Checkpoint` if
+                there is a checkpoint in it, and None if there is none yet. Default: None.
 
         Returns:
             The history, with a record for each evaluation and at the end of each epoch.
@@ -182,7 +187,9 @@ class Trainer:
             InvalidValueError: If a loader is empty, labels are missing or out of range, or a
                 checkpoint belongs to another run.
             MissingKeyError: If `monitor` is not a metric of the evaluation.
-            NonFiniteLossError: If the loss became NaN or infinite.
+            NonFiniteLossError: If the loss became NaN or infinite, or the weights did in the last
+                update. The model then has these weights; where the best ones are restored, only
+                they have to be finite.
             CorruptFileError: If a checkpoint is complete, but can't be used.
             TrainingError: If a checkpoint can't be written.
         """
@@ -194,8 +201,11 @@ class Trainer:
             mode=self.mode,
         )
         loop = self._make_loop(state, loader, eval_loader, eval_every)
-        origin = None if resume_from is None else Path(resume_from)
-        found = None if origin is None else self.processes.from_main(partial(load_latest, origin))
+        origin = self._origin(resume_from)
+        found = None
+        if origin is not None:
+            load = partial(load_latest, origin, if_any=resume_from == "auto")
+            found = self.processes.from_main(load)
         if found is not None:
             origin = found[0].parent
             loop.resume(*found)
@@ -244,6 +254,18 @@ class Trainer:
         """
         return predict(self.model, loader, precision=self.precision, processes=self.processes)
 
+    def _origin(self, resume_from: str | PathLike[str] | None) -> Path | None:
+        """Return the folder to resume from."""
+        if resume_from != "auto":
+            return None if resume_from is None else Path(resume_from)
+        folders = [each.directory for each in self.callbacks if isinstance(each, Checkpoint)]
+        if len(folders) != 1:
+            raise InvalidValueError(
+                "Expected `resume_from='auto'` to mean the folder of exactly one `Checkpoint`, "
+                f"but the callbacks have {len(folders)}."
+            )
+        return folders[0]
+
     def _make_loop(
         self,
         state: TrainingState,
@@ -253,8 +275,7 @@ class Trainer:
     ) -> TrainingLoop:
         """Check everything that can be checked before the first step, and build the loop."""
         eval_every = None if eval_every is None else check_int("eval_every", eval_every)
-        classes = getattr(self.model, "num_classes", None)
-        num_classes = classes if isinstance(classes, int) else None
+        num_classes = _num_classes(self.model)
         labels = check_loader("loader", loader, num_classes)
         check_share("loader", loader, self.processes)
         check_overlap("loader", loader, indices_of(loader), self.processes)
@@ -263,7 +284,7 @@ class Trainer:
             check_share("eval_loader", eval_loader, self.processes)
             eval_labels = check_loader("eval_loader", eval_loader, num_classes)
             state.evaluation_names = metric_names(eval_labels, self.metrics)
-            check_monitor(self.monitor, state.evaluation_names)
+            state.monitor = check_monitor(self.monitor, state.evaluation_names)
         if self.loss.balanced:
             self._balance(loader, labels, num_classes)
         state.steps_per_epoch = count_steps(loader, self.accumulation_steps)
@@ -310,6 +331,11 @@ class Trainer:
         self.loss.class_weights = balanced_weights(labels, num_classes).to(self.device)
 
 
+def _num_classes(model: nn.Module) -> int | None:
+    classes = getattr(model, "num_classes", None)
+    return classes if isinstance(classes, int) else None
+
+
 def check_model(model: Any, device: torch.device | str | None) -> tuple[nn.Module, torch.device]:
     """Return the model on the device, and the device: where the model is if `device` is None."""
     if not isinstance(model, nn.Module):
@@ -328,7 +354,25 @@ def check_model(model: Any, device: torch.device | str | None) -> tuple[nn.Modul
             raise InvalidValueError(
                 f"{expected('device', 'a device of this machine', device)} PyTorch says: {reason}"
             ) from error
+    _check_forward(model)
     return model, next(model.parameters()).device
+
+
+def _check_forward(model: nn.Module) -> None:
+    """Raise an error unless a model can be called with ids and lengths."""
+    if getattr(model.forward, "__func__", None) is nn.Module.forward:
+        raise InvalidTypeError(expected("model", "a module with a `forward` method", model))
+    try:
+        signature = inspect.signature(model.forward)
+    except ValueError:  # that of a traced module is unknown
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        raise InvalidTypeError(
+            "Expected `model` to be a module that is called as `model(input_ids, lengths)`, "
+            f"but its `forward` takes ({', '.join(signature.parameters)})."
+        ) from None
 
 
 def check_optimizer(

@@ -146,9 +146,13 @@ class Checkpoint(Callback):
             ) from error
 
 
-def load_latest(directory: str | PathLike[str]) -> tuple[Path, Snapshot] | None:
+def load_latest(
+    directory: str | PathLike[str], *, if_any: bool = False
+) -> tuple[Path, Snapshot] | None:
     """Read a checkpoint, or the newest undamaged one of a folder, if any, with its own folder."""
     directory = Path(directory)
+    if if_any and not (directory.is_dir() and _checkpoints(directory)):
+        return None
     if not directory.is_dir():
         raise InvalidValueError(expected("resume_from", "a folder that exists", str(directory)))
     if (directory / _CHECKSUMS).exists():

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
+from torch import nn
+
 from textrnn.data import Batch
 from textrnn.errors import InvalidValueError, expected
 from textrnn.training.distributed.processes import Processes
@@ -24,8 +26,9 @@ __all__ = ["Position"]
 class Position:
     """One process's position in the batches and the random numbers of an epoch."""
 
-    def __init__(self, loader: Iterable[Batch], processes: Processes) -> None:
+    def __init__(self, loader: Iterable[Batch], model: nn.Module, processes: Processes) -> None:
         self.loader = loader
+        self.model = model
         self.processes = processes
         self._feed: EpochBatches | None = None
         self._epoch_start: GeneratorStates = {}
@@ -34,9 +37,9 @@ class Position:
     def begin(self) -> None:
         """Restore the resumed run's generators, or make those of the processes differ."""
         if self._resumed is not None:
-            restore_generators(self._resumed[0], self.loader)
+            restore_generators(self._resumed[0], self.loader, self.model)
         else:
-            separate_generators(self.processes)
+            separate_generators(self.processes, self.model)
 
     def open(self, *, epoch: int, consumed: int) -> EpochBatches:
         """Return the batches of an epoch (from 0) that follow the consumed ones."""
@@ -44,11 +47,11 @@ class Position:
         now, ahead = resumed or (None, None)
         if now is not None and consumed:
             # Run the loader as the interrupted epoch did, then go on with what was drawn since.
-            restore_generators(self._epoch_start, self.loader)
-        self._epoch_start = generator_states(self.loader)
+            restore_generators(self._epoch_start, self.loader, self.model)
+        self._epoch_start = generator_states(self.loader, self.model)
         self._feed = EpochBatches(self.loader, epoch=epoch, consumed=consumed, prefetched=ahead)
         if now is not None and consumed:
-            restore_generators(now, self.loader)
+            restore_generators(now, self.loader, self.model)
         if self._feed.exhausted():
             raise InvalidValueError(expected("loader", "at least one batch in every epoch", []))
         return self._feed
@@ -62,14 +65,14 @@ class Position:
         if ahead is not None and consumed:
             parts = {each.name: getattr(ahead, each.name) for each in fields(Batch)}
             batch = {name: part for name, part in parts.items() if part is not None}
-        now = generator_states(self.loader)
+        now = generator_states(self.loader, self.model)
         return {"now": now, "epoch_start": self._epoch_start, "ahead": batch}
 
     def check(self, snapshot: Snapshot) -> None:
         """Check that `resume` can take a snapshot; change nothing."""
         for rank in range(snapshot.processes):
             for states in snapshot.generators(rank):
-                check_generators(states, self.loader)
+                check_generators(states, self.loader, self.model)
 
     def resume(self, snapshot: Snapshot) -> None:
         """Continue from a snapshot, exactly if the number of processes is the same."""
