@@ -89,7 +89,8 @@ def label_lists() -> st.SearchStrategy[list]:
     """
     plain = st.one_of(st.text(max_size=4), st.booleans(), st.integers(), st.floats(allow_nan=False))
     tuples = st.lists(plain, max_size=2).map(tuple)
-    return st.lists(st.one_of(plain, tuples), min_size=1, max_size=8, unique=True)
+    different = (lambda label: label, str)  # equal labels and those written alike are refused
+    return st.lists(st.one_of(plain, tuples), min_size=1, max_size=8, unique_by=different)
 
 
 def json_values() -> st.SearchStrategy:

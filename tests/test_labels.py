@@ -88,16 +88,131 @@ def test_a_missing_label_inside_a_list_is_named():
 
 
 def test_a_matrix_holds_zeros_and_ones_only():
-    """A matrix has one column per label."""
-    assert label_values(np.array([[True, False], [False, False]])).tolist() == [[1, 0], [0, 0]]
+    """Two dimensions mean a column for each label."""
+    matrix = label_values(np.array([[True, False], [False, False]]))
+    assert (matrix.targets.tolist(), matrix.names) == ([[1, 0], [0, 0]], None)
     for wrong in (
         np.array([[0, 2]]),
-        np.array([["a"]]),
+        np.array([["a", "b"]]),
         np.zeros((2, 0)),
-        pd.DataFrame({"a": [3]}),
+        pd.DataFrame({"a": [3], "b": [0]}),
     ):
         with pytest.raises(InvalidValueError, match="or a matrix of zeros and ones"):
             label_values(wrong)
+
+
+FRAME = {"rude": [1, 0, 0], "loud": [1, 1, 0]}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [pd.DataFrame(FRAME), pl.DataFrame(FRAME), pa.table(FRAME), pd.DataFrame(FRAME, dtype=bool)],
+    ids=lambda table: type(table).__module__,
+)
+def test_the_columns_of_a_table_are_labels(table):
+    """Column names are labels, in the order of the columns."""
+    matrix = label_values(table)
+    labels = LabelSet.of(matrix)
+    assert (labels.names, labels.multi_label, labels.matrix) == (("rude", "loud"), True, True)
+    assert labels.encode(matrix).tolist() == [[1, 1], [0, 1], [0, 0]]
+
+
+def test_a_column_named_like_an_attribute_is_a_label():
+    """A column may have the name of an attribute of tables."""
+    table = pd.DataFrame({"column_names": [0, 1], "columns": [1, 0]})
+    assert LabelSet.of(label_values(table)).names == ("column_names", "columns")
+
+
+def test_columns_are_matched_by_name():
+    """A table in another order gives the same targets; one of other columns is an error."""
+    table = pd.DataFrame(FRAME)
+    labels = LabelSet.of(label_values(table))
+    assert labels.encode(label_values(table[["loud", "rude"]])).tolist() == [[1, 1], [0, 1], [0, 0]]
+    assert labels.encode(label_values(table.to_numpy())).tolist() == [[1, 1], [0, 1], [0, 0]]
+    with pytest.raises(MissingKeyError, match="No label 'x', as in the columns of `labels`; there"):
+        labels.encode(label_values(table.rename(columns={"rude": "x"})))
+    three = LabelSet(("rude", "loud", "new"), multi_label=True)
+    with pytest.raises(InvalidValueError, match="with a column for each label, also 'new', but"):
+        three.encode(label_values(table))
+
+
+def test_two_columns_of_one_name_are_an_error():
+    """The error names the repeated column."""
+    table = pd.DataFrame([[0, 1, 0]], columns=["a", "b", "a"])
+    with pytest.raises(InvalidValueError, match=r"columns have different names, but got \['a'\]"):
+        label_values(table)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        np.array([[1], [0], [1]]),
+        torch.tensor([[1], [0], [1]]),
+        pd.DataFrame({"spam": [1, 0, 1]}),
+        pl.DataFrame({"spam": [1, 0, 1]}),
+        pa.table({"spam": [1, 0, 1]}),
+    ],
+    ids=lambda column: type(column).__module__,
+)
+def test_a_column_vector_has_one_label_per_text(column):
+    """A matrix or table of one column is a column."""
+    values = label_values(column)
+    assert values == [1, 0, 1]
+    assert {type(value) for value in values} == {int}
+    assert not LabelSet.of(values).multi_label
+
+
+def test_a_missing_label_of_a_column_vector_is_named():
+    """A column vector is checked like a column."""
+    with pytest.raises(InvalidValueError, match=r"`labels\[1\]` to be a label; it is missing"):
+        label_values(pd.DataFrame({"label": ["a", None]}))
+
+
+def test_a_sparse_matrix_is_refused():
+    """The error names the method that makes it dense."""
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(InvalidTypeError, match=r"`y` to be dense; pass `y.toarray\(\)`"):
+        label_values(sparse.csr_array([[0, 1]]), "y")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [[1, "1", 2], ["a", True, "True"], [["b"], [0.5, "0.5"]], [("a", 1), "('a', 1)"]],
+)
+def test_labels_of_different_types_that_are_written_alike_are_an_error(column):
+    """Outputs could not tell them apart."""
+    with pytest.raises(InvalidValueError, match="`labels` to be of one type, or written diff"):
+        LabelSet.of(label_values(column))
+
+
+def test_columns_written_alike_are_an_error():
+    """Column names are labels."""
+    with pytest.raises(InvalidValueError, match=r"written differently, but got \[1, '1'\]"):
+        LabelSet.of(label_values(pd.DataFrame([[0, 1]], columns=[1, "1"])))
+
+
+@pytest.mark.parametrize(
+    ("column", "listed"),
+    [
+        (["pos", "pos ", "neg", "neg\t"], "'neg' and 'neg\\t'; 'pos' and 'pos '"),
+        (["newyork", "new york", "new\xa0york"], "'new york' and 'newyork' and 'new\\xa0york'"),
+        ([["a"], [" a"]], "' a' and 'a'"),
+    ],
+)
+def test_labels_that_differ_only_in_blanks_give_a_warning(column, listed):
+    """The warning names them, and they remain different labels."""
+    with pytest.warns(UserWarning) as warned:
+        labels = LabelSet.of(label_values(column))
+    (warning,) = warned
+    message = f"Labels that differ only in blanks count as different labels: {listed}."
+    assert str(warning.message) == message
+    assert len(labels) == len({*np.ravel(column)})
+
+
+def test_columns_that_differ_only_in_blanks_give_a_warning():
+    """Column names are labels."""
+    with pytest.warns(UserWarning, match="blanks count as different labels: 'a' and 'a '"):
+        LabelSet.of(label_values(pd.DataFrame([[0, 1]], columns=["a", "a "])))
 
 
 def test_labels_are_sorted_where_they_can_be():
@@ -142,17 +257,21 @@ def test_encode_gives_ids_or_targets():
     assert LabelSet(("a", "b")).encode(["b", "a"]).tolist() == [1, 0]
     several = LabelSet(("a", "b"), multi_label=True)
     assert several.encode([["b"], [], ["b", "a", "a"]]).tolist() == [[0, 1], [0, 0], [1, 1]]
-    assert several.encode(np.array([[1, 0]])).tolist() == [[1, 0]]
+    assert several.encode(label_values(np.array([[1, 0]]))).tolist() == [[1, 0]]
 
 
 def test_an_unknown_label_lists_those_there_are():
-    """The error lists the first known labels."""
-    with pytest.raises(MissingKeyError, match=r"^No label 'c'; there are: 'a', 'b'\.$"):
-        LabelSet(("a", "b")).encode(["c"])
-    with pytest.raises(MissingKeyError, match=r"^No label -1; there are: 0, 1, .*, 19, \.\.\.\.$"):
-        LabelSet(tuple(range(30))).id_of(-1)
+    """The error names the place and lists the first known labels."""
+    with pytest.raises(
+        MissingKeyError, match=r"^No label 'c', as in `y\[1\]`; there are: 'a', 'b'\.$"
+    ):
+        LabelSet(("a", "b")).encode(["a", "c"], "y")
+    with pytest.raises(MissingKeyError, match=r"^No label 'c', as in `labels\[1\]`; there are: "):
+        LabelSet(("a", "b"), multi_label=True).encode([[], ["a", "c"]])
+    with pytest.raises(MissingKeyError, match=r"^No label -1, .*: 0, 1, .*, 19, \.\.\.\.$"):
+        LabelSet(tuple(range(30))).encode([-1])
     with pytest.raises(MissingKeyError, match="No label"):
-        LabelSet(("a", "b")).id_of(("a", []))
+        LabelSet(("a", "b")).encode([("a", [])])
 
 
 def test_encode_refuses_the_other_form():
@@ -160,11 +279,11 @@ def test_encode_refuses_the_other_form():
     with pytest.raises(InvalidTypeError, match=r"`labels\[0\]` to be one label"):
         LabelSet(("a", "b")).encode([["a"]])
     with pytest.raises(InvalidTypeError, match="one label for each text"):
-        LabelSet(("a", "b")).encode(np.array([[0, 1]]))
+        LabelSet(("a", "b")).encode(label_values(np.array([[0, 1]])))
     with pytest.raises(InvalidTypeError, match=r"`labels\[0\]` to be a list or set of labels"):
         LabelSet(("a",), multi_label=True).encode(["a"])
     with pytest.raises(InvalidValueError, match="a matrix with 1 columns"):
-        LabelSet(("a",), multi_label=True).encode(np.array([[0, 1]]))
+        LabelSet(("a",), multi_label=True).encode(label_values(np.array([[0, 1]])))
 
 
 @pytest.mark.parametrize(
@@ -231,6 +350,7 @@ def test_json_that_is_no_label_is_refused(data):
         ({"labels": []}, "different labels"),
         ({"labels": ["a", "a"]}, "different labels"),
         ({"labels": [1, True]}, "different labels"),
+        ({"labels": [1, "1"]}, "of one type, or written differently"),
     ],
 )
 def test_from_dict_checks_what_it_gets(change, message):

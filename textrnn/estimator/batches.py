@@ -45,14 +45,16 @@ def read_strings(name: str, texts: Any) -> list[str]:
     return strings
 
 
-def read_examples(texts: Any, labels: Any) -> Examples:
-    """Return the texts and labels of two columns of any kind and the same length."""
-    strings, values = read_strings("texts", texts), label_values(labels)
+def read_examples(
+    texts: Any, labels: Any, names: tuple[str, str] = ("texts", "labels")
+) -> Examples:
+    """Return the texts and labels of two columns; `names` are the arguments in messages."""
+    strings, values = read_strings(names[0], texts), label_values(labels, names[1])
     if len(values) != len(strings):
         rule = f"as many as the {len(strings)} texts"
-        raise InvalidValueError(expected("labels", rule, len(values)))
+        raise InvalidValueError(expected(names[1], rule, len(values)))
     if not strings:
-        raise InvalidValueError(expected("texts", "at least one text", []))
+        raise InvalidValueError(expected(names[0], "at least one text", []))
     return strings, values
 
 

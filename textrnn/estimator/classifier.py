@@ -8,7 +8,6 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from textrnn._version import __version__
 from textrnn.errors import (
@@ -214,7 +213,8 @@ class TextClassifier:
 
         Args:
             texts: The texts.
-            labels: A label for each text, or a list or set of labels for each.
+            labels: A label for each text, or a list or set of labels for each, or a matrix of zeros
+                and ones. The columns of a data frame are the labels.
             eval_set: Texts and labels to choose the best weights and to stop early; no text is held
                 out then. Default: None.
             unlabelled: Further texts to pretrain on. `pretrain_epochs` must not be 0 then.
@@ -226,8 +226,8 @@ class TextClassifier:
         Raises:
             InvalidTypeError: If texts, labels or a parameter have the wrong type.
             InvalidValueError: If texts and labels differ in number, there are fewer than two
-                labels, a label is missing, a parameter is out of range, or `unlabelled` is given
-                but nothing is pretrained.
+                labels, a label is missing, labels of different types are written alike, a parameter
+                is out of range, or `unlabelled` is given but nothing is pretrained.
             KeyboardInterrupt: After Ctrl-C while pretraining. Later, Ctrl-C ends training early.
             MissingKeyError: If `eval_set`, `class_weight` or continued training has an unknown
                 label.
@@ -239,7 +239,7 @@ class TextClassifier:
             except (TypeError, ValueError):
                 rule = "a pair (texts, labels)"
                 raise InvalidTypeError(expected("eval_set", rule, eval_set)) from None
-            pair = read_examples(eval_texts, eval_labels)
+            pair = read_examples(eval_texts, eval_labels, ("eval_set[0]", "eval_set[1]"))
         before = self._fitted if self.warm_start and self.__sklearn_is_fitted__() else None
         more = None if unlabelled is None else read_strings("unlabelled", unlabelled)
         self._fitted = learn(self.get_params(), read_examples(texts, labels), pair, more, before)
@@ -263,11 +263,10 @@ class TextClassifier:
             InvalidValueError: If a threshold is not between 0 and 1.
             MissingKeyError: If a threshold has an unknown label.
         """
-        model = self._model()
-        labels = model.labels
+        labels = self._model().labels
+        found = self._decide(texts, threshold)
         if not labels.multi_label:
-            return labels.classes[model.logits(texts).argmax(dim=1).numpy()]
-        found = (self._above_threshold(texts, threshold) > 0).numpy()  # (texts, labels)
+            return labels.classes[found]
         if labels.matrix:
             return found.astype(np.int64)
         return [[labels.names[index] for index in np.flatnonzero(row)] for row in found]
@@ -324,7 +323,7 @@ class TextClassifier:
 
         Args:
             texts: The texts.
-            labels: Their labels. An unknown label counts as an error of the classifier.
+            labels: Their labels.
 
         Returns:
             The accuracy, from 0 to 1.
@@ -333,19 +332,13 @@ class TextClassifier:
             NotFittedError: If `fit` was not called.
             InvalidTypeError: If texts or labels have the wrong type.
             InvalidValueError: If there are none, or they differ in number.
+            MissingKeyError: If a label is unknown; the message lists the known ones.
         """
         known = self._model().labels
         strings, values = read_examples(texts, labels)
-        if not known.matrix:
-            known.check_form(values)
-        found = self.predict(strings)
-        if known.matrix:
-            return float((found == known.encode(values)).all(axis=1).mean())
-        if known.multi_label:
-            right = sum(set(a) == set(b) for a, b in zip(found, values, strict=True))
-        else:
-            right = sum(a == b for a, b in zip(found.tolist(), values, strict=True))
-        return right / len(values)
+        targets = known.encode(values)
+        right = self._decide(strings, None) == targets
+        return float((right.all(axis=1) if known.multi_label else right).mean())
 
     def evaluate(
         self, texts: Iterable[str], labels: Iterable[Any], *, top_k: Iterable[int] = ()
@@ -375,7 +368,8 @@ class TextClassifier:
             if tuple(top_k):
                 raise InvalidValueError(expected("top_k", "empty for multi-label data", top_k))
             several = MultilabelMetrics(len(model.labels))
-            several.update(self._above_threshold(strings, None), targets)
+            decided = torch.from_numpy(self._decide(strings, None))  # (texts, labels)
+            several.update(decided.float() - 0.5, targets)
             return several.report(model.labels.names)
         metrics = ClassificationMetrics(len(model.labels), top_k=tuple(top_k))
         metrics.update(model.logits(strings), targets)
@@ -387,12 +381,12 @@ class TextClassifier:
             raise NotFittedError(f"This {name} is not fitted yet; call `fit` or `load` first.")
         return self._fitted
 
-    def _above_threshold(self, texts: Any, threshold: Threshold | None) -> Tensor:
-        """Return how far each logit is above its label's threshold, `(texts, labels)`."""
-        model = self._model()
-        given = self.threshold if threshold is None else threshold
-        limits = torch.from_numpy(model.labels.thresholds(given))  # (labels,)
-        return model.logits(texts).double() - torch.logit(limits)
+    def _decide(self, texts: Any, threshold: Threshold | None) -> NDArray[Any]:
+        """Return class ids `(texts,)`, or which labels a text has, bool `(texts, labels)`."""
+        labels, probabilities = self._model().labels, self.predict_proba(texts)  # (texts, labels)
+        if not labels.multi_label:
+            return probabilities.argmax(axis=1)
+        return probabilities > labels.thresholds(self.threshold if threshold is None else threshold)
 
     def save(self, path: str | os.PathLike[str], *, custom_tokenizer: bool = False) -> None:
         """Write the classifier into a folder, whole or not at all.

@@ -1,7 +1,9 @@
 """The labels of a classifier: hashable values for users, class ids for networks."""
 
 import math
-from collections.abc import Hashable, Mapping
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
@@ -11,6 +13,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from textrnn.data.columns import column_names
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
@@ -21,13 +24,32 @@ from textrnn.errors import (
     show,
 )
 
-__all__ = ["LabelSet", "LabelValues", "label_from_json", "label_to_json", "label_values"]
-
-LabelValues: TypeAlias = list[Any] | NDArray[np.int64]
-"""A label or a list of labels for each text, or a matrix of zeros and ones."""
+__all__ = [
+    "LabelMatrix",
+    "LabelSet",
+    "LabelValues",
+    "label_from_json",
+    "label_to_json",
+    "label_values",
+]
 
 _NO_COLUMN = (str, bytes, Mapping, AbstractSet)
 _MAX_LISTED = 20  # labels in a message
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMatrix:
+    """Multi-label targets as zeros and ones, a column per label."""
+
+    targets: NDArray[np.int64]  # (texts, labels)
+    names: tuple[Any, ...] | None = None  # of the columns, if they have names
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+LabelValues: TypeAlias = list[Any] | LabelMatrix
+"""A label or a list of labels for each text, or a matrix of zeros and ones."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +68,11 @@ class LabelSet:
     @classmethod
     def of(cls, values: LabelValues) -> Self:
         """Return the labels that occur, sorted where possible, else by first occurrence."""
-        if isinstance(values, np.ndarray):
-            return cls(tuple(range(values.shape[1])), multi_label=True, matrix=True)
+        if isinstance(values, LabelMatrix):
+            names = values.names or tuple(range(values.targets.shape[1]))
+            _check_spelling(names)
+            _warn_of_blanks(names)
+            return cls(names, multi_label=True, matrix=True)
         several = [not isinstance(value, Hashable) for value in values]
         if any(several) and not all(several):
             position = several.index(not several[0])
@@ -58,19 +83,19 @@ class LabelSet:
         multi_label = any(several)
         flat = (label for row in values for label in row) if multi_label else values
         try:
-            names = list(dict.fromkeys(flat))
+            found = list(dict.fromkeys(flat))
         except TypeError:
             raise InvalidTypeError(expected("labels", "hashable values", values)) from None
-        if len(names) < (1 if multi_label else 2):
-            rule, found = (
-                ("labels", "none") if multi_label else ("two classes or more", "one class")
-            )
+        if len(found) < (1 if multi_label else 2):
+            rule, got = ("labels", "none") if multi_label else ("two classes or more", "one class")
             raise InvalidValueError(
-                f"Expected `labels` to have {rule}, but got {found}: {listing(names)}."
+                f"Expected `labels` to have {rule}, but got {got}: {listing(found)}."
             )
         with suppress(TypeError):  # labels of different types keep their order
-            names.sort()
-        return cls(tuple(names), multi_label=multi_label)
+            found.sort()
+        _check_spelling(found)
+        _warn_of_blanks(found)
+        return cls(tuple(found), multi_label=multi_label)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -80,39 +105,47 @@ class LabelSet:
         """The class id of each label."""
         return {name: index for index, name in enumerate(self.names)}
 
-    def id_of(self, name: Any) -> int:
-        """Return a label's class id."""
+    def id_of(self, name: Any, place: str) -> int:
+        """Return a label's class id; an unknown one is an error that names its place."""
         try:
             return self._ids[name]
         except (KeyError, TypeError):
             known = ", ".join(show(known) for known in self.names[:_MAX_LISTED])
             more = ", ..." if len(self) > _MAX_LISTED else ""
-            raise MissingKeyError(f"No label {show(name)}; there are: {known}{more}.") from None
+            message = f"No label {show(name)}, as in {place}; there are: {known}{more}."
+            raise MissingKeyError(message) from None
 
-    def encode(self, values: LabelValues) -> NDArray[Any]:
+    def encode(self, values: LabelValues, argument: str = "labels") -> NDArray[Any]:
         """Return class ids, int64 `(texts,)`, or multi-label targets, float32 `(texts, labels)`."""
+        rule = "a list or set of labels" if self.multi_label else "one label"
+        if isinstance(values, LabelMatrix):
+            if not self.multi_label:
+                raise InvalidTypeError(expected(argument, f"{rule} for each text", values.targets))
+            return self._ordered(values, argument)
+        for row, value in enumerate(values):
+            if isinstance(value, Hashable) == self.multi_label:
+                raise InvalidTypeError(expected(f"{argument}[{row}]", rule, value))
         if not self.multi_label:
-            self.check_form(values)
-            return np.array([self.id_of(value) for value in values], dtype=np.int64)
-        if isinstance(values, np.ndarray):
-            if values.shape[1] != len(self):
-                rule = f"a matrix with {len(self)} columns, one per label"
-                raise InvalidValueError(expected("labels", rule, values.shape))
-            return values.astype(np.float32)
-        self.check_form(values)
+            ids = [self.id_of(value, f"`{argument}[{row}]`") for row, value in enumerate(values)]
+            return np.array(ids, dtype=np.int64)
         targets = np.zeros((len(values), len(self)), dtype=np.float32)
         for row, labels in enumerate(values):
-            targets[row, [self.id_of(label) for label in labels]] = 1
+            targets[row, [self.id_of(label, f"`{argument}[{row}]`") for label in labels]] = 1
         return targets
 
-    def check_form(self, values: LabelValues) -> None:
-        """Raise an error if a text has one label instead of several, or several instead of one."""
-        rule = "a list or set of labels" if self.multi_label else "one label"
-        if isinstance(values, np.ndarray):
-            raise InvalidTypeError(expected("labels", f"{rule} for each text", values))
-        for position, value in enumerate(values):
-            if isinstance(value, Hashable) == self.multi_label:
-                raise InvalidTypeError(expected(f"labels[{position}]", rule, value))
+    def _ordered(self, matrix: LabelMatrix, argument: str) -> NDArray[np.float32]:
+        """Return a matrix with its columns in the order of the class ids."""
+        names = matrix.names
+        if names is None:
+            if matrix.targets.shape[1] != len(self):
+                rule = f"a matrix with {len(self)} columns, one per label"
+                raise InvalidValueError(expected(argument, rule, matrix.targets.shape))
+            return matrix.targets.astype(np.float32)
+        order = [self.id_of(name, f"the columns of `{argument}`") for name in names]
+        if missing := [name for name in self.names if name not in set(names)]:
+            rule = f"a table with a column for each label, also {show(missing[0])}"
+            raise InvalidValueError(expected(argument, rule, list(names)))
+        return matrix.targets[:, np.argsort(order)].astype(np.float32)
 
     def class_weights(self, given: Any) -> list[float] | Any:
         """Return a weight for each label, 1 by default; None and `"balanced"` as they are."""
@@ -123,7 +156,7 @@ class LabelSet:
             raise InvalidTypeError(expected("class_weight", rule, given))
         weights = [1.0] * len(self)
         for name, weight in given.items():
-            weights[self.id_of(name)] = check_float(
+            weights[self.id_of(name, "`class_weight`")] = check_float(
                 f"class_weight[{show(name)}]", weight, minimum=0.0, exclusive=True
             )
         return weights
@@ -133,7 +166,9 @@ class LabelSet:
         limits = np.full(len(self), 0.5)
         if isinstance(given, Mapping):
             for name, value in given.items():
-                limits[self.id_of(name)] = _probability(f"threshold[{show(name)}]", value)
+                limits[self.id_of(name, "`threshold`")] = _probability(
+                    f"threshold[{show(name)}]", value
+                )
         else:
             limits[:] = _probability("threshold", given)
         return limits
@@ -154,6 +189,7 @@ class LabelSet:
         names = tuple(label_from_json(name) for name in data["labels"])
         if not names or len(set(names)) < len(names):
             raise InvalidValueError(expected("labels", "different labels", names))
+        _check_spelling(names)
         return cls(names, multi_label=data["multi_label"], matrix=data["matrix"])
 
     @cached_property
@@ -171,8 +207,9 @@ class LabelSet:
         return classes
 
 
-def label_values(labels: Any) -> LabelValues:
-    """Return a column of labels as plain Python values, or a matrix as int64 `(texts, labels)`."""
+def label_values(labels: Any, argument: str = "labels") -> LabelValues:
+    """Return a column of labels as plain Python values, or a matrix of zeros and ones."""
+    columns = column_names(labels)
     if not hasattr(labels, "__iter__") and hasattr(labels, "__array__"):
         labels = np.asarray(labels)
     shape = getattr(labels, "shape", (0,))
@@ -181,14 +218,19 @@ def label_values(labels: Any) -> LabelValues:
         or not hasattr(labels, "__iter__")
         or len(shape) not in (1, 2)
     ):
-        raise InvalidTypeError(expected("labels", "a column (a sequence) of labels", labels))
+        raise InvalidTypeError(expected(argument, "a column (a sequence) of labels", labels))
+    if hasattr(labels, "toarray"):
+        rule = f"dense; pass `{argument}.toarray()`"
+        raise InvalidTypeError(expected(argument, rule, labels))
     if len(shape) == 2:
-        return _matrix(labels)
+        if shape[1] != 1:
+            return _matrix(labels, columns, argument)
+        labels = np.asarray(labels)[:, 0]
     for method in ("to_pylist", "to_list", "tolist"):
         if hasattr(labels, method):
             labels = getattr(labels, method)()
             break
-    return [_value(value, f"labels[{position}]") for position, value in enumerate(labels)]
+    return [_value(value, f"{argument}[{position}]") for position, value in enumerate(labels)]
 
 
 def label_to_json(name: Any) -> Any:
@@ -214,13 +256,41 @@ def _probability(name: str, value: Any) -> float:
     return check_float(name, value, minimum=0.0, maximum=1.0, exclusive=True)
 
 
-def _matrix(labels: Any) -> NDArray[np.int64]:
+def _check_spelling(names: Sequence[Any]) -> None:
+    """Refuse labels of different types that are written alike."""
+    written: dict[str, Any] = {}
+    for name in names:
+        other = written.setdefault(str(name), name)
+        if other is not name:
+            rule = "of one type, or written differently"
+            raise InvalidValueError(expected("labels", rule, [other, name]))
+
+
+def _warn_of_blanks(names: Sequence[Any]) -> None:
+    """Warn of labels that differ only in blanks."""
+    unspaced: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        unspaced["".join(str(name).split())].append(show(name))
+    groups = [" and ".join(group) for group in unspaced.values() if len(group) > 1]
+    if groups:
+        found = "; ".join(groups[:_MAX_LISTED])
+        message = f"Labels that differ only in blanks count as different labels: {found}."
+        warnings.warn(message, stacklevel=6)  # where `fit` is called
+
+
+def _matrix(labels: Any, columns: Sequence[Any], argument: str) -> LabelMatrix:
+    """Read a matrix of zeros and ones; `columns` are the names of its columns, if it has them."""
     values = np.asarray(labels)
     zeros_and_ones = values.dtype.kind in "biuf" and bool(((values == 0) | (values == 1)).all())
     if not zeros_and_ones or not values.shape[1]:
         rule = "one label for each text, or a matrix of zeros and ones, a column per label"
-        raise InvalidValueError(expected("labels", rule, labels))
-    return values.astype(np.int64)
+        raise InvalidValueError(expected(argument, rule, labels))
+    names = tuple(_value(name, f"{argument}.columns") for name in columns)
+    if len(set(names)) < len(names):
+        repeated = [name for name, times in Counter(names).items() if times > 1]
+        rule = "a table whose columns have different names"
+        raise InvalidValueError(expected(argument, rule, repeated))
+    return LabelMatrix(values.astype(np.int64), names or None)
 
 
 def _value(value: Any, place: str) -> Any:

@@ -73,7 +73,8 @@ def _encode(
     labels.thresholds(params["threshold"])  # checked here, used by predictions
     device = resolve_device(params["device"])
     if eval_examples is not None:
-        eval_texts, eval_targets = eval_examples[0], labels.encode(eval_examples[1])
+        eval_texts = eval_examples[0]
+        eval_targets = labels.encode(eval_examples[1], "eval_set[1]")
     else:
         held_out = _hold_out(targets, settings["validation_fraction"], settings["seed"])
         eval_texts, eval_targets = list(compress(texts, held_out)), targets[held_out]
