@@ -191,13 +191,13 @@ def test_an_eval_set_tells_the_best_epoch():
     classifier.fit(TEXTS * 4, LABELS * 4, eval_set=(TEXTS[:4], LABELS[:4]))
     assert classifier.data_["train_texts"] == 128
     losses = classifier.history_["eval_log_loss"]
-    assert classifier.metrics_["loss"] == pytest.approx(min(losses))
+    assert classifier.metrics_["log_loss"] == min(losses)
     wanted = [classifier.classes_.tolist().index(label) for label in LABELS[:4]]
     found = classifier.predict_proba(TEXTS[:4])[range(4), wanted]
     assert -np.log(found).mean() == pytest.approx(min(losses), rel=1e-4)
     both = small(epochs=6).fit(TEXTS * 4, LABELS * 4, eval_set=(TEXTS[:4], LABELS[:4]))
     assert both.history_["eval_log_loss"] == losses
-    assert both.metrics_["loss"] < classifier.metrics_["loss"]
+    assert both.metrics_["log_loss"] < classifier.metrics_["log_loss"]
 
 
 def test_training_stops_when_it_no_longer_helps():
@@ -213,7 +213,10 @@ def test_progress_is_logged(caplog):
     """Each epoch is logged in one line."""
     with caplog.at_level(logging.INFO, logger="textrnn"):
         small(epochs=2).fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
-    line = r"Epoch 2 of 2: loss \d\.\d{4}, eval_log_loss \d\.\d{4}, eval_accuracy \d\.\d{4}\."
+    figures = r"eval_log_loss \d\.\d{4}, eval_accuracy \d\.\d{4}\."
+    line = rf"Network, epoch 2 of 2: loss \d\.\d{{4}}, {figures}"
+    assert re.fullmatch(line, caplog.messages[-2])
+    line = rf"Network and n-grams, with the weights \d\.\d\d and \d\.\d\d: {figures}"
     assert re.fullmatch(line, caplog.messages[-1])
 
 
@@ -231,7 +234,7 @@ def test_ctrl_c_keeps_what_was_learned():
 
     class Interrupting(logging.Handler):
         def emit(self, record):
-            if not pressed and "Epoch 1 of" in record.getMessage():
+            if not pressed and "epoch 1 of" in record.getMessage():
                 pressed.append(True)
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -467,12 +470,25 @@ def test_an_eval_set_is_a_pair(eval_set):
         ({"weight_averaging": "mean"}, "`weight_averaging` to be one of"),
         ({"validation_fraction": 1}, "`validation_fraction` to be a number below 1"),
         ({"class_weight": "even"}, "`class_weight` to be 'balanced', or a mapping"),
-        ({"class_weight": {"business": 0}}, r"`class_weight\['business'\]` to be a number above 0"),
+        (
+            {"class_weight": {"business": 0}},
+            r"\['business'\]` to be a number between 0",
+        ),
         ({"class_weight": {"x": 1}}, "No label 'x'"),
         ({"threshold": 2}, "`threshold` to be a number between 0 and 1"),
         ({"threshold": {"x": 0.5}}, "No label 'x'"),
         ({"precision": "int8"}, "`precision` to be one of"),
+        ({"threshold": -0.5}, "`threshold` to be a number between 0 and 1"),
+        ({"threshold": 10**400}, "`threshold` to be a number between 0 and 1"),
+        ({"class_weight": {"sports": 1e39}}, r"`class_weight\['sports'\]` to be a number betw"),
+        ({"hidden_size": 10**9}, "`hidden_size` to be an integer from 1 to 65536, but got 10000"),
+        ({"embedding_size": 10**9}, "`embedding_size` to be an integer from 1 to 65536, but got 1"),
+        ({"num_layers": 10**9}, "`num_layers` to be an integer from 1 to 1000, but got 10000"),
+        ({"epochs": 10**400}, "`epochs` to be an integer from 1 to 9223372036854775807, but got <"),
+        ({"learning_rate": 10**400}, "`learning_rate` to be a number above 0, but got <1329-bit"),
         ({"seed": -1}, "`seed` to be a non-negative integer"),
+        ({"seed": 2**64}, "`seed` to be an integer from 0 to 9223372036854775807, but got 1844674"),
+        ({"device": "meta"}, "`device` to be 'auto' or the name of a device"),
         ({"device": "abacus"}, "`device` to be 'auto' or the name of a device"),
         ({"device": 3}, "`device` to be 'auto' or the name of a device"),
         ({"tokenizer": 3}, "`tokenizer` to be a callable"),

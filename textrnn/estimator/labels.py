@@ -35,6 +35,7 @@ __all__ = [
 
 _NO_COLUMN = (str, bytes, Mapping, AbstractSet)
 _MAX_LISTED = 20  # labels in a message
+_MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +157,9 @@ class LabelSet:
             raise InvalidTypeError(expected("class_weight", rule, given))
         weights = [1.0] * len(self)
         for name, weight in given.items():
-            weights[self.id_of(name, "`class_weight`")] = check_float(
-                f"class_weight[{show(name)}]", weight, minimum=0.0, exclusive=True
+            index = self.id_of(name, "`class_weight`")
+            weights[index] = check_float(
+                f"class_weight[{show(name)}]", weight, minimum=0, maximum=_MAX_FLOAT, exclusive=True
             )
         return weights
 

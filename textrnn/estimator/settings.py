@@ -35,6 +35,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """The values of each preset for options that are None."""
 
+_MAX_INT = 2**63 - 1  # of 64 bits, which PyTorch and NumPy need
 _MANY_TEXTS = 20_000  # from here on, rare words and sequences of three words recur
 
 
@@ -70,7 +71,8 @@ class Kind:
         if value is None and self.nullable:
             return None
         if self.type is int:
-            return check_int(name, value, minimum=self.minimum)
+            maximum = min(self.maximum, _MAX_INT)
+            return check_int(name, value, minimum=self.minimum, maximum=maximum)
         if self.type is float:
             bounds = {"minimum": self.minimum, "maximum": self.maximum}
             return check_float(name, value, **bounds, exclusive=self.exclusive)
@@ -159,6 +161,7 @@ def _choice(*choices: str, several: bool = False, nullable: bool = False) -> Kin
 
 
 _POSITIVE, _COUNT = Kind(type=int, minimum=1), Kind(type=int)
+_SIZE = Kind(type=int, minimum=1, maximum=2**16)  # more would not fit into any memory
 _SHARE, _ABOVE_0 = Kind(type=float, maximum=1), Kind(type=float, exclusive=True)
 _FLAG = Kind(type=bool)
 _POOLING = _choice("max", "mean", "last", "attention", several=True)
@@ -172,9 +175,9 @@ OPTIONS = (
         is_setting=False,
     ),
     Option("cell", _choice("rnn", "gru", "lstm"), "gru", "Recurrent cell"),
-    Option("hidden_size", _POSITIVE, _always(128), "Hidden features in each direction"),
-    Option("embedding_size", _POSITIVE, _always(128), "Features of a word embedding"),
-    Option("num_layers", _POSITIVE, 1, "Number of recurrent layers"),
+    Option("hidden_size", _SIZE, _always(128), "Hidden features in each direction"),
+    Option("embedding_size", _SIZE, _always(128), "Features of a word embedding"),
+    Option("num_layers", Kind(type=int, minimum=1, maximum=1000), 1, "Number of recurrent layers"),
     Option("bidirectional", _FLAG, True, "Read texts in both directions"),
     Option("pooling", _POOLING, ("max", "mean"), "Pooling of the hidden states of a text"),
     Option("dropout", _SHARE, _always(0.3), "Dropout between the last two layers"),
