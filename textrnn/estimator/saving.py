@@ -212,6 +212,7 @@ def _build(path: Path, described: Mapping[str, Any], num_bytes: int) -> Network:
                 raise ValueError(f"{name} is {show(value)}, too large for the weights")
         with _Uninitialized(), torch.device("meta"):
             network = RecurrentClassifier.from_config(config)
+            network.float()  # as `fit` makes it, whatever PyTorch's default is
             if ngrams is not None:
                 network = BlendedClassifier(network, NgramClassifier.from_config(ngrams))
         if not isinstance(config["bidirectional"], bool):
