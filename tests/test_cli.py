@@ -60,7 +60,7 @@ def test_from_a_table_to_predictions_in_three_commands(run, table, tmp_path):
     )
     assert code == 0
     assert output == ""  # 32 texts are too few to hold some out, so nothing was measured
-    assert errors.splitlines()[0].startswith("Epoch 1 of 12: loss ")
+    assert errors.splitlines()[0].startswith("Network, epoch 1 of 12: loss ")
     assert errors.splitlines()[-1] == f"Saved to {model}."
 
     code, output, errors = run("evaluate", model, table, "--device", "cpu")
@@ -105,7 +105,7 @@ def test_training_goes_on_with_a_saved_model(run, tmp_path):
     table.write_text("label,text\nbusiness,oil gushes\nsports,referee\n")
     arguments = ["--output", tmp_path / "model", "--epochs", 1, "--device", "cpu"]
     code, _, errors = run("train", "--warm-start", MODEL, "--train", table, *arguments)
-    assert (code, errors.splitlines()[0][:12]) == (0, "Epoch 1 of 1")
+    assert (code, errors.splitlines()[0][:21]) == (0, "Network, epoch 1 of 1")
     assert (
         TextClassifier.load(tmp_path / "model").vocabulary_
         == TextClassifier.load(MODEL).vocabulary_
@@ -532,7 +532,7 @@ def test_ctrl_c_while_training_saves_what_was_learned(run, table, tmp_path, monk
 
     class Interrupting(logging.Handler):
         def emit(self, record):
-            if "Epoch 1 of" in record.getMessage():
+            if "epoch 1 of" in record.getMessage():
                 # The trainer turns the signal into a stop after the step under way.
                 os.kill(os.getpid(), signal.SIGINT)
 

@@ -62,9 +62,7 @@ def test_an_unknown_label_among_several_is_an_error_everywhere(several):
     """Multi-label data has the same rule."""
     labels = [*TOPICS[1:], ["oil", "gas"]]
     for function in (several.score, several.evaluate, fit_with_eval_set(TOPICS)):
-        with pytest.raises(
-            MissingKeyError, match=r"No label 'gas', as in `\S+\[31\]`; there are: "
-        ):
+        with pytest.raises(MissingKeyError, match=r"'gas', as in `\S+\[31\]`; there are: "):
             function(TEXTS, labels)
 
 
@@ -117,19 +115,15 @@ def test_a_column_vector_gives_the_model_of_a_column():
 
 def test_labels_written_alike_are_an_error_when_fitting():
     """1 and "1" can't both be labels."""
-    with pytest.raises(
-        InvalidValueError, match=r"one type, or written differently, but got \[1, '1'"
-    ):
+    with pytest.raises(InvalidValueError, match=r"or written differently, but got \[1, '1'\]"):
         small().fit(TEXTS, [1, "1"] * 16)
 
 
 def test_labels_that_differ_in_blanks_give_a_warning_where_fit_is_called():
     """The warning names both labels and points at the caller."""
-    with pytest.warns(
-        UserWarning, match="differ only in blanks .*: 'sports' and 'sports '"
-    ) as all_:
+    with pytest.warns(UserWarning, match="blanks .*: 'sports' and 'sports '") as found:
         small(epochs=1).fit(TEXTS, [*LABELS[:-1], "sports "])
-    assert [warning.filename for warning in all_] == [__file__]
+    assert [warning.filename for warning in found] == [__file__]
 
 
 def test_a_table_of_texts_is_an_error_that_names_the_column(several):
@@ -144,7 +138,7 @@ def test_a_table_of_texts_is_an_error_that_names_the_column(several):
 
 
 @given(
-    st.lists(st.sampled_from(TEXTS[:4] + ["oil", "keeper up", ""]), min_size=1, max_size=4),
+    st.lists(st.sampled_from([*TEXTS[:4], "oil", "keeper up", ""]), min_size=1, max_size=4),
     st.data(),
 )
 def test_predictions_are_the_probabilities_above_the_threshold(several, texts, data):

@@ -220,7 +220,7 @@ def test_each_stage_is_logged_by_its_name(caplog):
     assert lines == [
         "Pretraining, epoch 1 of 2",
         "Pretraining, epoch 2 of 2",
-        "Epoch 1 of 1",
+        "Network, epoch 1 of 1",
     ]
 
 

@@ -201,7 +201,7 @@ def test_columns_written_alike_are_an_error():
 )
 def test_labels_that_differ_only_in_blanks_give_a_warning(column, listed):
     """The warning names them, and they remain different labels."""
-    with pytest.warns(UserWarning) as warned:
+    with pytest.warns(UserWarning, match="blanks") as warned:
         labels = LabelSet.of(label_values(column))
     (warning,) = warned
     message = f"Labels that differ only in blanks count as different labels: {listed}."

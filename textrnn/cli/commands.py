@@ -58,7 +58,7 @@ def train(options: Namespace) -> int:
         _LOGGER.info("Saved to %s.", options.output)
     if options.json:
         _write(json.dumps({"output": options.output, "metrics": classifier.metrics_}))
-    elif eval_set is not None:
+    elif eval_set is not None and code == 0:  # after Ctrl-C, nothing is predicted any more
         _write(classifier.evaluate(*eval_set))
     else:
         _write(text_table([[n, f"{value:.4f}"] for n, value in classifier.metrics_.items()]))

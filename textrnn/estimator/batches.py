@@ -15,6 +15,7 @@ from textrnn.data.columns import read_texts
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 from textrnn.estimator.labels import LabelValues, label_values
 from textrnn.text import Vocabulary
+from textrnn.training.distributed.processes import join
 
 __all__ = [
     "Examples",
@@ -61,17 +62,22 @@ def read_examples(
 class WordDropout:
     """Collate a batch, with words replaced by `<unk>` with probability `p` (Iyyer et al., 2015)."""
 
-    def __init__(self, collate: PaddingCollator, vocabulary: Vocabulary, p: float) -> None:
+    def __init__(
+        self, collate: PaddingCollator, vocabulary: Vocabulary, p: float, *, seed: int
+    ) -> None:
         self.collate = collate
         self.unk_id = vocabulary.unk_id
         self.first_word = len(vocabulary.specials)
         self.p = p
+        # The processes that train together hide different words.
+        self._generator = np.random.default_rng([seed, join().rank, 1])
 
     def __call__(self, items: Sequence[Any]) -> Batch:
-        """Return the batch; the words are drawn with torch's global generator."""
+        """Return the batch."""
         batch = self.collate(items)
         ids = batch.input_ids  # (batch, time)
-        hidden = (torch.rand(ids.shape) < self.p) & (ids >= self.first_word)
+        drawn = torch.from_numpy(self._generator.random(tuple(ids.shape)) < self.p)
+        hidden = drawn & (ids >= self.first_word)
         return replace(batch, input_ids=ids.masked_fill(hidden, self.unk_id))
 
 
@@ -81,9 +87,13 @@ def learning_loader(
     """Return batches to train on, in another order in each epoch."""
     collate: Any = PaddingCollator(dataset.vocabulary.pad_id)
     if word_dropout:
-        collate = WordDropout(collate, dataset.vocabulary, word_dropout)
-    sampler = BucketBatchSampler(dataset, batch_size, seed=seed)
-    return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=pin_memory)
+        collate = WordDropout(collate, dataset.vocabulary, word_dropout, seed=seed)
+    return _loader(
+        dataset,
+        BucketBatchSampler(dataset, batch_size, seed=seed),
+        collate,
+        pin_memory=pin_memory,
+    )
 
 
 def prediction_loader(dataset: WordDataset, *, shared: bool = False) -> Loader:
@@ -96,8 +106,19 @@ def prediction_loader(dataset: WordDataset, *, shared: bool = False) -> Loader:
         rank=rank,
         world_size=world_size,
     )
-    collate = PaddingCollator(dataset.vocabulary.pad_id)
-    return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate)
+    return _loader(dataset, sampler, PaddingCollator(dataset.vocabulary.pad_id))
+
+
+def _loader(
+    dataset: WordDataset, sampler: BucketBatchSampler, collate: Any, *, pin_memory: bool = False
+) -> Loader:
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # PyTorch draws a seed for workers, even without any
+    )
 
 
 def padded_batches(

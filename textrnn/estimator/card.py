@@ -102,12 +102,13 @@ def _data(data: Mapping[str, Any]) -> str:
 
 def _evaluation(model: Model, data: Mapping[str, Any]) -> str:
     if not model.metrics:
-        return "There was no validation part, so nothing was measured."
+        return "Nothing was measured: there was no validation part, or Ctrl-C ended training."
     rows = [(name.replace("_", " "), f"{value:.4f}") for name, value in model.metrics.items()]
+    measured = "Measured" if model.ngrams is None else "Network and n-grams together, measured"
     source = "given for evaluation" if data["eval_given"] else "held out of the training texts"
     return (
-        f"Measured on {data['eval_texts']:,} texts {source}. They also chose the best weights, so "
-        "results on new texts may be slightly worse.\n\n" + _table(("measure", "value"), rows)
+        f"{measured} on {data['eval_texts']:,} texts {source}. They also chose the best weights, "
+        "so results on new texts may be slightly worse.\n\n" + _table(("measure", "value"), rows)
     )
 
 

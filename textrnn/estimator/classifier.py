@@ -228,7 +228,11 @@ class TextClassifier:
             InvalidValueError: If texts and labels differ in number, there are fewer than two
                 labels, a label is missing, labels of different types are written alike, a parameter
                 is out of range, or `unlabelled` is given but nothing is pretrained.
-            KeyboardInterrupt: After Ctrl-C while pretraining. Later, Ctrl-C ends training early.
+            KeyboardInterrupt: After Ctrl-C before or while pretraining. Later, the first Ctrl-C
+                ends training early: the classifier has the network as trained so far, and no
+                n-grams unless from an earlier fit. `stopped_` says so.
+            NonFiniteLossError: If training gave NaN or infinite numbers. The classifier is as
+                before.
             MissingKeyError: If `eval_set`, `class_weight` or continued training has an unknown
                 label.
         """
@@ -464,12 +468,15 @@ class TextClassifier:
 
     @property
     def history_(self) -> History:
-        """Training history."""
+        """Training history of the network; its metrics are those without n-grams."""
         return self._model().history
 
     @property
     def metrics_(self) -> dict[str, float]:
-        """Metrics on the validation part after training; empty without one."""
+        """Metrics of the whole classifier on the validation part, n-grams included.
+
+        Empty without a validation part, or if training was interrupted before they were measured.
+        """
         return dict(self._model().metrics)
 
     @property

@@ -1,6 +1,9 @@
 """Training of a classifier: encode the texts, train the network, add the n-grams."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import replace
 from itertools import chain, compress
 from typing import Any, cast
 
@@ -10,22 +13,25 @@ from torch import Tensor
 
 from textrnn.data import Batch, WordDataset
 from textrnn.data.dataset import draw_stratified
-from textrnn.errors import InvalidValueError, expected
+from textrnn.errors import InvalidValueError, NonFiniteLossError, expected
 from textrnn.estimator.batches import Examples, prediction_loader
 from textrnn.estimator.labels import LabelSet
-from textrnn.estimator.model import Model, Network
-from textrnn.estimator.network import Outcome, Task, fit_network, resolve_device, seeded
+from textrnn.estimator.model import Model, Network, logits_of
+from textrnn.estimator.network import Outcome, Task, fit_network, resolve_device
 from textrnn.estimator.settings import Data, choose_settings
 from textrnn.ngrams import BlendedClassifier, NgramClassifier, fit_scales, ngram_path
 from textrnn.ngrams.model import longest_order
 from textrnn.nn import RecurrentClassifier
 from textrnn.text import Vocabulary, WordPunctTokenizer
+from textrnn.training import ClassificationMetrics, MultilabelMetrics
 from textrnn.training.distributed.processes import join
-from textrnn.training.evaluation import evaluate, predict
-from textrnn.training.step import Precision
+from textrnn.training.loop import CTRL_C
+from textrnn.training.losses import Loss
 
 __all__ = ["learn"]
 
+_LOGGER = logging.getLogger("textrnn")
+_CHECKED_TEXTS = 64
 _MIN_TEXTS_TO_HOLD_OUT = 100  # of fewer texts, a part can't tell epochs apart
 _VARIANCES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of the prior of the linear model
 _DEFAULT_VARIANCE = 10.0  # without a validation part to choose by
@@ -42,12 +48,19 @@ def learn(
     """Train a model with the parameters of a `TextClassifier`, or train a copy of `before` on."""
     join()  # assigns a GPU to each of several processes
     task = _encode(params, examples, eval_examples, unlabelled, before)
-    with seeded(task.settings["seed"], task.device):
-        recurrent, outcome = fit_network(task, None if before is None else before.recurrent)
-        network, metrics = _add_ngrams(
-            recurrent, task, outcome, None if before is None else before.ngrams
-        )
-    return _to_model(network, metrics, task, outcome)
+    recurrent, outcome = fit_network(task, None if before is None else before.recurrent)
+    _check_logits(recurrent, task.train_set)
+    network: Network = recurrent
+    metrics, stopped = outcome.metrics, outcome.stopped
+    if task.settings["ngram_order"] and stopped != CTRL_C:
+        try:
+            network, metrics = _add_ngrams(recurrent, task, outcome.loss, before)
+        except KeyboardInterrupt:
+            stopped = CTRL_C
+    if task.settings["ngram_order"] and stopped == CTRL_C:
+        network, metrics = _keep_ngrams(recurrent, metrics, before)
+    _check_logits(network, task.train_set)
+    return _to_model(network, metrics, task, replace(outcome, stopped=stopped))
 
 
 def _encode(
@@ -138,12 +151,10 @@ def _hold_out(targets: NDArray[Any], fraction: float, seed: int) -> NDArray[np.b
 
 
 def _add_ngrams(
-    recurrent: RecurrentClassifier, task: Task, outcome: Outcome, previous: NgramClassifier | None
+    recurrent: RecurrentClassifier, task: Task, loss: Loss, before: Model | None
 ) -> tuple[Network, dict[str, float]]:
     """Blend a network with n-grams, weighted and regularized by the validation part."""
     settings, device = task.settings, task.device
-    if not settings["ngram_order"]:
-        return recurrent, outcome.metrics
     train_loader: Any = prediction_loader(task.train_set)
 
     def fit(loader: Iterable[Batch], *prior_variances: float) -> list[NgramClassifier]:
@@ -158,30 +169,69 @@ def _add_ngrams(
             class_weights=task.class_weights,
             padding_id=recurrent.padding_id,
             words=_words(task.train_set.vocabulary) if settings["spelling"] else None,
-            previous=previous,
+            previous=None if before is None else before.ngrams,
         )
 
     if task.eval_set is None:
         (ngrams,) = fit(train_loader, _DEFAULT_VARIANCE)
         return BlendedClassifier(recurrent, ngrams).to(device).eval(), {}
-    eval_loader: Any = prediction_loader(task.eval_set)
-    precision = Precision("fp32", device)
     labels = cast("Tensor", task.eval_set.labels)
-    logits = predict(recurrent, eval_loader, precision=precision)  # (texts, classes)
+    logits = _logits(recurrent, task.eval_set)  # (texts, classes)
     trials = []
     for variance, ngrams in zip(_VARIANCES, fit(train_loader, *_VARIANCES), strict=True):
-        found = predict(ngrams.to(device), eval_loader, precision=precision)  # (texts, classes)
-        scales, loss = fit_scales((logits, found), labels)
-        trials.append((loss, variance, ngrams, scales))
-    _, variance, ngrams, scales = min(trials, key=lambda trial: trial[0])
+        found = _logits(ngrams.to(device), task.eval_set)  # (texts, classes)
+        scales, trial_loss = fit_scales((logits, found), labels)
+        trials.append((trial_loss, variance, ngrams, scales, found))
+    _, variance, ngrams, scales, found = min(trials, key=lambda trial: trial[0])
     network = BlendedClassifier(recurrent, ngrams)
     network.scales.copy_(scales)
-    network.to(device).eval()
-    metrics = evaluate(network, eval_loader, outcome.loss, precision=precision)
+    metrics = _measure(scales[0] * logits + scales[1] * found, labels, loss)
+    _LOGGER.info(
+        "Network and n-grams, with the weights %.2f and %.2f: eval_log_loss %.4f, "
+        "eval_accuracy %.4f.",
+        *scales.tolist(),
+        metrics["log_loss"],
+        metrics["accuracy"],
+    )
     if not task.eval_given:  # the linear model is refitted on all texts
-        (refitted,) = fit(_Chain(train_loader, eval_loader), variance)
-        network.ngrams = refitted.to(device)
-    return network, metrics
+        eval_loader: Any = prediction_loader(task.eval_set)
+        (network.ngrams,) = fit(_Chain(train_loader, eval_loader), variance)
+    return network.to(device).eval(), metrics
+
+
+def _keep_ngrams(
+    recurrent: RecurrentClassifier, metrics: dict[str, float], before: Model | None
+) -> tuple[Network, dict[str, float]]:
+    """Return the classifier of a fit that Ctrl-C ended before n-grams were fitted."""
+    if before is None or before.ngrams is None:
+        _LOGGER.warning("N-grams were not fitted (%s); the classifier has none.", CTRL_C)
+        return recurrent, metrics
+    network = deepcopy(before.network)
+    network.recurrent = recurrent
+    _LOGGER.warning("N-grams were not fitted (%s); the classifier has its earlier ones.", CTRL_C)
+    return network.to(next(recurrent.parameters()).device).eval(), {}  # nothing measured the two
+
+
+def _logits(network: RecurrentClassifier | NgramClassifier, dataset: WordDataset) -> Tensor:
+    return logits_of(network, dataset.input_ids.numpy(), dataset.lengths.numpy())
+
+
+def _measure(logits: Tensor, labels: Tensor, loss: Loss) -> dict[str, float]:
+    """Return the metrics of logits (texts, classes), with the names that a network's have."""
+    kind = MultilabelMetrics if labels.is_floating_point() else ClassificationMetrics
+    metrics = kind(logits.shape[1])
+    metrics.update(logits, labels)
+    return {"log_loss": float(loss.cpu()(logits, labels)), **metrics.compute()}
+
+
+def _check_logits(network: Network, dataset: WordDataset) -> None:
+    """Raise an error if the logits of the first texts are not finite."""
+    some = dataset.select(range(min(len(dataset), _CHECKED_TEXTS)))
+    if not bool(logits_of(network, some.input_ids.numpy(), some.lengths.numpy()).isfinite().all()):
+        raise NonFiniteLossError(
+            "The logits of the trained classifier are NaN or infinite. A lower `learning_rate` or "
+            "`max_grad_norm` may help."
+        )
 
 
 class _Chain:

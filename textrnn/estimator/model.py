@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from textrnn.data.columns import read_texts
@@ -16,7 +17,7 @@ from textrnn.text import Tokenizer, Vocabulary, encode_texts
 from textrnn.training import History
 from textrnn.training.evaluation import undisturbed_modes
 
-__all__ = ["Model", "Network"]
+__all__ = ["Model", "Network", "logits_of"]
 
 Network: TypeAlias = RecurrentClassifier | BlendedClassifier
 
@@ -53,14 +54,21 @@ class Model:
             self.vocabulary,
             max_length=self.settings["max_length"],
         )
-        if not len(lengths):
-            return torch.empty(0, len(self.labels))
-        network, device = self.network, next(self.network.parameters()).device
-        positions, parts = [], []
-        with undisturbed_modes(network), torch.inference_mode():
-            network.eval()
-            for rows, batch, sizes in padded_batches(ids, lengths, self.vocabulary.pad_id):
-                positions.append(rows)
-                parts.append(network(batch.to(device), sizes))  # (batch, labels)
-        logits = torch.cat(parts).float().cpu()  # (texts, labels)
-        return logits[np.concatenate(positions).argsort()]
+        return logits_of(self.network, ids, lengths)
+
+
+def logits_of(
+    network: Network | NgramClassifier, ids: NDArray[np.int32], lengths: NDArray[np.int64]
+) -> Tensor:
+    """Return the logits of encoded texts, fp32 `(texts, labels)`, on the CPU."""
+    if not len(lengths):
+        return torch.empty(0, network.num_classes, dtype=torch.float32)
+    device = next(network.parameters()).device
+    positions, parts = [], []
+    with undisturbed_modes(network), torch.inference_mode():
+        network.eval()
+        for rows, batch, sizes in padded_batches(ids, lengths, network.padding_id):
+            positions.append(rows)
+            parts.append(network(batch.to(device), sizes))  # (batch, labels)
+    logits = torch.cat(parts).float().cpu()  # (texts, labels)
+    return logits[np.concatenate(positions).argsort()]

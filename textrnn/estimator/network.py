@@ -2,8 +2,6 @@
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -27,13 +25,11 @@ from textrnn.training import (
     schedulers,
 )
 from textrnn.training.distributed.processes import join
-from textrnn.training.evaluation import evaluate
 from textrnn.training.loop import CTRL_C
 from textrnn.training.losses import Loss
 from textrnn.training.pretraining import usual_batch_size
-from textrnn.training.step import Precision
 
-__all__ = ["Outcome", "Task", "fit_network", "resolve_device", "seeded"]
+__all__ = ["Outcome", "Task", "fit_network", "resolve_device"]
 
 _LOGGER = logging.getLogger("textrnn")
 _MONITOR = "log_loss"  # the metric that the best weights are chosen by
@@ -57,10 +53,10 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The results of a training; `metrics` and `loss` are those of the validation part."""
+    """The results of training a network."""
 
     history: History
-    metrics: dict[str, float]
+    metrics: dict[str, float]  # of the validation part; empty without an evaluation
     loss: Loss  # without label smoothing
     stopped: str | None
 
@@ -69,13 +65,17 @@ def fit_network(
     task: Task, before: RecurrentClassifier | None
 ) -> tuple[RecurrentClassifier, Outcome]:
     """Train a new network, pretrained if there is a corpus, or train a copy of `before` further."""
-    network = _new_network(task) if before is None else deepcopy(before)
+    generator = torch.Generator().manual_seed(task.settings["seed"])
+    network = _new_network(task, generator) if before is None else deepcopy(before)
+    network.generator = generator
     if task.corpus is not None:
         _pretrain(network, task.corpus, task)
-    return network, _train(network, task)
+    outcome = _train(network, task)
+    network.generator = None
+    return network, outcome
 
 
-def _new_network(task: Task) -> RecurrentClassifier:
+def _new_network(task: Task, generator: torch.Generator) -> RecurrentClassifier:
     options = (
         "cell",
         "hidden_size",
@@ -87,11 +87,18 @@ def _new_network(task: Task) -> RecurrentClassifier:
         "embedding_dropout",
         "layer_dropout",
     )
-    return RecurrentClassifier(
-        len(task.train_set.vocabulary),
-        num_classes=len(task.labels),
-        **{name: task.settings[name] for name in options},
-    )
+    try:
+        network = RecurrentClassifier(
+            len(task.train_set.vocabulary),
+            num_classes=len(task.labels),
+            **{name: task.settings[name] for name in options},
+            generator=generator,
+        )
+    except RuntimeError as error:  # by PyTorch's allocator
+        sizes = {name: task.settings[name] for name in ("hidden_size", "embedding_size")}
+        rule = "such that the network fits into memory"
+        raise InvalidValueError(expected("hidden_size", rule, sizes)) from error
+    return network.float()  # not in another default of PyTorch
 
 
 def _pretrain(network: RecurrentClassifier, corpus: WordDataset, task: Task) -> None:
@@ -124,7 +131,7 @@ def _train(network: RecurrentClassifier, task: Task) -> Outcome:
         pin_memory=device.type == "cuda",
     )
     eval_loader = None if task.eval_set is None else prediction_loader(task.eval_set, shared=True)
-    log = _EpochLog()
+    log = _EpochLog("network")
     callbacks: list[Callback] = [_progress_bar(task), log]
     if eval_loader is not None:
         callbacks.append(EarlyStopping(settings["patience"]))
@@ -154,11 +161,22 @@ def _train(network: RecurrentClassifier, task: Task) -> Outcome:
     )
     history = trainer.fit(loader, eval_loader, epochs=settings["epochs"])
     network.eval()
-    loss, metrics = plain_loss(), {}
-    if eval_loader is not None:
-        precision = Precision(settings["precision"], device)
-        metrics = evaluate(network, eval_loader, loss, precision=precision, processes=join())
-    return Outcome(history=history, metrics=metrics, loss=loss, stopped=log.stopped)
+    return Outcome(
+        history=history,
+        metrics=_best_metrics(trainer.state),
+        loss=plain_loss(),
+        stopped=log.stopped,
+    )
+
+
+def _best_metrics(state: TrainingState | None) -> dict[str, float]:
+    """Return the metrics of the best weights, which the network has; of the smoothed loss, none."""
+    if state is None or state.best_value is None:
+        return {}
+    record = next(each for each in state.history if each["step"] == state.best_step)
+    names = [name.removeprefix("eval_") for name in record if name.startswith("eval_")]
+    order = [_MONITOR, *(name for name in names if name not in {_MONITOR, "loss"})]
+    return {name: record[f"eval_{name}"] for name in order}
 
 
 def _progress_bar(task: Task, **arguments: Any) -> ProgressBar:
@@ -176,7 +194,7 @@ def _averaging(settings: dict[str, Any], steps: int) -> WeightAveraging | None:
 class _EpochLog(Callback):
     """Log each epoch, and keep the reason why training stopped."""
 
-    def __init__(self, stage: str = "") -> None:
+    def __init__(self, stage: str) -> None:
         self.stage = stage
         self.stopped: str | None = None
 
@@ -185,8 +203,8 @@ class _EpochLog(Callback):
         names = ("loss", f"eval_{_MONITOR}", "eval_accuracy")
         record = state.history[-1]
         figures = ", ".join(f"{name} {record[name]:.4f}" for name in names if name in record)
-        stage = f"{self.stage.capitalize()}, epoch" if self.stage else "Epoch"
-        _LOGGER.info("%s %d of %d: %s.", stage, state.epoch, state.epochs, figures)
+        stage = self.stage.capitalize()
+        _LOGGER.info("%s, epoch %d of %d: %s.", stage, state.epoch, state.epochs, figures)
 
     def on_fit_end(self, state: TrainingState) -> None:
         """Keep the reason."""
@@ -201,18 +219,9 @@ def resolve_device(device: Any) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=device).device
+        found = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError):  # raised where torch was built without CUDA
-        raise InvalidValueError(expected("device", rule, str(device))) from None
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, and restore them at the end."""
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
+        found = None
+    if found is None or found.type == "meta":  # which has no numbers
+        raise InvalidValueError(expected("device", rule, str(device)))
+    return found
