@@ -82,7 +82,7 @@ def test_training_reports_the_evaluation_file(run, table, tmp_path):
     assert (code, errors) == (0, "")
     assert output.startswith("texts")
     code, output, _ = run(*command, "--json", "--cell", "rnn", "--seed", "5", "--min-freq", "2")
-    assert json.loads(output)["metrics"].keys() >= {"loss", "accuracy"}
+    assert json.loads(output)["metrics"].keys() >= {"log_loss", "accuracy"}
     classifier = TextClassifier.load(model)
     params = {
         name: classifier.get_params()[name] for name in ("cell", "seed", "epochs", "min_freq")
@@ -96,7 +96,7 @@ def test_a_held_out_part_is_reported(run, tmp_path):
     table.write_text('{"label": 1, "text": "oil prices"}\n{"label": 0, "text": "goals"}\n' * 60)
     code, output, _ = run("train", "--train", table, "--output", tmp_path / "model", *QUICK)
     assert code == 0
-    assert [line.split()[0] for line in output.splitlines()][:2] == ["loss", "accuracy"]
+    assert [line.split()[0] for line in output.splitlines()][:2] == ["log_loss", "accuracy"]
 
 
 def test_training_goes_on_with_a_saved_model(run, tmp_path):

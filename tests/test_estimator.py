@@ -213,11 +213,9 @@ def test_progress_is_logged(caplog):
     """Each epoch is logged in one line."""
     with caplog.at_level(logging.INFO, logger="textrnn"):
         small(epochs=2).fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
-    figures = r"eval_log_loss \d\.\d{4}, eval_accuracy \d\.\d{4}\."
-    line = rf"Network, epoch 2 of 2: loss \d\.\d{{4}}, {figures}"
-    assert re.fullmatch(line, caplog.messages[-2])
-    line = rf"Network and n-grams, with the weights \d\.\d\d and \d\.\d\d: {figures}"
-    assert re.fullmatch(line, caplog.messages[-1])
+    network, whole = (re.sub(r"\d\.\d+", "N", message) for message in caplog.messages[-2:])
+    assert network == "Network, epoch 2 of 2: loss N, eval_log_loss N, eval_accuracy N."
+    assert whole == "Network and n-grams, with the weights N and N: log_loss N, accuracy N."
 
 
 def test_ctrl_c_keeps_what_was_learned():

@@ -10,6 +10,7 @@ import torch
 
 from tests.test_estimator import LABELS, SMALL, TEXTS
 from textrnn import TextClassifier
+from textrnn.cli import main
 from textrnn.errors import InvalidValueError, NonFiniteLossError
 from textrnn.estimator import learning, network
 from textrnn.ngrams import BlendedClassifier
@@ -81,7 +82,8 @@ def test_ctrl_c_stops_the_solver_and_leaves_the_network(pressed_in_solver, caplo
     assert caplog.messages == [f"N-grams were not fitted ({CTRL_C}); the classifier has none."]
 
 
-def test_a_classifier_without_its_ngrams_can_be_saved_and_trained_on(pressed_in_solver, tmp_path):
+@pytest.mark.usefixtures("pressed_in_solver")
+def test_a_classifier_without_its_ngrams_can_be_saved_and_trained_on(tmp_path):
     """Continued training fits the n-grams that Ctrl-C left out."""
     classifier = small(epochs=2).fit(MANY, THEIRS)
     classifier.save(tmp_path / "model")
@@ -92,6 +94,21 @@ def test_a_classifier_without_its_ngrams_can_be_saved_and_trained_on(pressed_in_
     loaded.set_params(warm_start=True).fit(MANY, THEIRS)
     assert isinstance(loaded.network_, BlendedClassifier)
     assert loaded.stopped_ is None
+
+
+@pytest.mark.usefixtures("pressed_in_solver")
+def test_the_command_line_saves_the_network_and_ends_with_130(tmp_path, capsys):
+    """After Ctrl-C in the linear model, the metrics printed are the network's."""
+    table, model = tmp_path / "table.csv", tmp_path / "model"
+    rows = zip(TEXTS, LABELS, strict=True)
+    table.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    options = ["--eval", str(table), "--output", str(model), "--epochs", "1", "--quiet"]
+    assert main(["train", "--train", str(table), *options]) == 130
+    loaded = TextClassifier.load(model)
+    assert isinstance(loaded.network_, RecurrentClassifier)
+    assert ["log_loss", f"{loaded.metrics_['log_loss']:.4f}"] in [
+        line.split() for line in capsys.readouterr().out.splitlines()
+    ]
 
 
 @pytest.mark.usefixtures("pressed_in_network")
@@ -154,8 +171,8 @@ def test_ngrams_that_are_not_finite_are_an_error(monkeypatch):
     """The blend is checked like the network."""
     fit = learning.ngram_path
 
-    def spoilt(*args, **options):
-        models = fit(*args, **options)
+    def spoilt(loader, **options):
+        models = fit(loader, **options)
         for model in models:
             torch.nn.init.constant_(model.bias, torch.inf)
         return models
@@ -168,7 +185,7 @@ def test_ngrams_that_are_not_finite_are_an_error(monkeypatch):
 def test_a_network_that_memory_can_t_hold_is_an_error(monkeypatch):
     """The error names the sizes instead of PyTorch's allocator."""
 
-    def allocate(*_args, **_options):
+    def allocate(_vocab_size, **_options):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(network, "RecurrentClassifier", allocate)
@@ -216,7 +233,7 @@ def test_one_name_is_one_number(caplog, tmp_path):
     assert whole["accuracy"] == classifier.score(TEXTS, LABELS)
     assert whole["log_loss"] < best["eval_log_loss"]
     assert caplog.messages[-1].startswith("Network and n-grams, with the weights ")
-    assert f"eval_log_loss {whole['log_loss']:.4f}" in caplog.messages[-1]
+    assert f": log_loss {whole['log_loss']:.4f}, accuracy 1.0000." in caplog.messages[-1]
 
     for model, words in (
         (classifier, "Network and n-grams together, measured"),

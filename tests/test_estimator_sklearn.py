@@ -70,7 +70,7 @@ NOT_FOR_TEXTS = {
     "check_classifiers_multilabel_representation_invariance": (
         "a list of lists holds names of labels; only an array is a matrix of zeros and ones"
     ),
-    "check_supervised_y_2d": "a table with one column is refused, rather than read with a warning",
+    "check_supervised_y_2d": "a table with one column is read like the column, without a warning",
     "check_estimators_unfitted": (
         "the error is textrnn's NotFittedError, for scikit-learn is no dependency; like "
         "scikit-learn's it is a ValueError and an AttributeError"

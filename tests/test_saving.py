@@ -252,7 +252,7 @@ def test_the_card_of_a_model_without_measures_says_so(tmp_path):
     """Without metrics the card has none."""
     fit(labels=[["a"], ["b"]]).save(tmp_path / "model")
     card = (tmp_path / "model" / "README.md").read_text()
-    assert "nothing was measured" in card
+    assert "Nothing was measured" in card
     assert "any number of labels out of 2" in card
 
 

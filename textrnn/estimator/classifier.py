@@ -289,10 +289,7 @@ class TextClassifier:
             NotFittedError: If `fit` was not called.
             InvalidTypeError: If `texts` is not a column of strings.
         """
-        model = self._model()
-        logits = model.logits(texts).double()  # (texts, labels)
-        several = model.labels.multi_label
-        return np.asarray(torch.sigmoid(logits) if several else torch.softmax(logits, dim=1))
+        return self._model().probabilities(texts)
 
     def top_k(
         self, texts: Iterable[str], k: int = 3, *, threshold: float = 0.0
@@ -387,10 +384,12 @@ class TextClassifier:
 
     def _decide(self, texts: Any, threshold: Threshold | None) -> NDArray[Any]:
         """Return class ids `(texts,)`, or which labels a text has, bool `(texts, labels)`."""
-        labels, probabilities = self._model().labels, self.predict_proba(texts)  # (texts, labels)
-        if not labels.multi_label:
+        model = self._model()
+        probabilities = model.probabilities(texts)  # (texts, labels)
+        if not model.labels.multi_label:
             return probabilities.argmax(axis=1)
-        return probabilities > labels.thresholds(self.threshold if threshold is None else threshold)
+        limits = model.labels.thresholds(self.threshold if threshold is None else threshold)
+        return probabilities > limits
 
     def save(self, path: str | os.PathLike[str], *, custom_tokenizer: bool = False) -> None:
         """Write the classifier into a folder, whole or not at all.

@@ -187,8 +187,7 @@ def _add_ngrams(
     network.scales.copy_(scales)
     metrics = _measure(scales[0] * logits + scales[1] * found, labels, loss)
     _LOGGER.info(
-        "Network and n-grams, with the weights %.2f and %.2f: eval_log_loss %.4f, "
-        "eval_accuracy %.4f.",
+        "Network and n-grams, with the weights %.2f and %.2f: log_loss %.4f, accuracy %.4f.",
         *scales.tolist(),
         metrics["log_loss"],
         metrics["accuracy"],

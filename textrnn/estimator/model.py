@@ -56,6 +56,13 @@ class Model:
         )
         return logits_of(self.network, ids, lengths)
 
+    def probabilities(self, texts: Any) -> NDArray[np.float64]:
+        """Return the probabilities of a column of texts, `(texts, labels)`."""
+        logits = self.logits(texts).double()  # (texts, labels)
+        if self.labels.multi_label:
+            return np.asarray(torch.sigmoid(logits))
+        return np.asarray(torch.softmax(logits, dim=1))
+
 
 def logits_of(
     network: Network | NgramClassifier, ids: NDArray[np.int32], lengths: NDArray[np.int64]
