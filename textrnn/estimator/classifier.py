@@ -49,8 +49,8 @@ class TextClassifier:
     """Classify texts, with a recurrent network and a linear model over n-grams.
 
     A text has one label, any hashable value; or, for multi-label data, any number of labels: a list
-    or a set, or a row of a matrix of zeros and ones. Texts and labels may be lists, arrays, pandas
-    or polars columns, Arrow arrays or Hugging Face columns.
+    or a set, or a row of a matrix or data frame of zeros and ones. Texts and labels may be lists,
+    arrays, pandas or polars columns, Arrow arrays or Hugging Face columns.
 
     The scaled logits of the two are added. Part of the texts is held out to choose the best weights
     and to stop early, unless `fit` gets an `eval_set`. Options that are None are chosen by the
@@ -387,7 +387,7 @@ class TextClassifier:
         model = self._model()
         probabilities = model.probabilities(texts)  # (texts, labels)
         if not model.labels.multi_label:
-            return probabilities.argmax(axis=1)
+            return np.asarray(probabilities.argmax(axis=1))
         limits = model.labels.thresholds(self.threshold if threshold is None else threshold)
         return probabilities > limits
 

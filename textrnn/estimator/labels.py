@@ -214,7 +214,7 @@ def label_values(labels: Any, argument: str = "labels") -> LabelValues:
     columns = column_names(labels)
     if not hasattr(labels, "__iter__") and hasattr(labels, "__array__"):
         labels = np.asarray(labels)
-    shape = getattr(labels, "shape", (0,))
+    shape: tuple[int, ...] = getattr(labels, "shape", (0,))
     if (
         isinstance(labels, _NO_COLUMN)
         or not hasattr(labels, "__iter__")
@@ -227,7 +227,7 @@ def label_values(labels: Any, argument: str = "labels") -> LabelValues:
     if len(shape) == 2:
         if shape[1] != 1:
             return _matrix(labels, columns, argument)
-        labels = np.asarray(labels)[:, 0]
+        labels = np.asarray(labels).ravel()
     for method in ("to_pylist", "to_list", "tolist"):
         if hasattr(labels, method):
             labels = getattr(labels, method)()
