@@ -1,4 +1,4 @@
-"""How the documentation is built; every page's examples are executed by `sphinx -b doctest`."""
+"""Configuration of the documentation. `sphinx -b doctest` runs the examples of every page."""
 
 import importlib
 import pkgutil
@@ -9,6 +9,7 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyObject
 from sphinx.ext.autosummary import Autosummary
+from sphinx.util.docutils import SphinxDirective
 
 import textrnn
 
@@ -30,7 +31,7 @@ exclude_patterns = ["_build"]
 templates_path: list[str] = []
 default_role = "literal"  # single backticks in docstrings are code
 
-# Types stand beside the arguments' descriptions, so a signature stays readable.
+# Types are shown beside the descriptions of arguments, which keeps signatures readable.
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
@@ -38,18 +39,17 @@ autodoc_default_options = {"members": True}
 autodoc_preserve_defaults = True
 maximum_signature_line_length = 80
 python_use_unqualified_type_names = True
-autosummary_generate = False  # it is used for tables alone
+autosummary_generate = False  # autosummary makes tables only
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # properties have entries of their own
 strip_signature_backslash = True  # or a name such as classes_ loses its underscore
-napoleon_use_rtype = False  # annotations tell the type; prose before a colon is not one
+napoleon_use_rtype = False  # annotations give the type; words before a colon are not one
 toc_object_entries_show_parents = "hide"
 
-# The build works without a network, so there are no inventories of other projects to link to.
+# The build needs no network, so it cannot link to other projects.
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|concurrent|os|pathlib|types|typing)\..*"),  # the standard library
-    ("py:.*", r"(numpy|torch|matplotlib|datasets|pyarrow|tqdm)\..*"),  # the packages we build on
-    ("py:obj", r"textrnn\.[a-z]+\.[a-z_]+"),  # a module inside a room has no page of its own
+    ("py:.*", r"(numpy|torch|matplotlib|datasets|pyarrow|tqdm)\..*"),  # dependencies
 ]
 
 doctest_global_setup = "import torch; _ = torch.manual_seed(0)"
@@ -73,31 +73,59 @@ copybutton_prompt_is_regexp = True
 def _keep_colon(
     _app: Sphinx, what: str, _name: str, _obj: Any, _opts: Any, lines: list[str]
 ) -> None:
-    """Stop napoleon from taking a property's words before a colon for its type."""
+    """Prevent napoleon from reading words before a colon in a property's docstring as its type."""
     if what in {"attribute", "property"}:
         lines[:0] = ["..", ""]  # an empty comment
 
 
-class Modules(Autosummary):
-    """A table of a package's public modules, which can't go stale."""
+class Names(Autosummary):
+    """A table of the public names of a room, made from its `__all__`."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Fill in the modules and make the table of them."""
+        """Return the table."""
         package = importlib.import_module(self.arguments[0])
-        names = [
-            module.name
-            for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
-            if not module.ispkg and not module.name.rpartition(".")[2].startswith("_")
-        ]
+        names = []
+        for name in sorted(package.__all__, key=str.lower):
+            if name.startswith("__"):
+                continue
+            room = package.__name__
+            if package is textrnn:  # its names are documented in their rooms
+                room = ".".join(getattr(package, name).__module__.split(".")[:2])
+            names.append(f"~{room}.{name}")
         self.content = StringList(names, source=package.__name__)
         self.options["nosignatures"] = None
         return super().run()
 
+    def get_items(self, names: list[str]) -> list[tuple[str, str | None, str, str]]:
+        """Return the rows; a type alias has no docstring of its own."""
+        rows = super().get_items(names)
+        return [(name, sign, summary or "Type alias.", real) for name, sign, summary, real in rows]
+
+
+class Modules(SphinxDirective):
+    """A table of the modules of a room, or of single modules, with their first sentences."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        """Return the table."""
+        lines = [".. list-table::", "   :widths: auto", ""]
+        for name in self.arguments[0].split():
+            module = importlib.import_module(name)
+            found = pkgutil.walk_packages(getattr(module, "__path__", []), f"{name}.")
+            for path in [part.name for part in found if not part.ispkg] or [name]:
+                summary = (importlib.import_module(path).__doc__ or "").partition("\n\n")[0]
+                label = path.removeprefix(f"{name}.").removeprefix("textrnn.").replace(".", "/")
+                lines += [f"   * - ``{label}``", f"     - {' '.join(summary.split())}"]
+        return self.parse_text_to_nodes("\n".join(lines))
+
 
 def setup(app: Sphinx) -> None:
-    """Add what this file defines to the build."""
+    """Register the directives and handlers of this file."""
+    app.add_directive("names", Names)
     app.add_directive("modules", Modules)
     for field in PyObject.doc_field_types:
         if field.name == "variable":

@@ -1,9 +1,9 @@
-"""Fuzz the reading of saved classifiers, guided by coverage: not a test, a program.
+"""Fuzz the reader of saved classifiers, guided by coverage. This is a program, not a test.
 
-CONTRIBUTING.md tells how to run it. Each run changes one file of a sound folder, its bytes or its
-JSON values, makes sizes and checksums right as an attacker would, and loads it. There may be a
-`CorruptFileError`, a demand for a tokenizer, or a classifier that predicts, and that predicts the
-same after it was saved and loaded again.
+CONTRIBUTING.md tells how to run it. Each run changes the bytes or JSON values of one file of a
+valid folder, updates sizes and checksums as an attacker would, and loads the folder. The result
+must be a `CorruptFileError`, an error that asks for a tokenizer, or a classifier that predicts the
+same after it is saved and loaded again.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Write the saved classifier in `tests/fixtures` anew, after a change of what a folder holds.
+"""Regenerate the saved classifier in `tests/fixtures`, after a change of the options or the folder.
 
 Run it as `python -m tests.make_model`.
 """

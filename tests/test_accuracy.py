@@ -1,4 +1,4 @@
-"""Tests of the accuracy example: its texts, its baselines, its results and its report."""
+"""The accuracy example: texts, baselines, result files and report."""
 
 import json
 import re
@@ -58,7 +58,7 @@ DATA = Data("news", PAIRS, PAIRS.select(range(4)))
 
 @pytest.fixture(name="folder")
 def _folder(tmp_path):
-    """Return a folder with the carried news, and with reviews that have no test file."""
+    """Return a folder with the news sample, and with reviews without a test file."""
     shutil.copytree(SAMPLE, tmp_path / "data" / "ag_news")
     (tmp_path / "data" / "imdb").mkdir()
     texts = [f"Fine! The film number {i} was good to look at.<br />More of it." for i in range(50)]
@@ -117,13 +117,13 @@ def row_of(task="ag-news-1000", method="tf-idf", accuracies=(0.5,), **others):
     ],
 )
 def test_a_reviews_sentence_is_the_first_of_6_to_30_words(text, sentence):
-    """Sentences end at marks before white space, at line breaks and their tags."""
+    """Sentences end at marks before white space, at line breaks and at line-break tags."""
     assert first_sentence(text) == sentence
 
 
 @given(st.text(alphabet="ab1 .!?\"')\n<br/>", max_size=200))
 def test_a_sentence_is_a_part_of_its_text_and_has_6_to_30_words(text):
-    """Whatever the text, nothing is added to it, and marks alone are no words."""
+    """The sentence is a substring of the text, and punctuation does not count as a word."""
     sentence = first_sentence(text)
     if sentence is not None:
         assert sentence in text
@@ -132,7 +132,7 @@ def test_a_sentence_is_a_part_of_its_text_and_has_6_to_30_words(text):
 
 
 def test_a_review_without_such_a_sentence_gives_none():
-    """The others keep their labels."""
+    """The other texts keep their labels."""
     texts = Texts(["Short.", "This film is a bit too long. I slept."], [0, 1])
     assert cut_sentences(texts) == Texts(["This film is a bit too long."], [1])
 
@@ -144,7 +144,7 @@ def test_a_review_without_such_a_sentence_gives_none():
     st.integers(0, 5),
 )
 def test_a_part_has_its_size_and_every_class_in_proportion(drawn, seed):
-    """Each class has its share, rounded up or down; no text is chosen twice."""
+    """Each class has its share, rounded up or down, and no text is drawn twice."""
     labels, count = drawn
     rows = stratified(labels, count, seed=seed)
     assert len(rows) == len(set(rows)) == count
@@ -155,7 +155,7 @@ def test_a_part_has_its_size_and_every_class_in_proportion(drawn, seed):
 
 
 def test_parts_differ_by_seed_and_grow():
-    """The same seed gives the same texts, and a larger part has those of a smaller one."""
+    """The same seed gives the same texts, and a larger part contains a smaller one."""
     labels = [0, 1] * 100
     small, large = (stratified(labels, count, seed=3) for count in (20, 100))
     assert set(small) < set(large)
@@ -164,7 +164,7 @@ def test_parts_differ_by_seed_and_grow():
 
 
 def test_a_validation_part_is_cut_from_the_training_texts(folder):
-    """A fifth of the training texts judges, always the same; nobody learns from it."""
+    """The evaluation texts are always the same fifth and are not used for training."""
     reader = Reader(folder, validation=True)
     whole = reader.read(TASKS["ag-news"], seed=0)
     assert (len(whole.train), len(whole.judge)) == (3200, 800)
@@ -179,7 +179,7 @@ def test_a_validation_part_is_cut_from_the_training_texts(folder):
 
 
 def test_the_test_texts_judge_otherwise(folder):
-    """All training texts are learnt from, and the test file's texts are the judges."""
+    """All training texts are used for training, and the test file for evaluation."""
     data = Reader(folder, validation=False).read(TASKS["ag-news"], seed=0)
     train, test = ag_news.load_folder(SAMPLE)
     assert (data.train, data.judge) == (train, test)
@@ -187,7 +187,7 @@ def test_the_test_texts_judge_otherwise(folder):
 
 
 def test_sentences_are_cut_after_the_validation_part(folder):
-    """No review gives a sentence to both sides."""
+    """No review contributes to both training and evaluation texts."""
     data = Reader(folder, validation=True).read(TASKS["sentences"], seed=0)
     assert (len(data.train), len(data.judge)) == (40, 10)
     assert data.train.texts[0].startswith("The film number ")
@@ -196,7 +196,7 @@ def test_sentences_are_cut_after_the_validation_part(folder):
 
 
 def test_validation_opens_no_test_file(folder, tmp_path):
-    """It runs where there is none, and where the one that is there can't be read."""
+    """A missing or unreadable test file does not matter."""
     (folder / "ag_news" / "test.parquet").write_bytes(b"not to be read")
     arguments = ["--data", str(folder), "--output", str(tmp_path / "out"), "--validation"]
     arguments += ["--only", "ag-news-1000", "--seeds", "1", "--model", "tf-idf"]
@@ -208,11 +208,11 @@ def test_validation_opens_no_test_file(folder, tmp_path):
 
 
 def test_missing_and_damaged_data_are_told_in_one_line(folder, tmp_path, capsys):
-    """The message names the file, and what to do."""
+    """The message names the file and says what to do."""
     arguments = ["--data", str(folder), "--output", str(tmp_path / "out"), "--model", "tf-idf"]
     assert main([*arguments, "--only", "imdb"]) == 1
     assert re.match(
-        r"error: There is no \S+imdb/test\.parquet: name the folder", capsys.readouterr().err
+        r"error: There is no \S+imdb/test\.parquet: set the folder", capsys.readouterr().err
     )
     (folder / "imdb" / "train.parquet").write_bytes(b"no table")
     assert main([*arguments, "--only", "imdb", "--validation"]) == 1
@@ -227,15 +227,15 @@ def test_columns_of_other_kinds_are_refused(tmp_path):
     path = tmp_path / "imdb" / "train.parquet"
     reader = Reader(tmp_path, validation=True)
     parquet.write_table(arrow.table({"text": ["a", None], "label": [0, 1]}), path)
-    with pytest.raises(CorruptFileError, match="texts that are no strings"):
+    with pytest.raises(CorruptFileError, match="texts that are not strings"):
         reader.read(TASKS["imdb"], seed=0)
     parquet.write_table(arrow.table({"text": ["a", "b"], "label": [0, -1]}), path)
-    with pytest.raises(CorruptFileError, match="labels that are no class ids"):
+    with pytest.raises(CorruptFileError, match="labels that are not class ids"):
         reader.read(TASKS["imdb"], seed=0)
 
 
 def test_texts_without_labels_are_added_where_asked_for(folder):
-    """They stand in a file of their own, and what labels it has are left aside."""
+    """They are read from their own file, and labels in it are ignored."""
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     reader = Reader(folder, validation=True)
@@ -258,14 +258,14 @@ def test_texts_without_labels_are_added_where_asked_for(folder):
 
 
 def test_a_part_of_the_training_texts_has_all_texts_without_labels(folder):
-    """Few labels and many texts is what pretraining is for."""
+    """Unlabelled texts are not reduced with the labelled ones."""
     write_parquet(folder / "ag_news" / "unsup.parquet", Texts(["Oil soars"] * 3, [0] * 3))
     data = Reader(folder, validation=True).read(TASKS["ag-news-1000"], seed=0, unlabelled=True)
     assert (len(data.train), data.unlabelled) == (1000, ["Oil soars"] * 3)
 
 
 def test_a_recipe_learns_from_texts_without_labels(folder, tmp_path, capsys):
-    """The result tells of them, and one without them is no result of the same recipe."""
+    """The result records them, and other unlabelled texts make another run."""
     write_parquet(folder / "ag_news" / "unsup.parquet", Texts(["gas soars"] * 30, [0] * 30))
     out = tmp_path / "out"
     arguments = ["--data", str(folder), "--output", str(out), "--only", "ag-news-1000"]
@@ -280,13 +280,13 @@ def test_a_recipe_learns_from_texts_without_labels(folder, tmp_path, capsys):
     assert "unlabelled=True" in (out / "test.md").read_text("utf-8")
     write_parquet(folder / "ag_news" / "unsup.parquet", Texts(["war"] * 30, [0] * 30))
     assert main([*arguments, *more]) == 1
-    assert "comes from other settings or other texts" in capsys.readouterr().err
+    assert "has other settings or other texts" in capsys.readouterr().err
     assert main([*arguments, "--recipe", "x", "unlabelled=true"]) == 1
     assert "Expected `unlabelled` to be None where nothing is pretrained" in capsys.readouterr().err
 
 
 def test_named_recipes_have_a_preset():
-    """They are the same but for the texts without labels."""
+    """The two `best` recipes differ only in unlabelled texts."""
     best, more = (read_recipe([name], device="cpu") for name in ("best", "best-unlabelled"))
     best.prepare()
     more.prepare()
@@ -297,21 +297,21 @@ def test_named_recipes_have_a_preset():
 
 
 def test_a_task_needs_its_texts(folder):
-    """A part that is larger than the whole is refused."""
+    """A part larger than the data set raises an error."""
     reader = Reader(folder, validation=True)
     with pytest.raises(InvalidValueError, match=r"needs 5,000 training texts, but .* has 3,200"):
         reader.read(TASKS["ag-news-5000"], seed=0)
 
 
 def test_known_sets_have_their_names(data_dir):
-    """AG-33k is never called AG News."""
+    """AG-33k is not called AG News."""
     reader = Reader(data_dir, validation=True)
     assert reader.read(TASKS["ag-news"], seed=0).title == "AG-33k"
     assert reader.read(TASKS["imdb"], seed=0).title == "IMDB"
 
 
 def test_the_linear_model_is_scikit_learns():
-    """It learns, and its settings are those that are told."""
+    """It learns, and its settings are those of the result file."""
     method = TfIdf()
     fitted = method.fit(PAIRS.texts, PAIRS.labels, seed=0)
     assert fitted.predict(["oil soars", "striker"]) == [2, 1]
@@ -325,7 +325,7 @@ def test_the_linear_model_is_scikit_learns():
 
 
 def test_fasttext_learns_and_repeats_itself():
-    """With a seed and one thread the same texts give the same model."""
+    """The same texts and seed give the same model."""
     pytest.importorskip("fasttext")
     method = FastText(epochs=50, learning_rate=1.0)
     fitted = [method.fit(PAIRS.texts, PAIRS.labels, seed=1) for _ in range(2)]
@@ -335,7 +335,7 @@ def test_fasttext_learns_and_repeats_itself():
 
 
 def test_texts_for_fasttext_can_not_pass_for_labels():
-    """A text is one line of words in lower case."""
+    """A text is one line in lower case without label marks."""
     assert plain_line("__label__1 (Oil)<br />soars\n</s>!") == "1 ( oil ) soars < / s> !"
 
 
@@ -343,7 +343,7 @@ def test_texts_for_fasttext_can_not_pass_for_labels():
     ("method", "module"), [("fasttext", "fasttext"), ("tf-idf", "sklearn.linear_model")]
 )
 def test_a_missing_package_is_told_at_once(method, module, folder, monkeypatch, capsys):
-    """The message names the extra that brings it, and nothing was run before."""
+    """The message names the extra, and no run has started."""
     out = folder / "out"
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'textrnn\[benchmarks\]'"):
@@ -355,7 +355,7 @@ def test_a_missing_package_is_told_at_once(method, module, folder, monkeypatch, 
 
 
 def test_a_recipe_has_settings_as_json_or_plain_words():
-    """Lists become tuples for the classifier, which checks the names."""
+    """Lists become tuples, and the classifier checks the names of its parameters."""
     recipe = read_recipe(["my-1", "hidden_size=3", "cell=rnn", 'pooling=["max"]'], device="cpu")
     assert recipe.settings == {"hidden_size": 3, "cell": "rnn", "pooling": ["max"]}
     recipe.prepare()
@@ -375,24 +375,24 @@ def test_a_recipe_has_settings_as_json_or_plain_words():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["best of all"], "a recipe's name of small letters"),
-        (["../x", "cell=rnn"], "a recipe's name of small letters"),
+        (["best of all"], "a recipe name of lower-case letters"),
+        (["../x", "cell=rnn"], "a recipe name of lower-case letters"),
         (["tf-idf", "cell=rnn"], "'tf-idf' is a baseline"),
-        (["wide"], "There is no recipe 'wide'; there are: default"),
-        (["default", "cell=rnn"], "'default' has its settings"),
+        (["wide"], "There is no recipe 'wide'; choose from: default"),
+        (["default", "cell=rnn"], "'default' has fixed settings"),
         (["wide", "cell"], "a setting as key=value, but got 'cell'"),
         (["wide", "seed=3"], "Expected 'seed' from --seeds"),
         (["wide", "device=cpu"], "Expected 'device' from --device"),
     ],
 )
 def test_bad_recipes_are_refused(words, message):
-    """Each complaint says what is wrong."""
+    """Each message says what is wrong."""
     with pytest.raises(InvalidValueError, match=re.escape(message)):
         read_recipe(words, device="cpu")
 
 
 def test_a_run_is_measured_and_kept(tmp_path):
-    """Its file tells everything that the run was made with, and is found again."""
+    """The result file records the settings and texts of the run, and is found again."""
     task, method = TASKS["ag-news-1000"], TfIdf()
     result = measure(task, DATA, method, part="test", seed=1, device="cpu")
     assert (result.accuracy, result.correct) == (1.0, 4)
@@ -418,18 +418,18 @@ def test_a_run_is_measured_and_kept(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"format_version": 2}', "versions"])
 def test_a_damaged_result_is_told(content, tmp_path):
-    """A file that is no result is named, also one of another version."""
+    """An invalid file or another version raises an error that names the file."""
     path = result_path(tmp_path, TASKS["imdb"], "test", TfIdf(), 0)
     save_result(path, row_of()[0])
     if content == "versions":
         content = json.dumps(json.loads(path.read_text()) | {"format_version": 2})
     path.write_text(content)
-    with pytest.raises(CorruptFileError, match=r"imdb-tf-idf-seed0\.json is no result file"):
+    with pytest.raises(CorruptFileError, match=r"imdb-tf-idf-seed0\.json is not a result file"):
         load_results(tmp_path, "test")
 
 
 def test_the_command_measures_reports_and_skips(folder, tmp_path, capsys):
-    """Each run has a line and a file; a second start runs nothing but what is new."""
+    """Each run prints a line and writes a file; finished runs are skipped."""
     out = tmp_path / "out"
     arguments = ["--data", str(folder), "--output", str(out), "--only", "ag-news-1000"]
     arguments += ["--model", "tf-idf", "--recipe", *TINY, "--device", "cpu"]
@@ -443,15 +443,15 @@ def test_the_command_measures_reports_and_skips(folder, tmp_path, capsys):
     assert all((out / "test" / name).read_bytes() == files[name] for name in files)
     text = (out / "test.md").read_text("utf-8")
     assert "| 1,000 | TF-IDF + logistic regression | " in text
-    assert "## AG News (4,000 training texts)\n\nJudged by 1,000 texts;" in text
+    assert "## AG News (4,000 training texts)\n\n1,000 evaluation texts; " in text
     assert (out / "test.svg").read_text("utf-8").startswith("<?xml")
     assert main(["--report-only", "--output", str(out)]) == 0
     assert main(["--report-only", "--output", str(tmp_path / "empty")]) == 1
-    assert "There is no finished run in" in capsys.readouterr().err
+    assert "There are no finished runs in" in capsys.readouterr().err
 
 
 def test_what_has_no_chance_in_it_runs_once(folder, tmp_path, monkeypatch):
-    """On all texts the linear model gives the same for every seed."""
+    """On all texts the linear model does not depend on the seed."""
     runs = []
     measured = row_of()[0]
 
@@ -478,39 +478,39 @@ def test_what_has_no_chance_in_it_runs_once(folder, tmp_path, monkeypatch):
 
 
 def test_ctrl_c_leaves_what_is_finished(folder, tmp_path, monkeypatch, capsys):
-    """The command says that it goes on, and ends with 130."""
+    """The command says how to continue, and exits with 130."""
     interrupted = mock.Mock(side_effect=KeyboardInterrupt)
     monkeypatch.setattr("examples.accuracy.__main__.measure", interrupted)
     arguments = ["--data", str(folder), "--output", str(tmp_path), "--only", "ag-news-1000"]
     assert main([*arguments, "--model", "tf-idf"]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "run the same command again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "ag"], "There is no task 'ag'; there are: ag-news, ag-news-1000"),
-        (["--model", "svm"], "There is no method 'svm'; there are: tf-idf, fasttext"),
+        (["--only", "ag"], "There is no task 'ag'; choose from: ag-news, ag-news-1000"),
+        (["--model", "svm"], "There is no method 'svm'; choose from: tf-idf, fasttext"),
         (["--recipe", "a", "cell=rnn", "--recipe", "a", "cell=gru"], "Two recipes have the same"),
         (["--device", "abacus"], "The device 'abacus' can't be used here"),
     ],
 )
 def test_a_wrong_choice_is_told(arguments, message, capsys):
-    """The message lists what there is."""
+    """The message lists the choices."""
     assert main(arguments) == 1
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", ["0", "many"])
 def test_seeds_are_counted(number, capsys):
-    """There is one run at least."""
+    """The number of seeds is a positive integer."""
     with pytest.raises(SystemExit, match="2"):
         main(["--seeds", number])
     assert f"expected a positive integer, but got '{number}'" in capsys.readouterr().err
 
 
 def test_the_list_names_tasks_and_methods(capsys):
-    """Everything that can be chosen is there, with the settings of each method."""
+    """The list has all tasks and methods, with their settings."""
     assert main(["--list"]) == 0
     printed = capsys.readouterr().out
     assert all(f"\n  {name} " in printed for name in [*TASKS, *BASELINES, "default"])
@@ -518,7 +518,7 @@ def test_the_list_names_tasks_and_methods(capsys):
 
 
 def test_a_difference_is_taken_seed_by_seed_to_the_best_baseline():
-    """The best is the one with the highest mean; a spread is that of the differences."""
+    """The best baseline has the highest mean; the spread is that of the differences."""
     rows = rows_of(
         [
             *row_of(method="tf-idf", accuracies=(0.80, 0.90)),
@@ -534,13 +534,13 @@ def test_a_difference_is_taken_seed_by_seed_to_the_best_baseline():
 
 
 def test_a_baseline_without_chance_stands_against_every_seed():
-    """Its one run is compared with each of the others."""
+    """A single run is compared with each seed."""
     rows = rows_of([*row_of(accuracies=(0.9,)), *row_of(method="wide", accuracies=(0.91, 0.93))])
     assert rows[1].differences == pytest.approx([1, 3])
 
 
 def test_a_report_says_what_judged():
-    """A validation report says that no test text was read."""
+    """The title names the evaluation texts."""
     rows = rows_of(row_of(accuracies=(0.5,)))
     assert report(rows, "test").startswith("# Accuracy on the test texts\n")
     assert report(rows, "validation").startswith(
@@ -550,27 +550,27 @@ def test_a_report_says_what_judged():
 
 
 def test_a_report_tells_rules_and_settings():
-    """The sentence rule stands where sentences were judged, and nowhere else."""
+    """The sentence rule is included only if a task has short sentences."""
     sentences = row_of("sentences-1000", "wide", settings={"hidden_size": 256})
     text = report(rows_of(sentences), "test")
-    assert "- **WIDE** (`wide`): `hidden_size=256`; the other settings" in text
+    assert "- **WIDE** (`wide`): `hidden_size=256`; other settings: defaults" in text
     assert "the first sentence that has 6 to 30 words" in text
     assert "6 to 30 words" not in report(rows_of(row_of()), "test")
 
 
 def test_a_report_warns_of_results_from_several_states_of_the_code():
-    """Baselines don't count: their code is not ours."""
+    """The commits of baselines do not matter."""
     other = {"device_name": "a processor", "threads": 1, "commit": "2" * 40 + "+"}
     rows = rows_of([*row_of(environment=other), *row_of(method="wide")])
     text = report(rows, "test")
     assert "- 1 run: a processor, 1 thread; ; commit 2222222222+" in text
-    assert "states of its code" not in text
+    assert "come from" not in text
     rows = rows_of([*row_of(method="a", environment=other), *row_of(method="b")])
-    assert "come from 2 states of its code" in report(rows, "test")
+    assert "come from 2 commits" in report(rows, "test")
 
 
 def test_a_picture_has_a_panel_for_each_set(tmp_path):
-    """Its bytes depend on the figures alone."""
+    """The bytes of the plot depend only on the figures."""
     pytest.importorskip("matplotlib")
     for name in ("one", "two"):
         reviews = row_of()[0].data | {"title": "IMDB"}
@@ -584,13 +584,13 @@ def test_a_picture_has_a_panel_for_each_set(tmp_path):
 
 
 def test_a_row_without_a_rival_has_no_difference():
-    """Where no baseline was run there is nothing to compare with."""
+    """Without a baseline there is no difference."""
     row = Row(task="imdb", method="wide", runs=row_of(method="wide"))
     assert row.differences == []
 
 
 def test_any_method_can_be_what_others_are_compared_with():
-    """A line for each method, the best first, and a column for each task; baselines as well."""
+    """The table has a row per method, best first, and a column per task."""
     rows = rows_of(
         [
             *row_of(method="tf-idf", accuracies=(0.80, 0.90)),
@@ -613,7 +613,7 @@ def test_any_method_can_be_what_others_are_compared_with():
 
 
 def test_a_picture_of_differences_has_a_panel_for_each_task(tmp_path):
-    """It names the methods that differ; its bytes depend on the figures alone."""
+    """The plot names the methods, and its bytes depend only on the figures."""
     pytest.importorskip("matplotlib")
     for name in ("one", "two"):
         for result in (*row_of(method="plain"), *row_of(method="wide", accuracies=(0.5, 0.6))):
@@ -626,7 +626,7 @@ def test_a_picture_of_differences_has_a_panel_for_each_task(tmp_path):
 
 
 def test_a_picture_of_the_reference_alone_is_empty(tmp_path):
-    """Nothing differs yet, and the report can still be written."""
+    """The report can be written when there are no differences yet."""
     pytest.importorskip("matplotlib")
     save_result(tmp_path / "test" / "a.json", row_of(method="plain")[0])
     write_report(tmp_path, "plain")
@@ -634,13 +634,13 @@ def test_a_picture_of_the_reference_alone_is_empty(tmp_path):
 
 
 def test_a_reference_without_runs_is_told_before_any_run(folder, tmp_path, capsys):
-    """The message lists the methods there are, those of finished runs included."""
+    """The message lists the available methods, including those of finished runs."""
     pytest.importorskip("sklearn")
-    with pytest.raises(MissingKeyError, match="'wide' to compare with; there are: tf-idf"):
+    with pytest.raises(MissingKeyError, match="'wide' to compare with; choose from: tf-idf"):
         rows_of(row_of(), "wide")
     save_result(tmp_path / "runs" / "validation" / "a.json", row_of(method="narrow")[0])
     words = ["--data", str(folder), "--only", "ag-news-1000", "--output", str(tmp_path / "runs")]
     words += ["--validation", "--model", "tf-idf", "--reference", "wide"]
     assert main(words) == 1
-    assert "there are: tf-idf, narrow." in capsys.readouterr().err
+    assert "choose from: tf-idf, narrow." in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "runs" / "validation").iterdir()] == ["a.json"]

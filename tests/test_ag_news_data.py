@@ -1,4 +1,4 @@
-"""Tests of the AG News example's data: the carried sample, local files and the Hub."""
+"""The data of the AG News example: the sample, local files and the Hub."""
 
 import csv
 import re
@@ -28,14 +28,14 @@ LABELS = [2, 0, 1, 3] * 2
 
 
 def write_csv(path, rows, header=None):
-    """Write rows as the official csv has them: all fields in quotes."""
+    """Write rows like the official CSV, with all fields in quotes."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
         writer.writerows([*([header] if header else []), *rows])
 
 
 def test_the_sample_is_stratified_and_small():
-    """It has 4,000 + 1,000 texts, as many of each class, none twice, in less than 1 MB."""
+    """It has 4,000 + 1,000 distinct texts, balanced by class, in less than 1 MB."""
     train, test = load_folder(SAMPLE)
     assert Counter(train.labels) == dict.fromkeys(range(4), 1000)
     assert Counter(test.labels) == dict.fromkeys(range(4), 250)
@@ -46,7 +46,7 @@ def test_the_sample_is_stratified_and_small():
 
 
 def test_the_sample_is_recognised():
-    """Its fingerprint gives it its name, and 5 % of it are for validation."""
+    """Its name follows from its fingerprint, and 5 % of it is the validation part."""
     corpus = load("sample")
     assert corpus.describe() == {
         "name": "sample",
@@ -63,7 +63,7 @@ def test_the_sample_is_recognised():
     [("ag_news", "AG-33k", 33_450), ("ag_news_78k", "AG-78k", 78_218)],
 )
 def test_a_part_of_the_training_texts_is_recognised(data_dir, folder, name, texts):
-    """A part of the training texts goes by its own name."""
+    """A known part of the training texts has its own name."""
     corpus = load(str(data_dir / folder))
     assert corpus.name == name
     assert len(corpus.train) + len(corpus.validation) == texts
@@ -71,20 +71,20 @@ def test_a_part_of_the_training_texts_is_recognised(data_dir, folder, name, text
 
 
 def test_the_full_sizes_are_named_ag_news():
-    """120,000 + 7,600 texts are the data set itself."""
+    """120,000 + 7,600 texts are called AG News."""
     train = Texts([f"text {i}" for i in range(120_000)], [i % 4 for i in range(120_000)])
     test = Texts(train.texts[:7600], train.labels[:7600])
     assert Corpus.of(train, test).name == "AG News"
 
 
 def test_other_texts_are_named_by_their_number():
-    """Unknown files never go by a known name."""
+    """Unknown texts are named by their numbers."""
     texts = Texts(TEXTS, LABELS)
     assert Corpus.of(texts, texts).name == "other data (8 + 8 texts)"
 
 
 def test_a_fingerprint_tells_texts_labels_and_parts_apart():
-    """Changing a text, a label, a boundary or the parts' order changes the fingerprint."""
+    """A changed text, label, boundary or order of the parts changes the fingerprint."""
     base = Texts(["a b", "c"] * 4, [0, 1] * 4)
     variants = [
         (base, base),
@@ -98,7 +98,7 @@ def test_a_fingerprint_tells_texts_labels_and_parts_apart():
 
 
 def test_the_split_is_stratified_fixed_and_complete():
-    """Each class gives its share; the same texts each time; none lost, none twice."""
+    """The split is stratified and reproducible, and no text is lost or doubled."""
     texts = Texts(
         [f"text {i}" for i in range(1000)], [i % 4 if i < 800 else 0 for i in range(1000)]
     )
@@ -112,7 +112,7 @@ def test_the_split_is_stratified_fixed_and_complete():
 
 @pytest.mark.parametrize("header", [None, ("Class Index", "Title", "Description")])
 def test_the_official_csv_is_read_like_the_hub_has_it(tmp_path, header):
-    """Title, space, description; quotes, commas, line ends and backslashes stay."""
+    """A text is title, space, description; quotes, commas, line ends and backslashes are kept."""
     for part in ("train", "test"):
         write_csv(tmp_path / f"{part}.csv", ROWS * 2, header)
     train, test = load_folder(tmp_path)
@@ -120,7 +120,7 @@ def test_the_official_csv_is_read_like_the_hub_has_it(tmp_path, header):
 
 
 def test_parquet_files_are_read_as_they_were_written(tmp_path):
-    """What `write_parquet` writes comes back, and Parquet goes before csv."""
+    """`load_folder` reads what `write_parquet` writes, and prefers Parquet to CSV."""
     for part in ("train", "test"):
         write_parquet(tmp_path / f"{part}.parquet", Texts(TEXTS, LABELS))
         (tmp_path / f"{part}.csv").write_text("not read", "utf-8")
@@ -130,16 +130,16 @@ def test_parquet_files_are_read_as_they_were_written(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'"5","a","b"\n', "class 4; it should have 0 to 3"),
-        (b'"0","a","b"\n', "class -1; it should have 0 to 3"),
+        (b'"5","a","b"\n', "class 4, which is not from 0 to 3"),
+        (b'"0","a","b"\n', "class -1, which is not from 0 to 3"),
         (b'"1","a"\n', "Row 1 of .* is not a class from 1 to 4, a title and a description"),
         (b'"1","a","b"\n"x","a","b"\n', "Row 2 of"),
-        (b"\xff\xfe", "no csv in UTF-8"),
-        (b"", "a class with less than two texts"),
+        (b"\xff\xfe", "not a CSV file in UTF-8"),
+        (b"", "a class with fewer than two texts"),
     ],
 )
 def test_a_bad_csv_is_named(tmp_path, content, message):
-    """A row that is none, a class that there isn't, another encoding: one clear error."""
+    """A malformed row, an unknown class and another encoding raise a `CorruptFileError`."""
     (tmp_path / "train.csv").write_bytes(content)
     with pytest.raises(CorruptFileError, match=message):
         load_folder(tmp_path)
@@ -149,37 +149,37 @@ def test_a_bad_csv_is_named(tmp_path, content, message):
     ("columns", "message"),
     [
         ({"words": ["a"], "label": [0]}, "no columns `text` and `label`"),
-        ({"text": ["a", None], "label": [0, 1]}, "texts that are no strings"),
-        ({"text": ["a", "b"], "label": [0, 1.5]}, "class 0.0; it should have 0 to 3"),
-        ({"text": ["a", "b"], "label": [0, None]}, "class None; it should have 0 to 3"),
-        ({"text": ["a", "b"], "label": [0, 1]}, "a class with less than two texts"),
+        ({"text": ["a", None], "label": [0, 1]}, "texts that are not strings"),
+        ({"text": ["a", "b"], "label": [0, 1.5]}, "class 0.0, which is not from 0 to 3"),
+        ({"text": ["a", "b"], "label": [0, None]}, "class None, which is not from 0 to 3"),
+        ({"text": ["a", "b"], "label": [0, 1]}, "a class with fewer than two texts"),
     ],
 )
 def test_a_bad_parquet_file_is_named(tmp_path, columns, message):
-    """Missing columns, texts or classes: one clear error."""
+    """Missing columns, texts or classes raise a `CorruptFileError`."""
     pq.write_table(pa.table(columns), tmp_path / "train.parquet")
     with pytest.raises(CorruptFileError, match=message):
         load_folder(tmp_path)
 
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path):
-    """Another file by that name is told from a Parquet file."""
+    """A file that is not Parquet raises a `CorruptFileError`."""
     (tmp_path / "train.parquet").write_bytes(b"words")
     with pytest.raises(CorruptFileError, match="no columns"):
         load_folder(tmp_path)
 
 
 def test_a_missing_file_says_what_to_give(tmp_path):
-    """The message names the folder and the three ways to data."""
+    """The message names the folder and the three values of `--data`."""
     with pytest.raises(
-        InvalidValueError, match=r"has no train.parquet and no train.csv: give --data"
+        InvalidValueError, match=r"has no train.parquet and no train.csv: set --data"
     ):
         load(str(tmp_path))
 
 
 @pytest.fixture
 def offline(monkeypatch):
-    """Stand for a machine that can't reach the Hub."""
+    """Fail like a machine that can't reach the Hub."""
     monkeypatch.setattr(data, "_hub_answers", lambda: False)
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
         monkeypatch.setenv(name, "0")
@@ -190,7 +190,7 @@ def offline(monkeypatch):
 
 
 def test_the_hub_gives_all_texts(offline):
-    """Both parts of the Hub's data set become texts; a cached one does without a network."""
+    """Both parts of the data set are loaded; a cached one needs no network."""
     columns = {"text": TEXTS, "label": LABELS}
     offline.load_dataset = lambda name: {"train": columns, "test": columns, "name": name}
     corpus = load("hub")
@@ -198,7 +198,7 @@ def test_the_hub_gives_all_texts(offline):
 
 
 def test_without_a_network_one_line_says_what_to_do(offline):
-    """The Hub's many errors become one, which names the other ways to data."""
+    """Any error of the Hub becomes a `TextrnnError` that names the other values of `--data`."""
 
     def refuse(name):
         raise ConnectionError(f"Couldn't reach {name}")
@@ -212,7 +212,7 @@ def test_without_a_network_one_line_says_what_to_do(offline):
 
 
 def test_the_hub_is_asked_for_only_without_a_proxy(monkeypatch):
-    """A plain connection tells whether the Hub answers, unless a proxy or a mirror is set."""
+    """A direct connection decides whether the Hub is reachable, without a proxy or a mirror."""
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
     monkeypatch.setattr("urllib.request.getproxies", dict)
     asked = []
@@ -246,12 +246,12 @@ def test_the_hub_is_asked_for_only_without_a_proxy(monkeypatch):
     ],
 )
 def test_a_title_is_told_from_a_description(text, expected):
-    """Wire services, datelines and capitals show a title."""
+    """Wire services, datelines and capitals mark a title."""
     assert make_sample.has_title(text, {"slashes", "price", "offering", "search"}) is expected
 
 
 def test_common_words_are_those_written_small_in_running_text():
-    """A word counts as common if it is mostly small, past the title, and not rare."""
+    """A common word is frequent and mostly in lower case after the title."""
     text = (
         "Title Words Come First And Are Not Counted Here At All So " + "now prices Oil prices now"
     )
@@ -259,7 +259,7 @@ def test_common_words_are_those_written_small_in_running_text():
 
 
 def test_the_sample_can_be_made_again(tmp_path, monkeypatch):
-    """The script draws the same stratified texts from the same files each time."""
+    """The script draws the same stratified texts from the same files."""
     titled = [f"Big Price Wins Number {i} Today (AP) AP - Something {i}" for i in range(40)]
     source = tmp_path / "source"
     source.mkdir()
@@ -276,6 +276,6 @@ def test_the_sample_can_be_made_again(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_carried_sample_is_what_the_script_makes(data_dir, tmp_path):
-    """The files in the repository come from the script and the data it names."""
+    """The files in the repository are those that the script writes from the known data."""
     make_sample.main(["--data", str(data_dir / "ag_news"), "--output", str(tmp_path)])
     assert load_folder(tmp_path) == load_folder(Path(SAMPLE))

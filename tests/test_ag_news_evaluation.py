@@ -1,4 +1,4 @@
-"""Tests of the AG News example's two readings of a run."""
+"""The two evaluation methods of the AG News example."""
 
 from types import SimpleNamespace
 
@@ -15,13 +15,13 @@ legacy_seed, legacy_choice, legacy_state = np.random.seed, np.random.choice, np.
 
 
 def legacy_draw(texts, size):
-    """Draw as the notebook's two lines do."""
+    """Draw like the two lines of the notebook."""
     legacy_seed(42)
     return legacy_choice(np.arange(texts), size)
 
 
 def test_the_draw_is_the_notebooks():
-    """The same 5,000 of 7,600 texts as its two lines give, 3,608 of them distinct."""
+    """The draw has the same 5,000 of 7,600 texts as the notebook, 3,608 of them distinct."""
     draw = draw_like_the_notebook(7600)
     drawn = legacy_draw(7600, 5000)
     assert draw.counts.sum() == 5000
@@ -30,7 +30,7 @@ def test_the_draw_is_the_notebooks():
 
 
 def test_the_draw_leaves_the_global_generator_alone():
-    """Drawing reads no global state and changes none."""
+    """The draw neither reads nor changes global state."""
     before = legacy_state()[1].copy()
     draw_like_the_notebook(100)
     assert np.array_equal(before, legacy_state()[1])
@@ -38,14 +38,14 @@ def test_the_draw_leaves_the_global_generator_alone():
 
 @pytest.mark.parametrize(("texts", "size"), [(1000, 658), (4, 3), (1, 1)])
 def test_other_sizes_are_drawn_in_proportion(texts, size):
-    """Of fewer texts as many in proportion are drawn, but at least one."""
+    """The same share of fewer texts is drawn, but at least one."""
     draw = draw_like_the_notebook(texts)
     assert np.array_equal(np.repeat(draw.rows, draw.counts), np.sort(legacy_draw(texts, size)))
 
 
 @given(st.integers(2, 300), st.randoms(use_true_random=False))
 def test_accuracy_counts_a_text_as_often_as_it_was_drawn(texts, random):
-    """Distinct texts weighted by their counts give the accuracy on the texts drawn."""
+    """The accuracy on drawn texts weights distinct texts by their counts."""
     right = np.array([random.random() < 0.5 for _ in range(texts)])
     draw = draw_like_the_notebook(texts)
     drawn = legacy_draw(texts, int(draw.counts.sum()))
@@ -53,7 +53,7 @@ def test_accuracy_counts_a_text_as_often_as_it_was_drawn(texts, random):
 
 
 def looks_of(answers, *, labels=(0, 1, 1)):
-    """Return looks that see the given answers, one list after another."""
+    """Return a `TestLooks` whose model gives these answers in turn."""
     answers = iter(answers)
     draw = SimpleNamespace(accuracy=lambda correct: float(correct.float().mean()))
 
@@ -68,7 +68,7 @@ def looks_of(answers, *, labels=(0, 1, 1)):
     [(938, [1, 470, 939, 1408]), (249, [1, 125, 250, 374]), (2, [1, 2, 3, 4]), (1, [1, 2])],
 )
 def test_looks_are_made_when_the_notebook_made_them(steps, updates):
-    """After an epoch's first update and half-way; of 938 updates these are 1 and 470."""
+    """Evaluations follow the first and the middle update: 1 and 470 of 938."""
     looks = looks_of([[0, 0, 0]] * 4)
     for step in range(1, 2 * steps + 1):
         epoch = 1 + (step - 1) // steps
@@ -78,7 +78,7 @@ def test_looks_are_made_when_the_notebook_made_them(steps, updates):
 
 
 def test_looks_tell_what_they_gain_and_lose():
-    """Texts newly right and newly wrong are counted from one look to the next."""
+    """Newly correct and newly wrong texts are counted between successive evaluations."""
     looks = looks_of([[1, 1, 0], [0, 1, 0], [0, 0, 1]])
     for step in (1, 2, 3):
         looks.on_batch_end(SimpleNamespace(step=step, steps_per_epoch=1, epoch=step))
@@ -91,7 +91,7 @@ def test_looks_tell_what_they_gain_and_lose():
 
 
 def test_looks_survive_an_interruption():
-    """A fresh callback that takes the state over goes on as the old one would have."""
+    """A callback with a restored state continues like the original one."""
     states = [SimpleNamespace(step=step, steps_per_epoch=1, epoch=step) for step in (1, 2, 3)]
     answers = [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
     whole, first, second = looks_of(answers), looks_of(answers[:2]), looks_of(answers[2:])
@@ -108,7 +108,7 @@ def test_looks_survive_an_interruption():
 
 
 def test_the_reading_gives_predictions_and_the_surest_mistakes():
-    """Mistakes come surest first, and only mistakes."""
+    """Only mistakes are returned, the most confident first."""
     probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
     reading = read_test(probabilities.log())
     assert reading.predictions == [0, 1, 1, 1]

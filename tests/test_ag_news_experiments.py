@@ -1,4 +1,4 @@
-"""Tests of the AG News example's table of experiments against the notebook's facts."""
+"""The table of experiments of the AG News example, compared with the notebook."""
 
 import pytest
 
@@ -20,7 +20,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", notebook_facts())
 def test_settings_are_the_notebooks(name):
-    """Every run of the notebook is in the table with its settings and its parent."""
+    """Each run of the notebook is in the table with its settings and its parent."""
     facts, experiment = notebook_facts()[name], EXPERIMENTS[name]
     expected = {
         "cell": facts["cell"],
@@ -38,7 +38,7 @@ def test_settings_are_the_notebooks(name):
 
 
 def test_the_notebooks_figures_are_carried_over():
-    """The best accuracies and the numbers of logged values are those that it printed."""
+    """Best accuracies and numbers of logged values are those of the notebook."""
     best = [facts["best"] for facts in notebook_facts().values()]
     assert best == [90.3, 90.66, 91.04, 91.06, 91.32, 89.84, 91.2, 91.7, 91.54]
     for facts in notebook_facts().values():
@@ -53,14 +53,14 @@ def test_the_notebooks_figures_are_carried_over():
 
 @pytest.mark.parametrize(("name", "changes"), CHANGES.items())
 def test_an_experiment_changes_what_it_says(name, changes):
-    """An experiment differs from its parent in one setting; exp7 in two, and it says so."""
+    """Each experiment changes one setting; exp7 changes two and says so."""
     experiment = EXPERIMENTS[name]
     assert experiment.changes(EXPERIMENTS[experiment.parent]) == changes
     assert ("two changes" in experiment.change) == (len(changes) == 2)
 
 
 def test_the_search_is_small_and_changes_one_setting_of_exp1():
-    """At most 8 runs of 5 epochs over vocabulary size, dropout and hidden width."""
+    """The search has at most 8 runs of 5 epochs over vocabulary size, dropout and width."""
     search = [row for row in EXPERIMENTS.values() if row.group == "search"]
     assert 0 < len(search) <= 8
     assert {row.epochs for row in search} == {5}
@@ -70,7 +70,7 @@ def test_the_search_is_small_and_changes_one_setting_of_exp1():
 
 
 def test_a_parent_stands_before_its_children():
-    """The table can be read from top to bottom."""
+    """Parents come before their children."""
     seen = set()
     for name, experiment in EXPERIMENTS.items():
         assert experiment.name == name
@@ -79,7 +79,7 @@ def test_a_parent_stands_before_its_children():
 
 
 def test_presets_keep_what_the_experiments_compare():
-    """A preset makes all experiments cheaper, and each still differs from its parent alike."""
+    """A preset reduces all experiments and keeps their differences to the parents."""
     full, quick = PRESETS["full"], PRESETS["quick"]
     for experiment in EXPERIMENTS.values():
         assert full.apply(experiment) == experiment

@@ -1,4 +1,4 @@
-"""Tests of the AG News example's command."""
+"""The command of the AG News example."""
 
 import re
 from unittest import mock
@@ -16,7 +16,7 @@ from textrnn.errors import TextrnnError
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    """Train such small models with one thread, which is quickest."""
+    """Use one thread, which is fastest for small models."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -25,7 +25,7 @@ def _one_thread():
 
 @pytest.fixture(scope="module", name="folder")
 def _folder(tmp_path_factory):
-    """Return a folder with a few texts to train and test on."""
+    """Return a folder with a few training and test texts."""
     folder = tmp_path_factory.mktemp("data")
     texts = Texts([f"w{i % 4} of w{i % 4} and w{i % 7}" for i in range(160)], list(range(4)) * 40)
     write_parquet(folder / "train.parquet", texts)
@@ -35,7 +35,7 @@ def _folder(tmp_path_factory):
 
 @pytest.fixture(name="command")
 def _command(folder, tmp_path):
-    """Return a function that runs the command on the few texts."""
+    """Return a function that runs the command on these texts."""
 
     def run(arguments):
         common = f"--data {folder} --output {tmp_path / 'out'} --preset quick "
@@ -45,7 +45,7 @@ def _command(folder, tmp_path):
 
 
 def test_a_run_prints_its_accuracy_and_leaves_plot_result_and_report(command, tmp_path, capsys):
-    """One experiment gives one line, one plot, one result file and the report."""
+    """An experiment gives a line, a plot, a result file and a report."""
     assert command("--only baseline-mean --epochs 1") == 0
     printed = capsys.readouterr().out
     line = re.search(r"\n\[1/1\] baseline-mean: accuracy ([\d.]+) % on the test texts", printed)
@@ -57,7 +57,7 @@ def test_a_run_prints_its_accuracy_and_leaves_plot_result_and_report(command, tm
 
 
 def test_a_second_start_skips_what_is_finished(command, tmp_path, capsys):
-    """Finished runs are told and kept; a further one is added to the report."""
+    """Finished runs are kept; a new one is added to the report."""
     assert command("--only baseline-mean --epochs 1") == 0
     before = (tmp_path / "out" / "runs" / "baseline-mean-seed0.json").read_bytes()
     assert command("--only baseline-mean exp1-gru --epochs 1") == 0
@@ -74,7 +74,7 @@ def test_seeds_are_run_one_after_another(command, tmp_path):
 
 
 def test_the_report_can_be_written_again_without_data(command, tmp_path):
-    """`--report-only` needs no texts and gives the same report."""
+    """`--report-only` writes the same report without texts."""
     assert command("--only baseline-mean --epochs 1") == 0
     report = tmp_path / "out" / "report.html"
     before = report.read_bytes()
@@ -84,23 +84,23 @@ def test_the_report_can_be_written_again_without_data(command, tmp_path):
 
 
 def test_ctrl_c_is_told_in_a_line(command, monkeypatch, capsys):
-    """An interruption has its own exit code, and the message says how to go on."""
+    """Ctrl-C exits with 130, and the message says how to continue."""
     monkeypatch.setattr(Runner, "run", mock.Mock(side_effect=KeyboardInterrupt))
     assert command("--only baseline-mean") == 130
-    assert capsys.readouterr().err == "stopped; the same command goes on from here\n"
+    assert capsys.readouterr().err == "stopped; run the same command again to continue\n"
 
 
 def test_a_begun_experiment_is_reported_as_unfinished(command, tmp_path):
-    """A checkpoint without a result is told from an experiment that was never run."""
+    """The report distinguishes started experiments from those that were never run."""
     assert command("--only baseline-mean --epochs 1") == 0
     (tmp_path / "out" / "checkpoints" / "exp1-gru-seed0-01234567").mkdir(parents=True)
     assert command("--report-only") == 0
     report = (tmp_path / "out" / "report.md").read_text("utf-8")
-    assert "**Begun, but not finished:** `exp1-gru (seed 0)`." in report
+    assert "**Started but not finished:** `exp1-gru (seed 0)`." in report
 
 
 def test_the_list_shows_every_experiment(capsys):
-    """Name, epochs, change and parent, as the preset and the options make them."""
+    """`--list` prints name, epochs, change and parent with the current options."""
     assert main(["--list"]) == 0
     printed = capsys.readouterr().out
     assert len(printed.splitlines()) == len(EXPERIMENTS)
@@ -112,14 +112,14 @@ def test_the_list_shows_every_experiment(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "exp9"], "There is no experiment 'exp9'; there are: baseline-mean, "),
+        (["--only", "exp9"], "There is no experiment 'exp9'; choose from: baseline-mean, "),
         (["--data", "nowhere"], "nowhere has no train.parquet and no train.csv"),
         (["--device", "cpux"], "The device 'cpux' can't be used here"),
-        (["--report-only"], "There is no finished run to report on."),
+        (["--report-only"], "There are no finished runs."),
     ],
 )
 def test_an_error_is_one_line(tmp_path, capsys, arguments, message):
-    """What is wrong is said in a line, without a traceback, and the exit code tells."""
+    """An error prints one line without a traceback, and exits with 1."""
     assert main([*arguments, "--output", str(tmp_path)]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"error: {message}")
@@ -127,7 +127,7 @@ def test_an_error_is_one_line(tmp_path, capsys, arguments, message):
 
 
 def test_the_hub_without_a_network_is_one_line(monkeypatch, capsys, tmp_path):
-    """So is the Hub where it can't be reached."""
+    """An unreachable Hub is such an error."""
 
     def refuse():
         raise TextrnnError("fancyzhx/ag_news can't be loaded")

@@ -1,4 +1,4 @@
-"""Tests of the AG News example's report: its figures and its words, on made-up results."""
+"""The report of the AG News example: figures and sentences, on made-up results."""
 
 import re
 from dataclasses import replace
@@ -36,7 +36,7 @@ LABELS = "".join(str(row % 4) for row in range(TEXTS))
 
 
 def make_up(name, accuracy, *, seed=0, looks=None, validation=None, first_wrong=0, **changes):
-    """Return a result with `accuracy`: texts are wrong from `first_wrong` on."""
+    """Return a result of that accuracy, with wrong texts from `first_wrong` on."""
     experiment = EXPERIMENTS[name]
     wrong = round((1 - accuracy) * TEXTS)
     predictions = "".join(
@@ -105,10 +105,7 @@ def make_up(name, accuracy, *, seed=0, looks=None, validation=None, first_wrong=
 
 @pytest.fixture(name="words_of")
 def _words_of(tmp_path, monkeypatch):
-    """Return a function that gives the Markdown report on results, without marks around names.
-
-    Empty files stand for the plots, which have tests of their own.
-    """
+    """Return a function that writes the Markdown report without plots and without code marks."""
     for name in plots.__all__[:-1]:
         monkeypatch.setattr(plots, name, lambda path, _: write_bytes(path, b"<svg/>"))
 
@@ -120,22 +117,23 @@ def _words_of(tmp_path, monkeypatch):
 
 
 def write_bytes(path, data):
-    """Write a file and the folder that it lies in."""
+    """Write a file and its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
 
 
 def test_nothing_helped(words_of):
-    """Equal models: no change is said to have helped or hurt, and none is named best for sure."""
+    """With equal models, no change helped or hurt, and no model differs from the best."""
     names = ("baseline-mean", "baseline-max", "exp1-gru", "exp2-gru-3-layers", "exp3-15-epochs")
     words = words_of([make_up(name, 0.8) for name in names])
     assert "**Helped:** none of the 4 changes compared." in words
     assert "**Hurt:** none of the 4 changes compared." in words
     assert (
-        "**No difference shown:** baseline-max, exp1-gru, exp2-gru-3-layers and exp3-15-epochs."
+        "**No significant difference:** baseline-max, exp1-gru, exp2-gru-3-layers and "
+        "exp3-15-epochs."
     ) in words
-    assert "The test texts don't tell it from any of the 4 others." in words
-    assert "80.00 % make **no point**; read the notebook's way, 80.00 % make as many" in words
+    assert "It does not differ significantly from any of the 4 others." in words
+    assert "80.00 % gives **no point**, and so does 80.00 % by the notebook's method" in words
     assert not re.search(r"\| (helped|hurt) \|.*\| *\|$", words, re.MULTILINE)
     table = [row for row in words.splitlines() if row.startswith("| exp1-gru | baseline-mean")]
     assert [cell.strip() for cell in table[0].split("|")][4:9] == [
@@ -143,12 +141,12 @@ def test_nothing_helped(words_of):
         "+0.00 to +0.00",
         "0, 0",
         "1.000",
-        "no difference shown",
+        "no significant difference",
     ]
 
 
 def test_some_changes_helped_and_some_hurt(words_of):
-    """The larger effect comes first, with its size and what it is measured against."""
+    """The largest effect comes first, with its size and its parent."""
     results = [
         make_up("baseline-mean", 0.80),
         make_up("exp1-gru", 0.85),
@@ -162,26 +160,26 @@ def test_some_changes_helped_and_some_hurt(words_of):
         "exp1-gru (+5.00 points against baseline-mean)."
     ) in words
     assert "**Hurt:** exp3-15-epochs (-25.00 points against exp2-gru-3-layers)." in words
-    assert "**No difference shown:** baseline-max." in words
+    assert "**No significant difference:** baseline-max." in words
     assert "exp2-gru-3-layers has the best validation accuracy (95.00 %)" in words
-    assert "It differs from every other experiment more than chance explains." in words
-    assert "95.00 % make **three points**" in words
+    assert "It differs significantly from every other experiment." in words
+    assert "95.00 % gives **three points**" in words
 
 
 def test_everything_hurt(words_of):
-    """Where all changes are for the worse, the baseline is best and nothing is said to help."""
+    """If all changes hurt, the baseline is best and no change helped."""
     results = [make_up("baseline-mean", 0.9), make_up("baseline-max", 0.8)]
     words = words_of([*results, make_up("exp1-gru", 0.7)])
     assert "**Helped:** none of the 2 changes compared." in words
-    assert "**No difference shown:**" not in words
+    assert "**No significant difference:**" not in words
     assert "- Best experiment: **baseline-mean**" in words
-    assert "90.00 % make **one point**" in words
+    assert "90.00 % gives **one point**" in words
 
 
 def test_a_single_run_is_reported_without_comparisons(words_of, tmp_path):
-    """One experiment alone is told as such; the others are named as not run."""
+    """A single experiment has no comparison; the others are listed as not run."""
     words = words_of([make_up("baseline-mean", 0.8)])
-    assert "1 run of 1 experiment on **the carried sample**: 3,800 texts to train on" in words
+    assert "1 run of 1 experiment on **the included sample**: 3,800 training texts" in words
     assert "No experiment can be compared with its parent yet." in words
     assert "There is no other experiment to compare it with." in words
     assert "**Not run:** baseline-max, exp1-gru" in words
@@ -190,50 +188,59 @@ def test_a_single_run_is_reported_without_comparisons(words_of, tmp_path):
 
 
 def test_unfinished_and_missing_experiments_are_named(words_of):
-    """What was begun is told from what was never run; a parent that is missing is not compared."""
+    """Started and never run experiments are distinguished; a missing parent is not compared."""
     results = [make_up("baseline-mean", 0.8), make_up("exp2-gru-3-layers", 0.9)]
     begun = [("exp1-gru", 0), ("baseline-mean", 0), ("baseline-mean", 1)]
     words = words_of(results, unfinished=begun)
-    assert ("**Begun, but not finished:** baseline-mean (seed 1) and exp1-gru (seed 0).") in words
+    assert "**Started but not finished:** baseline-mean (seed 1) and exp1-gru (seed 0)." in words
     assert "**Not run:** baseline-max, exp3-15-epochs," in words
     assert "No experiment can be compared with its parent yet." in words
 
 
 @pytest.mark.parametrize(
-    ("best_looks", "expected"),
+    ("best_looks", "difference", "runs"),
     [
-        ((0.83, 0.85), "**4.00 points more** than read honestly on average (higher in 2 of 2 runs"),
-        ((0.78, 0.79), "**1.50 points less** than read honestly on average (higher in 0 of 2 runs"),
-        ((0.83, 0.79), "**1.00 points more** than read honestly on average (higher in 1 of 2 runs"),
-        ((0.83,), "**3.00 points more** than read honestly."),
-        ((0.79,), "**1.00 points less** than read honestly."),
+        (
+            (0.83, 0.85),
+            "4.00 points higher",
+            " on average (higher in 2 of 2 runs",
+        ),
+        ((0.78, 0.79), "1.50 points lower", " on average (higher in 0 of 2 runs"),
+        (
+            (0.83, 0.79),
+            "1.00 points higher",
+            " on average (higher in 1 of 2 runs",
+        ),
+        ((0.83,), "3.00 points higher", "."),
+        ((0.79,), "1.00 points lower", "."),
     ],
 )
-def test_flattery_is_told_in_both_directions(words_of, best_looks, expected):
-    """The notebook's way may give more or less than the honest one."""
+def test_the_notebooks_method_may_give_more_or_less(words_of, best_looks, difference, runs):
+    """The report says whether the notebook's method gives a higher or a lower accuracy."""
     names = ("baseline-mean", "baseline-max")
     results = [
         make_up(name, 0.8, looks=[0.25, 0.7, best, 0.6, 0.6, 0.6])
         for name, best in zip(names, best_looks, strict=False)
     ]
-    assert f"a run's accuracy is {expected}" in words_of(results)
+    words = words_of(results)
+    assert f"the accuracy of a run is **{difference}** than by the honest one{runs}" in words
 
 
-def test_flattery_has_two_parts(words_of):
-    """What choosing by test texts adds is told from what the draw adds."""
+def test_the_difference_of_the_methods_has_two_parts(words_of):
+    """The effects of selection by test texts and of the draw are separated."""
     result = make_up("baseline-mean", 0.8, looks=[0.25, 0.7, 0.9, 0.6, 0.6, 0.6])
     row = analyse([result]).rows[0]
     drawn = np.random.RandomState(42).choice(np.arange(TEXTS), 658)
     assert row.drawn == pytest.approx(np.mean([result.correct[text] for text in drawn]))
     assert (
-        f"both on the texts drawn, makes **{100 * (0.9 - row.drawn):+.2f} points**. Drawing: that "
-        "checkpoint on the texts drawn against all test texts makes "
+        f"both on the drawn texts: **{100 * (0.9 - row.drawn):+.2f} points**. Draw: that "
+        "checkpoint on the drawn texts, instead of all test texts: "
         f"**{100 * (row.drawn - 0.8):+.2f} points**."
     ) in words_of([result])
 
 
 def test_stability_is_a_number(words_of):
-    """The looks after the first third have their spread, their width, their drift and swings."""
+    """Stability is spread, range, drift and differences after the first third of training."""
     looks = [0.25, 0.5, 0.80, 0.82, 0.80, 0.82]
     steady = make_up("baseline-mean", 0.8, looks=[0.25, 0.5, 0.8, 0.8, 0.8, 0.8])
     restless = make_up("baseline-max", 0.8, looks=looks)
@@ -249,20 +256,23 @@ def test_stability_is_a_number(words_of):
     words = words_of([steady, restless])
     assert (
         "a standard deviation of **0.00 points** (baseline-mean) to **1.15 points** "
-        "(baseline-max). 1 of 6 swings from one look to the next is significant"
+        "(baseline-max). 1 of 6 differences between successive evaluations is significant"
     ) in words
 
 
-def test_steady_runs_have_no_significant_swing(words_of):
-    """Where no swing is significant, the report says so."""
+def test_steady_runs_have_no_significant_difference(words_of):
+    """The report says so if no difference between evaluations is significant."""
     words = words_of([make_up("baseline-mean", 0.8)])
-    assert "a standard deviation of **0.00 points** (baseline-mean). None of the 5 swings" in words
+    assert (
+        "a standard deviation of **0.00 points** (baseline-mean). None of the 5 differences"
+        in words
+    )
 
 
 def test_runs_that_are_too_short_have_no_stability(words_of):
-    """Two looks are too few to judge by."""
+    """Two evaluations are too few."""
     words = words_of([make_up("baseline-mean", 0.8, looks=[0.25, 0.8])])
-    assert "The runs are too short to tell whether they converge steadily." in words
+    assert "The runs are too short to measure the stability of convergence." in words
 
 
 def test_figures_are_those_of_the_results():
@@ -282,8 +292,8 @@ def test_figures_are_those_of_the_results():
     assert dict(comparison.changes) == {"cell": ("rnn", "gru")}
 
 
-def test_a_change_of_two_settings_is_called_so(words_of):
-    """exp7 differs in cell and epochs, and the report says that its effect is of both."""
+def test_a_change_of_two_settings_is_named(words_of):
+    """exp7 differs in cell and epochs, and the report says so."""
     words = words_of([make_up("exp6-exponential-lr", 0.8), make_up("exp7-lstm", 0.9)])
     assert (
         "exp7-lstm differs from its parent in 2 settings at once (epochs, cell)"
@@ -292,7 +302,7 @@ def test_a_change_of_two_settings_is_called_so(words_of):
 
 
 def test_seeds_are_paired_and_averaged(words_of):
-    """Only seeds that both were run with are compared; figures are means over seeds."""
+    """Only common seeds are compared; figures are means over seeds."""
     results = [
         *(make_up("baseline-mean", 0.80 + seed / 100, seed=seed) for seed in range(3)),
         *(make_up("exp1-gru", 0.85 + seed / 100, seed=seed) for seed in (0, 2)),
@@ -306,13 +316,13 @@ def test_seeds_are_paired_and_averaged(words_of):
     assert analysis.rows[0].accuracy == pytest.approx(0.81)
     assert analysis.rows[0].seed_spread == pytest.approx(0.01)
     words = words_of(results)
-    assert "Each comparison is of 2 pairs of trained models, one for each seed" in words
+    assert "Each comparison is between 2 pairs of trained models, one per seed" in words
     assert "a standard deviation of 1.00 to 1.41 points" in words
-    assert "Seeds' deviation" in words
+    assert "Deviation of seeds" in words
 
 
 def test_experiments_without_a_common_seed_are_not_compared():
-    """A pair needs the same seed."""
+    """A comparison needs a common seed."""
     results = [make_up("baseline-mean", 0.8, seed=0), make_up("exp1-gru", 0.9, seed=1)]
     analysis = analyse(results)
     assert not analysis.comparisons
@@ -320,7 +330,7 @@ def test_experiments_without_a_common_seed_are_not_compared():
 
 
 def test_the_best_is_chosen_by_validation_not_by_test_texts():
-    """A higher test accuracy doesn't make a model the best one."""
+    """The best model has the highest validation accuracy, not the highest test accuracy."""
     results = [
         make_up("baseline-mean", 0.80, validation=0.90),
         make_up("exp1-gru", 0.95, validation=0.85),
@@ -331,15 +341,15 @@ def test_the_best_is_chosen_by_validation_not_by_test_texts():
 @pytest.mark.parametrize(
     ("validation", "expected"),
     [
-        (0.85, "Of the 1 setting that the search tried, search-dropout-0 has the best validation"),
+        (0.85, "Of the 1 setting of the search, search-dropout-0 has the best validation"),
         (
             0.80,
-            "Of the 1 setting that the search tried, none has a better validation accuracy than",
+            "Of the 1 setting of the search, none has a higher validation accuracy than",
         ),
     ],
 )
 def test_the_search_is_judged_by_the_validation_part(words_of, validation, expected):
-    """The search names its best setting, or says that none is better."""
+    """The report names the best setting, or says that none is better."""
     results = [make_up("exp1-gru", 0.8), make_up("search-dropout-0", 0.8, validation=validation)]
     assert expected in words_of(results)
 
@@ -350,13 +360,13 @@ def test_confusions_are_counted_by_label_and_prediction():
     assert confusion(result).tolist() == [[1, 1, 0, 0], [0, 1, 0, 1], [0] * 4, [0] * 4]
 
 
-def test_confusions_are_told(words_of):
-    """The most common confusion is named with its share; a perfect model has none."""
+def test_confusions_are_described(words_of):
+    """The most common mistake is named with its count; a perfect model has none."""
     words = words_of([make_up("baseline-mean", 0.8)])
-    assert "The most common mistake is World taken for Sports: 50 texts of 250." in words
+    assert "The most common mistake is World predicted as Sports: 50 of 250 texts." in words
     perfect = make_up("baseline-mean", 1.0, mistakes=[])
     words = words_of([perfect])
-    assert "Every test text is right." in words
+    assert "Every test text is classified correctly." in words
     assert "most confident mistakes" not in words
 
 
@@ -365,44 +375,44 @@ def test_confusions_are_told(words_of):
     [(0.8999, 0), (0.90, 1), (0.9099, 1), (0.91, 2), (0.9149, 2), (0.915, 3), (1.0, 3)],
 )
 def test_grades_are_the_notebooks(accuracy, points):
-    """90 %, 91 % and 91.5 % make one, two and three points."""
+    """90 %, 91 % and 91.5 % give one, two and three points."""
     assert grade(accuracy) == points
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("AG-33k", "AG-33k is a part of the 120,000 training texts"),
-        ("AG-78k", "AG-78k is 65 % of the 120,000 training texts"),
-        ("AG News", "These are all the texts that the notebook had."),
+        ("AG-33k", "AG-33k is a part of the notebook's 120,000 training texts"),
+        ("AG-78k", "AG-78k is 65 % of the notebook's 120,000 training texts"),
+        ("AG News", "These are all texts of the notebook."),
         ("sample", "It is far too small for conclusions"),
-        ("other data (8 + 8 texts)", "These are not the notebook's texts."),
+        ("other data (8 + 8 texts)", "These are not the texts of the notebook."),
     ],
 )
 def test_the_data_set_is_named(words_of, name, expected):
-    """Every report says what its figures were measured on."""
+    """Every report describes its data."""
     result = make_up("baseline-mean", 0.8)
     words = words_of([replace(result, data={**result.data, "name": name})])
-    assert f"on **{'the carried sample' if name == 'sample' else name}**" in words
+    assert f"on **{'the included sample' if name == 'sample' else name}**" in words
     assert expected in words
 
 
-def test_a_preset_is_told(words_of):
-    """A report on cheaper runs says so."""
+def test_a_preset_is_named(words_of):
+    """The report says which settings a preset reduced."""
     words = words_of([make_up("baseline-mean", 0.8, preset="quick")])
-    assert "all were run with two thirds of the epochs and a quarter of the hidden width" in words
+    assert "all experiments ran with two thirds of the epochs and a quarter of the hidden" in words
 
 
 @pytest.fixture(scope="module", name="report")
 def _report(tmp_path_factory):
-    """Return the folder of a report with all its plots."""
+    """Return the folder of a report with all plots."""
     folder = tmp_path_factory.mktemp("report")
     write_report(analyse([make_up("baseline-mean", 0.8), make_up("exp1-gru", 0.85)]), folder)
     return folder
 
 
 def test_the_report_is_the_same_each_time(report, tmp_path):
-    """Two reports on the same results are equal to the byte, plots included."""
+    """Two reports on the same results are equal byte by byte, including plots."""
     write_report(analyse([make_up("baseline-mean", 0.8), make_up("exp1-gru", 0.85)]), tmp_path)
     files = sorted(path.relative_to(report) for path in report.rglob("*.*"))
     assert len(files) == 7
@@ -411,20 +421,20 @@ def test_the_report_is_the_same_each_time(report, tmp_path):
 
 
 class Page(HTMLParser):
-    """Collects a page's text and what it would load, and checks that its tags are closed."""
+    """Collect the text and the sources of a page, and check that its tags are closed."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open, self.text, self.sources = [], [], []
 
     def handle_starttag(self, tag, attrs):
-        """Note a tag that must be closed, and the address of what it shows."""
+        """Record the tag and its sources."""
         if tag not in {"meta", "img"}:
             self.open.append(tag)
         self.sources += [value for name, value in attrs if name in {"src", "href"}]
 
     def handle_endtag(self, tag):
-        """Check that the tag opened last is closed first."""
+        """Check that the last open tag is closed."""
         assert self.open.pop() == tag
 
     def handle_data(self, data):
@@ -433,7 +443,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_is_self_contained_and_well_formed(report):
-    """It loads nothing, closes its tags, and shows texts with markup in them as they are."""
+    """It loads nothing, closes its tags, and escapes markup in texts."""
     page = Page()
     page.feed((report / "report.html").read_text("utf-8"))
     assert not page.open
@@ -443,20 +453,20 @@ def test_the_page_is_self_contained_and_well_formed(report):
 
 
 def test_every_linked_plot_exists(report):
-    """The Markdown report's plots lie where it says."""
+    """The plots linked in the Markdown report exist."""
     links = re.findall(r"!\[.*?\]\((.*?)\)", (report / "report.md").read_text("utf-8"))
     assert len(links) == 5
     assert all((report / link).is_file() for link in links)
 
 
 def test_a_run_has_a_plot_of_loss_and_accuracy(tmp_path):
-    """It is a PNG file, made without a display."""
+    """The plot is a PNG file and needs no display."""
     plot_run(tmp_path / "runs" / "run.png", make_up("baseline-mean", 0.8))
     assert (tmp_path / "runs" / "run.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_training_losses_are_means_over_more_than_a_batch():
-    """Records that lie a step apart are joined with the next, weighted by their steps."""
+    """Records a step apart are joined with the next, weighted by their steps."""
     steps_and_losses = [(50, 2.0), (100, 1.0), (101, 9.0), (150, 0.5), (201, 0.4), (202, 9.0)]
     history = [{"step": step, "loss": loss} for step, loss in steps_and_losses]
     result = make_up("baseline-mean", 0.8, history=history, steps_per_epoch=100)
@@ -466,17 +476,17 @@ def test_training_losses_are_means_over_more_than_a_batch():
 
 
 def test_results_of_different_data_are_not_mixed():
-    """A report is on one data set; without any result there is none."""
+    """Results of several data sets, or no results, raise an error."""
     result = make_up("baseline-mean", 0.8)
     other = make_up("exp1-gru", 0.8, data={**result.data, "fingerprint": "f" * 16})
-    with pytest.raises(InvalidValueError, match="The results come from different data"):
+    with pytest.raises(InvalidValueError, match="The results are of different data sets"):
         analyse([result, other])
-    with pytest.raises(InvalidValueError, match="There is no finished run to report on"):
+    with pytest.raises(InvalidValueError, match="There are no finished runs"):
         analyse([])
 
 
 def test_blocks_are_written_as_markdown(tmp_path):
-    """Each block has its form, and plain text is never taken for markup."""
+    """Each block has its Markdown, and markup in plain text is escaped."""
     blocks = [
         Heading("A_b", 3),
         Paragraph(line("1 < 2 & *", Strong("bold|"), " ", Code("a_b"), line(Chip("ok")))),
@@ -496,7 +506,7 @@ def test_blocks_are_written_as_markdown(tmp_path):
 
 
 def test_blocks_are_written_as_html(tmp_path):
-    """Each block has its form, and plain text is escaped."""
+    """Each block has its HTML, and markup in plain text is escaped."""
     (tmp_path / "a.svg").write_bytes(b"<svg/>")
     blocks = [
         Heading("A & B", 3),

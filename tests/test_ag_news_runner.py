@@ -1,4 +1,4 @@
-"""Tests of the AG News example's runs: results, skipping, resuming."""
+"""The runs of the AG News example: results, skipping, resuming."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ TIMES = ("seconds", "look_seconds", "texts_per_second")
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    """Train such small models with one thread, which is quickest."""
+    """Use one thread, which is fastest for small models."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -57,25 +57,25 @@ def _finished(corpus, experiment, tmp_path_factory):
 
 
 def without_times(result):
-    """Return a result without what differs between two equal runs: times, and the commit."""
+    """Return a result without the values that differ between equal runs: times and commit."""
     history = [{k: v for k, v in row.items() if k != "seconds"} for row in result.history]
     return replace(result, history=history, environment={}, **dict.fromkeys(TIMES, 0.0))
 
 
 @dataclass
 class Interruptible:
-    """A runner whose run of `experiment` can be broken off."""
+    """A runner whose run of `experiment` can be interrupted."""
 
     runner: Runner
     experiment: Experiment
     patches: pytest.MonkeyPatch
 
     def run(self):
-        """Run to the end, or go on to it."""
+        """Run, or resume, to the end."""
         return self.runner.run(self.experiment, 1)
 
     def run_until(self, step, happen):
-        """Run until something happens after a step."""
+        """Run until an exception after a step."""
 
         class Interrupted(TestLooks):
             def on_batch_end(self, state):
@@ -91,13 +91,13 @@ class Interruptible:
 
 @pytest.fixture(name="interruptible")
 def _interruptible(corpus, experiment, tmp_path, monkeypatch):
-    """Return a runner with a folder of its own."""
+    """Return a runner with its own folder."""
     own = Runner(corpus, tmp_path, torch.device("cpu"))
     return Interruptible(own, experiment, monkeypatch)
 
 
 def test_a_result_holds_what_the_report_needs(corpus, experiment, finished):
-    """Settings, data, environment, history, looks, checkpoint, predictions and mistakes."""
+    """A result has settings, data, environment, history, evaluations, predictions, mistakes."""
     _, result = finished
     assert (result.experiment, result.parent) == ("exp6-exponential-lr", "exp5-hidden-512")
     assert result.settings == experiment.settings()
@@ -121,14 +121,14 @@ def test_a_result_holds_what_the_report_needs(corpus, experiment, finished):
 
 
 def test_a_result_comes_back_from_its_file(finished):
-    """Reading what was written gives the same result, and no checkpoint is left."""
+    """A result file is read back unchanged, and no checkpoint is left."""
     folder, result = finished
     assert load_results(folder) == [result]
     assert not any((folder / "checkpoints").iterdir())
 
 
 def test_a_finished_run_is_skipped(corpus, experiment, finished):
-    """The result is found again by its settings, whatever the device was."""
+    """A finished run is found by its settings, whatever the device."""
     folder, result = finished
     again = Runner(corpus, folder, torch.device("cpu"))
     again.checkpoint_folder(experiment, 1).mkdir(parents=True)
@@ -140,7 +140,7 @@ def test_a_finished_run_is_skipped(corpus, experiment, finished):
 
 @pytest.mark.parametrize("change", ["settings", "precision", "data"])
 def test_a_result_of_another_run_is_not_taken(corpus, experiment, finished, change):
-    """Other settings, precision or data are told from a finished run."""
+    """A result with other settings, precision or data raises an error."""
     folder, _ = finished
     if change == "settings":
         experiment = replace(experiment, dropout=0.2)
@@ -153,7 +153,7 @@ def test_a_result_of_another_run_is_not_taken(corpus, experiment, finished, chan
 
 
 def test_checkpoints_of_other_runs_lie_elsewhere(corpus, experiment, tmp_path):
-    """A run never goes on from a checkpoint of other settings, precision, seed or data."""
+    """A run never resumes from a checkpoint of other settings, precision, seed or data."""
     cpu = torch.device("cpu")
     other_data = replace(corpus, fingerprint="0" * 16)
     folders = {
@@ -168,7 +168,7 @@ def test_checkpoints_of_other_runs_lie_elsewhere(corpus, experiment, tmp_path):
 
 @pytest.mark.parametrize("step", [1, 2, 5, 7])
 def test_a_killed_run_gives_the_same_result(interruptible, finished, step):
-    """Killed at any step and started again, a run differs in its times alone."""
+    """A run that is killed at any step and resumed differs only in its times."""
 
     def kill(_):
         raise SystemExit
@@ -181,7 +181,7 @@ def test_a_killed_run_gives_the_same_result(interruptible, finished, step):
 
 
 def test_ctrl_c_stops_and_keeps_what_was_done(interruptible, finished):
-    """A requested stop writes no result; the next start goes on to the same one."""
+    """A requested stop writes no result; the resumed run gives the same result."""
     with pytest.raises(KeyboardInterrupt):
         interruptible.run_until(4, lambda state: state.request_stop("interrupted by Ctrl-C"))
     folder = interruptible.runner.checkpoint_folder(interruptible.experiment, 1)
@@ -190,7 +190,7 @@ def test_ctrl_c_stops_and_keeps_what_was_done(interruptible, finished):
 
 
 def test_looks_change_nothing(corpus, experiment, finished, tmp_path, monkeypatch):
-    """A run that never looks at a test text trains to the same weights and chooses the same."""
+    """A run without evaluations on test texts gives the same weights and checkpoint."""
 
     class Blind(TestLooks):
         def on_batch_end(self, state):
@@ -203,14 +203,14 @@ def test_looks_change_nothing(corpus, experiment, finished, tmp_path, monkeypatc
 
 
 def test_seeds_differ(corpus, experiment, finished, tmp_path):
-    """Another seed gives other weights and another order."""
+    """Another seed gives another result."""
     other = Runner(corpus, tmp_path, torch.device("cpu")).run(experiment, 2)
     assert other.history != finished[1].history
 
 
 @pytest.mark.parametrize("name", ["baseline-max", "exp7-lstm", "concat-last"])
 def test_every_cell_and_pooling_runs(corpus, tmp_path, name):
-    """The other shapes of network train as well."""
+    """Other networks train as well."""
     experiment = replace(EXPERIMENTS[name], hidden_size=4, epochs=1)
     result = Runner(corpus, tmp_path, torch.device("cpu")).run(experiment, 0)
     assert len(result.looks) == 2
@@ -220,7 +220,7 @@ def test_every_cell_and_pooling_runs(corpus, tmp_path, name):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_cuda_runs_by_its_name_alone(corpus, experiment, tmp_path, precision):
-    """On a GPU nothing but the device differs, and learning goes the same way."""
+    """On a GPU the losses are close to those on the CPU."""
     gpu = Runner(corpus, tmp_path, choose_device("auto"), precision=precision).run(experiment, 1)
     cpu = Runner(corpus, tmp_path / "cpu", torch.device("cpu"), precision).run(experiment, 1)
     assert gpu.environment["device"].startswith("cuda")
@@ -228,7 +228,7 @@ def test_cuda_runs_by_its_name_alone(corpus, experiment, tmp_path, precision):
 
 
 def test_the_minimum_frequency_shrinks_with_the_texts():
-    """It is the notebook's on as many texts, and keeps no word that occurs only once."""
+    """The minimum count is the notebook's for its number of texts, and at least 2."""
     assert scale_min_freq(26, 120_000) == 26
     assert scale_min_freq(26, 33_450) == 8
     assert scale_min_freq(26, 4_000) == 2
@@ -236,7 +236,7 @@ def test_the_minimum_frequency_shrinks_with_the_texts():
 
 
 def test_the_vocabulary_sees_training_texts_alone(corpus):
-    """Words of validation and test texts are unknown unless training texts have them."""
+    """Words that only validation or test texts have are unknown."""
     strange = replace(corpus.validation, texts=["xyzzy"] * len(corpus.validation))
     encoded = Encoded(replace(corpus, validation=strange, test=strange), 1)
     assert "xyzzy" not in encoded.vocabulary
@@ -254,27 +254,27 @@ def test_the_vocabulary_sees_training_texts_alone(corpus):
     ],
 )
 def test_a_damaged_result_is_named(finished, tmp_path, damage):
-    """A file that is no whole result is told by its name."""
+    """An incomplete result file raises an error that names it."""
     path = tmp_path / "exp1-gru-seed0.json"
     save_result(path, finished[1])
     values = json.loads(path.read_text("utf-8"))
     damage(values)
     path.write_text(json.dumps(values), "utf-8")
-    with pytest.raises(CorruptFileError, match=r"exp1-gru-seed0.json is no .*delete it"):
+    with pytest.raises(CorruptFileError, match=r"exp1-gru-seed0.json is not .*delete it"):
         load_result(path)
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "\udc00"])
 def test_a_result_that_is_no_json_is_named(tmp_path, content):
-    """So is a file that holds something else altogether."""
+    """A file with other content raises an error that names it."""
     path = tmp_path / "run.json"
     path.write_bytes(content.encode("utf-8", "surrogatepass"))
-    with pytest.raises(CorruptFileError, match=r"run.json is no result file"):
+    with pytest.raises(CorruptFileError, match=r"run.json is not a result file"):
         load_result(path)
 
 
 def test_devices_are_chosen_by_name_or_automatically():
-    """CUDA is taken where there is one; an impossible device is refused."""
+    """`"auto"` is CUDA if available; an unavailable device raises an error."""
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert choose_device("cpu") == torch.device("cpu")
     for name in ("cpux", "cuda:99"):
@@ -283,7 +283,7 @@ def test_devices_are_chosen_by_name_or_automatically():
 
 
 def test_the_environment_is_described(monkeypatch, tmp_path):
-    """Device and versions are told everywhere, the commit in a checkout alone."""
+    """The environment has device and versions, and the commit in a checkout."""
     described = describe_environment(torch.device("cpu"))
     assert described["device"] == "cpu"
     assert described["device_name"]

@@ -1,4 +1,4 @@
-"""Tests of the AG News example's statistics against SciPy's."""
+"""The statistics of the AG News example, compared with SciPy."""
 
 import itertools
 
@@ -19,7 +19,7 @@ from examples.ag_news.significance import (
 
 @given(st.integers(1, 10_000), st.floats(0, 1))
 def test_wilson_interval_equals_scipys(trials, share):
-    """The interval is SciPy's for any proportion, 0 and 1 among them."""
+    """The interval equals SciPy's for any proportion, including 0 and 1."""
     successes = round(share * trials)
     theirs = stats.binomtest(successes, trials).proportion_ci(0.95, method="wilson")
     assert wilson_interval(successes, trials) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
@@ -45,7 +45,7 @@ def test_sign_flip_test_equals_enumeration(differences):
 
 
 def test_sign_flip_test_equals_scipys_permutation_test():
-    """On differences of several seeds it is SciPy's exact paired permutation test."""
+    """With several seeds the test equals SciPy's exact paired permutation test."""
     differences = np.array([3, -1, 2, 2, 0, 1, -2, 1, 3, 1])
     theirs = stats.permutation_test(
         (differences,), np.sum, permutation_type="samples", n_resamples=np.inf
@@ -55,7 +55,7 @@ def test_sign_flip_test_equals_scipys_permutation_test():
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_bootstrap_interval_equals_scipys(seeds):
-    """The interval is SciPy's percentile bootstrap but for the random draws."""
+    """The interval equals SciPy's percentile bootstrap, except for random draws."""
     generator = np.random.default_rng(1)
     differences = generator.integers(-seeds, seeds + 1, size=500) / seeds + 0.02
     theirs = stats.bootstrap(
@@ -65,7 +65,7 @@ def test_bootstrap_interval_equals_scipys(seeds):
 
 
 def test_bootstrap_interval_is_reproducible_and_pointlike_without_differences():
-    """The same differences give the same interval, and equal models one of no width."""
+    """The interval is reproducible, and has no width for equal models."""
     differences = [1, 0, -1, 1, 0, 0]
     assert bootstrap_interval(differences) == bootstrap_interval(differences)
     assert bootstrap_interval([0, 0, 0]) == (0.0, 0.0)
@@ -73,7 +73,7 @@ def test_bootstrap_interval_is_reproducible_and_pointlike_without_differences():
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_keeps_order_and_only_raises(p_values):
-    """Adjusted values lie between the raw ones and Bonferroni's, and keep their order."""
+    """Adjusted values are between raw and Bonferroni values, in the same order."""
     adjusted = holm(p_values)
     for raw, value in zip(p_values, adjusted, strict=True):
         assert raw <= value <= min(1.0, len(p_values) * raw)
@@ -82,6 +82,6 @@ def test_holm_keeps_order_and_only_raises(p_values):
 
 
 def test_holm_equals_a_worked_example():
-    """Four p-values, adjusted by hand: 4 x 0.005, 3 x 0.01, 2 x 0.03, and no less for 0.04."""
+    """Values computed by hand: 4 x 0.005, 3 x 0.01, 2 x 0.03, and no less for 0.04."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]) == []

@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic, and that each kind of work runs."""
+"""The benchmarks: their arithmetic and reports, and a run of each kind of work."""
 
 import json
 
@@ -17,7 +17,7 @@ LABELS = [2, 1, 2, 1] * 4
 
 
 def test_a_ratio_is_the_median_of_the_turns():
-    """Each turn gives a ratio of work per second; a slow turn slows both and changes none."""
+    """Each turn gives a ratio of work per second; a slow turn does not change it."""
     row = ratio("ours", "theirs", [1.0, 10.0, 2.0], [3.0, 30.0, 10.0], bar=3, aim=4)
     assert (row.value, row.low, row.high) == (3.0, 3.0, 5.0)
     assert row.reaches(row.bar) is True
@@ -26,21 +26,21 @@ def test_a_ratio_is_the_median_of_the_turns():
 
 
 def test_a_ratio_counts_the_work_of_each():
-    """Half the work in half the time is no faster."""
+    """Half the work in half the time is not faster."""
     row = ratio("ours", "theirs", [1.0], [2.0], work=(50, 100))
     assert row.value == 1.0
     assert row.details["per_second"] == 50
 
 
 def test_a_figure_can_have_an_upper_bar():
-    """Where less is better, a figure at the bar reaches it."""
+    """A figure at its upper bar reaches it."""
     row = figure("memory", [40.0, 50.0, 60.0], unit="MiB", bar=50)
     assert row.value == 50.0
     assert row.reaches(row.bar) is True
 
 
 def test_work_is_timed_in_turns_after_a_warm_up():
-    """The two pieces of work alternate, and the first round does not count."""
+    """The two calls alternate, and the warm-up is not timed."""
     calls = []
     ours, theirs = in_turns(lambda: calls.append("a"), lambda: calls.append("b"), repeats=2)
     assert "".join(calls) == "ababab"
@@ -48,7 +48,7 @@ def test_work_is_timed_in_turns_after_a_warm_up():
 
 
 def test_the_table_says_which_bars_are_reached(tmp_path):
-    """A row names the baseline, the spread and whether bar and aim are reached; a plot is drawn."""
+    """A row has the baseline, the spread, and whether bar and aim are reached."""
     row = Measurement(
         name="training", against="a loop", value=2.5, low=2.25, high=3.0, bar=2.0, aim=3.0
     ).to_dict()
@@ -59,13 +59,13 @@ def test_the_table_says_which_bars_are_reached(tmp_path):
 
 
 def test_a_plot_without_ratios_is_left_out(tmp_path):
-    """Plain figures alone make no picture."""
+    """Without ratios no plot is written."""
     write_plot([figure("time", [1.0], unit="s").to_dict()], tmp_path / "plot.png")
     assert not (tmp_path / "plot.png").exists()
 
 
 def test_the_baseline_cuts_texts_as_the_library_does():
-    """Both programs see the same words, or their speeds would not compare."""
+    """Both programs give the same tokens."""
     tokenizer = WordTokenizer()
     assert [notebook.tokenize(text) for text in TEXTS] == [tokenizer(text) for text in TEXTS]
 
@@ -81,7 +81,7 @@ def test_the_baseline_trains_and_predicts():
 
 
 def test_the_bare_loop_and_the_trainer_do_the_same_steps():
-    """On the same ready batches both end with the same weights, so only their overhead differs."""
+    """On the same batches both end with the same weights."""
     vocabulary = Vocabulary.from_texts(TEXTS)
     dataset = WordDataset(TEXTS, LABELS, vocabulary, WordTokenizer())
     batches = list(bucketed(dataset, batch_size=4))
@@ -96,13 +96,13 @@ def test_the_bare_loop_and_the_trainer_do_the_same_steps():
 
 
 def test_a_missing_data_folder_ends_in_one_line(tmp_path):
-    """Without data the benchmarks say where they looked and what to do."""
-    with pytest.raises(SystemExit, match="name the folder with the data sets"):
+    """Without data the message says which folder to set."""
+    with pytest.raises(SystemExit, match="set the folder with the data sets"):
         Corpus(str(tmp_path))
 
 
 def test_made_texts_have_the_words_and_lengths_of_real_ones(data_dir):
-    """Made texts are drawn reproducibly from the words that real texts have."""
+    """Generated texts are reproducible and have the words and lengths of real texts."""
     corpus = Corpus(str(data_dir))
     made = corpus.made(200, seed=1)
     assert isinstance(made, Split)
@@ -115,7 +115,7 @@ def test_made_texts_have_the_words_and_lengths_of_real_ones(data_dir):
 
 
 def test_figures_say_where_they_come_from():
-    """A table without its machine says nothing."""
+    """A sentence names date, threads, processor, versions and commit."""
     where = {
         "date": "2026-11-23",
         "threads": 2,
@@ -131,7 +131,7 @@ def test_figures_say_where_they_come_from():
 
 
 def test_each_environment_has_a_table_of_its_own():
-    """Rows of one machine, day and commit stand together, and apart from those of others."""
+    """Rows of the same environment are in one table."""
     here = {"date": "2026-11-23", "threads": 2, "processor": "AVX2", "versions": {}, "commit": "a"}
     there = here | {"processor": "AVX512"}
     row = Measurement(name="one", value=1.0, low=1.0, high=1.0).to_dict()

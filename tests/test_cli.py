@@ -1,4 +1,4 @@
-"""The command line: from a table to predictions, with plain words for what is wrong."""
+"""The command line: training, evaluation, prediction and messages."""
 
 import errno
 import io
@@ -18,6 +18,7 @@ import pytest
 
 from textrnn import TextClassifier
 from textrnn.cli import main
+from textrnn.estimator.settings import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 MODEL = str(Path(__file__).parent / "fixtures" / "model")
@@ -52,14 +53,14 @@ def _table(tmp_path):
 
 
 def test_from_a_table_to_predictions_in_three_commands(run, table, tmp_path):
-    """Train, evaluate, predict; and two lines load the model elsewhere."""
+    """Train, evaluate and predict; the model loads in Python."""
     model = tmp_path / "model"
     code, output, errors = run(
         "train", "--train", table, "--output", model, *QUICK[:1], 12, *QUICK[2:]
     )
     assert code == 0
     assert output == ""  # 32 texts are too few to hold some out, so nothing was measured
-    assert errors.splitlines()[0].startswith("Epoch 1 of 12: loss ")
+    assert errors.splitlines()[0].startswith("Network, epoch 1 of 12: loss ")
     assert errors.splitlines()[-1] == f"Saved to {model}."
 
     code, output, errors = run("evaluate", model, table, "--device", "cpu")
@@ -74,7 +75,7 @@ def test_from_a_table_to_predictions_in_three_commands(run, table, tmp_path):
 
 
 def test_training_reports_the_evaluation_file(run, table, tmp_path):
-    """The table of results goes to standard output, everything else to standard error."""
+    """Results go to standard output, everything else to standard error."""
     model = tmp_path / "model"
     command = ["train", "--train", table, "--eval", table, "--output", model, *QUICK]
     code, output, errors = run(*command, "--quiet")
@@ -90,7 +91,7 @@ def test_training_reports_the_evaluation_file(run, table, tmp_path):
 
 
 def test_a_held_out_part_is_reported(run, tmp_path):
-    """Without an evaluation file the validation part is what was measured."""
+    """Without an evaluation file, the metrics of the validation part are printed."""
     table = tmp_path / "train.jsonl"
     table.write_text('{"label": 1, "text": "oil prices"}\n{"label": 0, "text": "goals"}\n' * 60)
     code, output, _ = run("train", "--train", table, "--output", tmp_path / "model", *QUICK)
@@ -99,12 +100,12 @@ def test_a_held_out_part_is_reported(run, tmp_path):
 
 
 def test_training_goes_on_with_a_saved_model(run, tmp_path):
-    """Its words and labels stay, and labels are known by how they are written."""
+    """Vocabulary and labels stay, and labels are matched by their text."""
     table = tmp_path / "more.csv"
     table.write_text("label,text\nbusiness,oil gushes\nsports,referee\n")
     arguments = ["--output", tmp_path / "model", "--epochs", 1, "--device", "cpu"]
     code, _, errors = run("train", "--warm-start", MODEL, "--train", table, *arguments)
-    assert (code, errors.splitlines()[0][:12]) == (0, "Epoch 1 of 1")
+    assert (code, errors.splitlines()[0][:21]) == (0, "Network, epoch 1 of 1")
     assert (
         TextClassifier.load(tmp_path / "model").vocabulary_
         == TextClassifier.load(MODEL).vocabulary_
@@ -119,7 +120,7 @@ def test_training_goes_on_with_a_saved_model(run, tmp_path):
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "txt", "parquet"])
 def test_texts_without_labels_are_pretrained_on(run, table, tmp_path, form):
-    """They may be a table of any kind, whose labels are left aside, or lines."""
+    """They may be a table, whose labels are ignored, or lines."""
     more, model = tmp_path / f"more.{form}", tmp_path / "model"
     texts = ["gas prices soar", "the referee scores"] * 8
     if form == "parquet":
@@ -138,9 +139,35 @@ def test_texts_without_labels_are_pretrained_on(run, table, tmp_path, form):
     assert classifier.pretrain_epochs == 2
 
 
+def test_options_of_the_classifier_are_options_of_training(run, table, tmp_path):
+    """Flags, choices, tuples and "none" become the values in Python."""
+    options = ["--no-bidirectional", "--pooling", "max", "last", "--weight-averaging", "none"]
+    options += ["--max-vocab-size", 9, "--weight-decay", "0", "--class-weight", "balanced"]
+    code, _, _ = run("train", "--train", table, "--output", tmp_path / "model", *QUICK, *options)
+    assert code == 0
+    params = TextClassifier.load(tmp_path / "model").get_params()
+    assert (params["bidirectional"], params["pooling"]) == (False, ("max", "last"))
+    assert (params["weight_averaging"], params["max_vocab_size"]) == (None, 9)
+    assert (params["weight_decay"], params["class_weight"]) == (0.0, "balanced")
+    left_out = ("preset", "hidden_size", "dropout", "threshold")
+    assert [params[name] for name in left_out] == [None, 4, None, 0.5]
+
+
+def test_help_lists_the_options_of_the_classifier(run):
+    """Each option has its line of help and its default."""
+    help_text = " ".join(run("train", "--help")[1].split())
+    for option in OPTIONS:
+        assert (f" --{option.name.replace('_', '-')}" in help_text) == (
+            option.in_shell or option.name == "warm_start"
+        )
+        assert not option.in_shell or option.help[1:] in help_text
+    assert "recurrent cell (default: gru)" in help_text
+    assert "maximum number of n-grams (default: 262144, or 524288 from 20,000 texts)" in help_text
+
+
 @pytest.mark.parametrize("option", [[], ["--no-spelling"]])
 def test_spelling_may_be_left_out(run, table, tmp_path, option):
-    """The model's description says whether it counts."""
+    """`info` tells whether spelling is used."""
     model = tmp_path / "model"
     assert run("train", "--train", table, "--output", model, *QUICK, *option)[0] == 0
     assert TextClassifier.load(model).spelling is (False if option else None)
@@ -149,7 +176,7 @@ def test_spelling_may_be_left_out(run, table, tmp_path, option):
 
 
 def test_a_preset_is_named_and_changed(run, table, tmp_path):
-    """Options that are given win over it."""
+    """Options that are given win over the preset."""
     options = ["--preset", "best", "--pretrain-epochs", 0, *QUICK]
     assert run("train", "--train", table, "--output", tmp_path / "model", *options)[0] == 0
     classifier = TextClassifier.load(tmp_path / "model")
@@ -162,7 +189,7 @@ def test_a_preset_is_named_and_changed(run, table, tmp_path):
 
 
 def test_texts_without_labels_must_be_there_and_be_read(run, table, tmp_path):
-    """Bad rows are listed or left out, and texts that nobody would read are refused."""
+    """Bad rows are listed or left out; texts without pretraining are refused."""
     more, model = tmp_path / "more.jsonl", tmp_path / "model"
     more.write_text('{"text": "gas"}\n{"text": 3}\n')
     command = ["train", "--train", table, "--unlabelled", more, "--output", model, *QUICK]
@@ -190,7 +217,7 @@ def test_texts_without_labels_must_be_there_and_be_read(run, table, tmp_path):
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "parquet"])
 def test_every_format_serves_everywhere(run, tmp_path, form):
-    """The suffix tells the format, and columns have any names."""
+    """The suffix selects the format, and columns may have any names."""
     table = tmp_path / f"table.{form}"
     bodies, kinds = ["oil prices soar", "the striker scores"] * 8, ["business", "sports"] * 8
     if form == "parquet":
@@ -224,7 +251,7 @@ def test_labels_are_matched_by_how_they_are_written(run, tmp_path):
 
 
 def test_texts_may_have_several_labels(run, tmp_path):
-    """A separator divides them, and predictions have them all."""
+    """A separator splits labels, and predictions have all of them."""
     model, table = tmp_path / "model", tmp_path / "topics.csv"
     table.write_text("text,label\n" + "oil prices,oil;up\nstriker,sports\nrain,\n" * 8)
     several = ["--label-separator", ";"]
@@ -241,7 +268,7 @@ def test_texts_may_have_several_labels(run, tmp_path):
 
 
 def test_predictions_keep_the_order_and_number_of_lines(run):
-    """Empty lines and lines without an end are texts as well."""
+    """Empty lines and a last line without an end are texts."""
     texts = ["oil falls", "", "the keeper scores", "oil"] * 700
     code, output, _ = run("predict", MODEL, stdin="\n".join(texts))
     expected = TextClassifier.load(MODEL).predict(texts).tolist()
@@ -249,12 +276,12 @@ def test_predictions_keep_the_order_and_number_of_lines(run):
 
 
 def test_no_lines_give_no_answers(run):
-    """An empty pipe is not an error."""
+    """Empty input is not an error."""
     assert run("predict", MODEL) == (0, "", "")
 
 
 def test_json_answers_have_what_was_asked_for(run):
-    """One object a line: the label, all probabilities, the best labels."""
+    """One object per line: label, probabilities, top labels."""
     probabilities = TextClassifier.load(MODEL).predict_proba(["oil falls"])[0]
     code, output, _ = run("predict", MODEL, "--proba", "--top-k", 1, stdin="oil falls\nx\n")
     assert code == 0
@@ -271,7 +298,7 @@ def test_json_answers_have_what_was_asked_for(run):
 
 
 def test_labels_with_line_ends_stay_on_their_line(run, tmp_path):
-    """A line of output is an answer, whatever the label."""
+    """Line ends in labels are escaped."""
     labels = ["a\nb\t\\", "c"]
     classifier = TextClassifier(hidden_size=4, epochs=1, progress=False)
     classifier.fit(["oil", "goal"] * 4, labels * 4).save(tmp_path / "model")
@@ -281,7 +308,7 @@ def test_labels_with_line_ends_stay_on_their_line(run, tmp_path):
 
 
 def test_predictions_stop_at_a_bad_row(run, tmp_path):
-    """The rows before it are answered, and its place is named."""
+    """The rows before it are answered, and the error names its line."""
     table = tmp_path / "texts.jsonl"
     table.write_text('{"text": "oil falls"}\n{"text": 3}\n{"text": "oil"}\n')
     code, output, errors = run("predict", MODEL, table)
@@ -293,7 +320,7 @@ def test_predictions_stop_at_a_bad_row(run, tmp_path):
 
 
 def test_bad_rows_are_listed_with_file_and_line(run, tmp_path):
-    """The first of them are shown, the others counted; they can be left out."""
+    """The first ones are shown and the others counted; they may be left out."""
     table = tmp_path / "train.csv"
     table.write_text(CSV + "spam\n" * 12)
     output = tmp_path / "model"
@@ -314,14 +341,14 @@ def test_bad_rows_are_listed_with_file_and_line(run, tmp_path):
 
 
 def test_a_confusion_matrix_is_drawn(run, table, tmp_path):
-    """The picture's suffix tells its format."""
+    """The suffix selects the format of the picture."""
     picture = tmp_path / "confusion.png"
     assert run("evaluate", MODEL, table, "--plot", picture)[0] == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_picture_that_can_not_be_drawn_is_told_before_the_work(run, table, monkeypatch):
-    """The kind of file is checked, and whether there is a confusion matrix at all."""
+    """The suffix and the kind of labels are checked first."""
     monkeypatch.setattr(TextClassifier, "evaluate", None)
     code, output, errors = run("evaluate", MODEL, table, "--plot", "picture.doc")
     assert (code, output) == (1, "")
@@ -332,7 +359,7 @@ def test_a_picture_that_can_not_be_drawn_is_told_before_the_work(run, table, mon
 
 
 def test_a_place_where_nothing_can_be_written_is_told_before_the_work(run, table, monkeypatch):
-    """Nobody trains for hours to hear that there is no such folder."""
+    """The output folder is checked before training."""
     monkeypatch.setattr(TextClassifier, "fit", None)
     code, _, errors = run("train", "--train", table, "--output", table / "model")
     assert (code, errors) == (1, f"textrnn: {table}: File exists\n")
@@ -343,7 +370,7 @@ def test_a_place_where_nothing_can_be_written_is_told_before_the_work(run, table
 
 
 def test_fields_may_be_divided_otherwise(run, tmp_path):
-    """A CSV file as some spreadsheets write it is read, and recognized where it was not told."""
+    """Another delimiter is read, and suggested in the error."""
     path = tmp_path / "news.csv"
     path.write_text(CSV.replace(",", ";"))
     code, output, _ = run("evaluate", MODEL, path, "--delimiter", ";", "--json")
@@ -356,7 +383,7 @@ def test_fields_may_be_divided_otherwise(run, tmp_path):
 
 
 def test_a_notebook_gets_strings(monkeypatch):
-    """Its standard output has no bytes below."""
+    """Output works without a byte stream."""
     output = io.StringIO()
     monkeypatch.setattr(sys, "stdout", output)
     assert main(["info", MODEL]) == 0
@@ -364,7 +391,7 @@ def test_a_notebook_gets_strings(monkeypatch):
 
 
 def test_info_tells_what_a_model_is(run):
-    """For people as lines, for programs as JSON."""
+    """The description is a table, or JSON."""
     code, output, _ = run("info", MODEL)
     assert code == 0
     assert output.splitlines()[0].split(maxsplit=1) == ["labels", "business, sports"]
@@ -389,7 +416,7 @@ def test_info_tells_what_a_model_is(run):
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(run, arguments, message):
-    """Exit code 1, nothing on standard output, and no traceback."""
+    """Exit code 1, one line on standard error, and no traceback."""
     code, output, errors = run(*arguments)
     assert (code, output) == (1, "")
     assert message in errors
@@ -398,7 +425,7 @@ def test_what_is_wrong_is_said_in_a_line(run, arguments, message):
 
 
 def test_a_table_without_rows_or_columns_is_named(run, tmp_path, table):
-    """A table of nothing teaches nothing."""
+    """The error names the file or the column."""
     empty = tmp_path / "empty.csv"
     empty.write_text("text,label\n")
     code, _, errors = run("evaluate", MODEL, empty)
@@ -408,7 +435,7 @@ def test_a_table_without_rows_or_columns_is_named(run, tmp_path, table):
 
 
 def test_a_wrong_parameter_is_named(run, table, tmp_path):
-    """What `fit` refuses is told in its words, and nothing is saved."""
+    """The error is that of `fit`, and nothing is saved."""
     output = tmp_path / "model"
     code, _, errors = run("train", "--train", table, "--output", output, "--epochs", "0")
     assert (code, "`epochs` to be a positive integer, but got 0" in errors) == (1, True)
@@ -438,7 +465,7 @@ def test_a_wrong_command_line_has_code_2(run, arguments):
 
 
 def test_a_number_out_of_range_is_told(run):
-    """The option is named, and what it should be."""
+    """The error names the option and the rule."""
     _, _, errors = run("predict", MODEL, "--top-k", "0")
     assert errors.endswith("argument --top-k: expected a positive integer, but got '0'\n")
 
@@ -464,7 +491,7 @@ def test_help_has_an_example(run, command):
     ],
 )
 def test_help_and_a_wrong_command_line_do_not_wait_for_torch(arguments, code):
-    """They are answered where PyTorch, NumPy and NLTK can't be imported at all."""
+    """They work where PyTorch, NumPy and NLTK can't be imported."""
     program = (
         "import sys; sys.modules.update(dict.fromkeys(['nltk', 'numpy', 'torch']));"
         "from textrnn.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -481,7 +508,7 @@ def test_help_and_a_wrong_command_line_do_not_wait_for_torch(arguments, code):
 
 
 def test_tables_may_come_through_a_pipe(run):
-    """A format then has to be named."""
+    """The format must be given."""
     code, output, _ = run("evaluate", MODEL, "-", "--format", "csv", "--json", stdin=CSV)
     assert (code, json.loads(output)["accuracy"]) == (0, 1.0)
     code, output, _ = run("predict", MODEL, "-", "--format", "csv", stdin="text\noil falls\n")
@@ -491,7 +518,7 @@ def test_tables_may_come_through_a_pipe(run):
 
 
 def test_ctrl_c_has_code_130(run, monkeypatch):
-    """It ends without a traceback."""
+    """There is no traceback."""
 
     def interrupted(_options):
         raise KeyboardInterrupt
@@ -501,11 +528,11 @@ def test_ctrl_c_has_code_130(run, monkeypatch):
 
 
 def test_ctrl_c_while_training_saves_what_was_learned(run, table, tmp_path, monkeypatch):
-    """The best weights so far are kept, and the exit code tells that it was cut short."""
+    """The best weights are saved, and the exit code is 130."""
 
     class Interrupting(logging.Handler):
         def emit(self, record):
-            if "Epoch 1 of" in record.getMessage():
+            if "epoch 1 of" in record.getMessage():
                 # The trainer turns the signal into a stop after the step under way.
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -519,7 +546,7 @@ def test_ctrl_c_while_training_saves_what_was_learned(run, table, tmp_path, monk
 
 
 def test_the_other_end_of_a_pipe_may_leave():
-    """Whoever reads the first line only gets it, and no complaint."""
+    """A reader that closes the pipe causes no error."""
     lines = b"oil falls\n" * 200_000
     command = [sys.executable, "-m", "textrnn", "predict", MODEL, "--device", "cpu"]
     with subprocess.Popen(  # noqa: S603 - the program is ours

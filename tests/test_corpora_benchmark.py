@@ -1,4 +1,4 @@
-"""The benchmark of large corpora: its parts run, one after the other, on a small one."""
+"""The benchmark of large corpora: its parts run on a small corpus."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from examples.benchmarks.corpus import Split
 
 
 class MadeUp:
-    """Stands for the corpus, without any data."""
+    """A corpus without data."""
 
     def __init__(self, folder) -> None:
         self.folder = folder
@@ -23,7 +23,7 @@ class MadeUp:
 
 
 def test_the_lines_have_the_size_that_was_asked_for():
-    """They are the same each time, and no more than a line too long."""
+    """The lines are reproducible and exceed the size by less than a line."""
     lines = list(corpora.lines(MadeUp(""), 20_000))
     assert lines == list(corpora.lines(MadeUp(""), 20_000))
     assert 20_000 <= sum(map(len, lines)) < 20_000 + len(lines[-1])
@@ -31,7 +31,7 @@ def test_the_lines_have_the_size_that_was_asked_for():
 
 
 def test_each_part_leaves_what_the_next_one_needs(tmp_path, monkeypatch):
-    """Made, counted, encoded, opened and learned from; the figures fit each other."""
+    """Generating, counting, encoding, opening and training give consistent figures."""
     monkeypatch.setattr(corpora, "Corpus", MadeUp)
     monkeypatch.setattr(corpora, "STEPS", 3)
     options = argparse.Namespace(data=None, gigabytes=1e-4, workers=0)
@@ -46,6 +46,6 @@ def test_each_part_leaves_what_the_next_one_needs(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures as Linux does")
 def test_a_process_tells_its_memory():
-    """The peak is at least what there is now."""
+    """The peak memory is at least the current memory."""
     figures = corpora.memory()
     assert figures["peak_mib"] >= figures["own_mib"] > 10

@@ -10,13 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import strategies
+from textrnn.data import WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.text import Vocabulary, WordPunctTokenizer, WordTokenizer, columns, encode_texts
+from textrnn.text import (
+    Vocabulary,
+    WordCounter,
+    WordPunctTokenizer,
+    WordTokenizer,
+    columns,
+    encode_texts,
+)
 
 WORDS = ["oil", "prices", "soar", "can", "not", "a", "b", "\ud83d", "1", "!", "|", "\x1f", "\u03c2"]
+WORDS += ["\u00e9", "a\u00e9", "e\u0301", "ab", "\u0645", "\u0645\u200c\u0645"]
 VOCABULARY = Vocabulary.build([WORDS])
 TOKENIZERS = st.one_of(
-    st.builds(WordTokenizer, lowercase=st.booleans(), remove_punctuation=st.booleans()),
+    st.builds(
+        WordTokenizer,
+        lowercase=st.booleans(),
+        remove_punctuation=st.booleans(),
+        normalize=st.booleans(),
+    ),
     st.builds(WordPunctTokenizer, lowercase=st.booleans()),
 )
 
@@ -90,6 +104,32 @@ def test_no_character_ends_a_text(tokenizer, character):
     ids, lengths = encode_texts(texts, tokenizer, VOCABULARY)
     assert lengths.tolist() == [len(row) for row in rows]
     assert ids.tolist() == [number for row in rows for number in row]
+
+
+@pytest.mark.parametrize(
+    ("specials", "text", "tokenizer"),
+    [
+        (("<pad>", "<unk>", "<bos>", "<eos>"), "<pad> oil <bos> <eos> <unk>", str.split),
+        (("<pad>", "<unk>", "<bos>", "<eos>"), "<pad> oil <bos> <eos> <unk>", lambda t: t.split()),
+        (("pad", "unk", "bos", "eos"), "PAD oil bos eos unk!", WordTokenizer()),
+        (("pad", "unk", "bos", "eos"), "PAD oil bos eos unk", WordPunctTokenizer()),
+        (("<", "pad", ">", "eos"), "<oil> pad", WordPunctTokenizer()),
+        (("<", "pad", ">", "eos"), "<oil> pad", WordTokenizer(remove_punctuation=False)),
+    ],
+)
+def test_special_tokens_in_texts_are_unknown(specials, text, tokenizer):
+    """A text that spells out special tokens gets no special ids but the unknown one."""
+    vocabulary = Vocabulary.from_texts([text], tokenizer, specials=specials)
+    assert vocabulary.tokens[4:] in {("oil",), ("!", "oil")}
+    counter = WordCounter(tokenizer)
+    counter.update([text])
+    assert counter.vocabulary(specials=specials) == vocabulary
+    expected = [token if token in {"oil", "!"} else specials[1] for token in tokenizer(text)]
+    ids, _ = encode_texts([text], tokenizer, vocabulary, add_bos=False, add_eos=False)
+    assert vocabulary.decode(ids) == expected
+    assert vocabulary.encode(tokenizer(text)) == ids.tolist()
+    data = WordDataset([text], None, vocabulary, tokenizer)
+    assert data[0]["input_ids"].tolist() == [2, *ids.tolist(), 3]
 
 
 def test_subclasses_of_str_are_tokens():

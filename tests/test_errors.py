@@ -64,6 +64,12 @@ def test_show_is_short_printable_ascii(value):
     assert len(errors.show("x" * 10**6)) <= 100
 
 
+def test_show_abbreviates_long_numbers():
+    """Numbers that Python refuses to write are shown by their size."""
+    assert errors.show([10**5000, 7]) == "[<16610-bit integer>, 7]"
+    assert errors.show(10**39) == "1" + "0" * 39
+
+
 def test_listing_sorts_names():
     """Names are sorted, and an empty list is shown as "none"."""
     assert errors.listing({"b", "a"}) == "'a', 'b'"
@@ -87,6 +93,7 @@ def test_check_int_takes_every_kind_of_integer(value):
         ("3", 1, TypeError, "a positive integer, but got '3'"),
         (True, 1, TypeError, "a positive integer, but got True"),
         (None, 1, TypeError, "a positive integer, but got None"),
+        (-(10**400), 1, ValueError, "a positive integer, but got -?<1329-bit integer>"),
     ],
 )
 def test_check_int_refuses(value, minimum, kind, rule):
@@ -95,9 +102,17 @@ def test_check_int_refuses(value, minimum, kind, rule):
         errors.check_int("n", value, minimum=minimum)
 
 
+def test_check_int_has_an_upper_bound():
+    """The bound itself passes; a larger integer is named with both bounds."""
+    assert errors.check_int("n", 5, maximum=5) == 5
+    with pytest.raises(ValueError, match="`n` to be an integer from 1 to 5, but got 6"):
+        errors.check_int("n", 6, maximum=5)
+
+
 @pytest.mark.parametrize(
     ("value", "bounds", "kind", "rule"),
     [
+        (10**400, {}, ValueError, "a finite number, but got <1329-bit integer>"),
         (math.nan, {}, ValueError, "a finite number, but got nan"),
         (math.inf, {}, ValueError, "a finite number, but got inf"),
         ("1", {}, TypeError, "a finite number, but got '1'"),

@@ -1,4 +1,4 @@
-"""`TextClassifier`: what it learns, what it says, what it refuses."""
+"""`TextClassifier`: training, prediction, evaluation and its errors."""
 
 import json
 import logging
@@ -59,7 +59,7 @@ def _several():
 
 
 def test_it_learns_from_strings(fitted):
-    """Labels come out as they went in, also for texts that were not seen."""
+    """Predicted labels are those of the training data, also for unseen texts."""
     assert fitted.predict(["oil falls", "striker saves"]).tolist() == ["business", "sports"]
     assert fitted.score(TEXTS, LABELS) == 1.0
     assert fitted.classes_.tolist() == ["business", "sports"]
@@ -74,14 +74,14 @@ def test_probabilities_sum_to_one_and_agree_with_labels(fitted):
 
 
 def test_no_text_gives_no_prediction(fitted):
-    """An empty column is answered in the shape of a full one."""
+    """An empty column gives empty results of the usual shape."""
     assert fitted.predict([]).shape == (0,)
     assert fitted.predict_proba([]).shape == (0, 2)
     assert fitted.top_k([]) == []
 
 
 def test_a_text_without_words_has_a_prediction(fitted):
-    """Neither an empty text nor an endless one is an error."""
+    """Empty, odd and very long texts are not errors."""
     odd = ["", "!!!", "\ud800", "\0", "word " * 100_000]
     assert np.isfinite(fitted.predict_proba(odd)).all()
 
@@ -100,13 +100,13 @@ def test_a_prediction_does_not_depend_on_the_other_texts(fitted):
     ids=["tuple", "iterator", "numpy", "pandas", "polars", "arrow", "chunked"],
 )
 def test_columns_of_any_kind_give_the_same_model(fitted, column):
-    """What holds the texts and the labels makes no difference."""
+    """The type of the columns does not affect the result."""
     other = small().fit(column(TEXTS), column(LABELS))
     assert (other.predict_proba(column(TEXTS)) == fitted.predict_proba(TEXTS)).all()
 
 
 def test_hugging_face_columns_are_taken(fitted):
-    """A data set's columns serve as they are."""
+    """Columns of a data set need no conversion."""
     data = Dataset.from_dict({"text": TEXTS, "label": LABELS})
     other = small().fit(data["text"], data["label"])
     assert other.score(data["text"], data["label"]) == fitted.score(TEXTS, LABELS) == 1.0
@@ -121,7 +121,7 @@ def test_labels_may_be_anything_hashable(labels):
 
 
 def test_the_same_seed_gives_the_same_model():
-    """Every bit of the weights follows from the seed, whatever the global generators did."""
+    """The weights depend on the seed, not on the global generators."""
     torch.manual_seed(1)
     first = small(seed=3).fit(TEXTS, LABELS).network_.state_dict()
     torch.manual_seed(2)
@@ -132,7 +132,7 @@ def test_the_same_seed_gives_the_same_model():
 
 
 def test_global_generators_are_left_as_they_were(fitted):
-    """Neither fitting nor predicting draws from anybody else's generator."""
+    """Fitting and predicting don't change the global generators."""
     random.seed(5)
     np.random.seed(5)  # noqa: NPY002 - the global one is what this is about
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002 - the same
@@ -144,13 +144,13 @@ def test_global_generators_are_left_as_they_were(fitted):
 
 
 def test_fitting_again_starts_anew(fitted):
-    """Without `warm_start` nothing is left of an earlier fit."""
+    """Without `warm_start` a second fit ignores the first."""
     again = small().fit(["x", "y"] * 4, [1, 2] * 4).fit(TEXTS, LABELS)
     assert (again.predict_proba(TEXTS) == fitted.predict_proba(TEXTS)).all()
 
 
 def test_a_fit_that_fails_leaves_the_model(fitted):
-    """A mistake in new data does not cost the old model."""
+    """An error in new data leaves the old model unchanged."""
     classifier = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - pickled here
     before = classifier.predict_proba(TEXTS)
     with pytest.raises(InvalidValueError, match="one class"):
@@ -159,7 +159,7 @@ def test_a_fit_that_fails_leaves_the_model(fitted):
 
 
 def test_a_part_is_held_out_where_there_are_enough_texts():
-    """It tells the best epoch; few texts are all learned from."""
+    """Metrics come from the held-out part; few texts are all trained on."""
     classifier = small(epochs=3, validation_fraction=0.25).fit(TEXTS * 4, LABELS * 4)
     assert classifier.metrics_["accuracy"] == classifier.history_["eval_accuracy"][-1]
     assert classifier.data_["train_texts"] == 96
@@ -169,7 +169,7 @@ def test_a_part_is_held_out_where_there_are_enough_texts():
 
 
 def test_the_only_text_of_a_class_is_never_held_out():
-    """A class that is learned from no text could never be predicted."""
+    """Every class has at least one training text."""
     labels = LABELS * 4
     labels[:4] = ["w", "x", "y", "z"]
     for seed in range(3):
@@ -177,23 +177,31 @@ def test_the_only_text_of_a_class_is_never_held_out():
         assert min(classifier.data_["label_counts"]) == 1
 
 
+def test_nothing_is_held_out_where_each_class_has_one_text():
+    """All texts are trained on, and there are no metrics."""
+    texts = [f"word{number}" for number in range(120)]
+    classifier = small(epochs=1).fit(texts, range(120))
+    assert classifier.data_["train_texts"] == 120
+    assert classifier.metrics_ == {}
+
+
 def test_an_eval_set_tells_the_best_epoch():
-    """None of the texts is held out then, and the weights of the best probabilities are kept."""
+    """Nothing is held out, and the weights with the lowest loss are kept."""
     classifier = small(epochs=6, ngram_order=0)
     classifier.fit(TEXTS * 4, LABELS * 4, eval_set=(TEXTS[:4], LABELS[:4]))
     assert classifier.data_["train_texts"] == 128
     losses = classifier.history_["eval_log_loss"]
-    assert classifier.metrics_["loss"] == pytest.approx(min(losses))
+    assert classifier.metrics_["log_loss"] == min(losses)
     wanted = [classifier.classes_.tolist().index(label) for label in LABELS[:4]]
     found = classifier.predict_proba(TEXTS[:4])[range(4), wanted]
     assert -np.log(found).mean() == pytest.approx(min(losses), rel=1e-4)
     both = small(epochs=6).fit(TEXTS * 4, LABELS * 4, eval_set=(TEXTS[:4], LABELS[:4]))
     assert both.history_["eval_log_loss"] == losses
-    assert both.metrics_["loss"] < classifier.metrics_["loss"]
+    assert both.metrics_["log_loss"] < classifier.metrics_["log_loss"]
 
 
 def test_training_stops_when_it_no_longer_helps():
-    """A validation part whose labels are wrong gets no better, so patience runs out."""
+    """With wrong validation labels, training stops after `patience` epochs."""
     wrong = ["sports" if label == "business" else "business" for label in LABELS]
     classifier = small(epochs=30, patience=2, weight_averaging=None)
     classifier.fit(TEXTS, LABELS, eval_set=(TEXTS, wrong))
@@ -202,15 +210,18 @@ def test_training_stops_when_it_no_longer_helps():
 
 
 def test_progress_is_logged(caplog):
-    """Each epoch is one line, for those who do not see a bar."""
+    """Each epoch is logged in one line."""
     with caplog.at_level(logging.INFO, logger="textrnn"):
         small(epochs=2).fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
-    line = r"Epoch 2 of 2: loss \d\.\d{4}, eval_log_loss \d\.\d{4}, eval_accuracy \d\.\d{4}\."
+    figures = r"eval_log_loss \d\.\d{4}, eval_accuracy \d\.\d{4}\."
+    line = rf"Network, epoch 2 of 2: loss \d\.\d{{4}}, {figures}"
+    assert re.fullmatch(line, caplog.messages[-2])
+    line = rf"Network and n-grams, with the weights \d\.\d\d and \d\.\d\d: {figures}"
     assert re.fullmatch(line, caplog.messages[-1])
 
 
 def test_ctrl_c_keeps_what_was_learned():
-    """The first interrupt ends the training after a step, with a model that predicts."""
+    """The first Ctrl-C ends training after a step, with a usable model."""
 
     def split(text):
         return text.split()
@@ -223,7 +234,7 @@ def test_ctrl_c_keeps_what_was_learned():
 
     class Interrupting(logging.Handler):
         def emit(self, record):
-            if not pressed and "Epoch 1 of" in record.getMessage():
+            if not pressed and "epoch 1 of" in record.getMessage():
                 pressed.append(True)
                 os.kill(os.getpid(), signal.SIGINT)
 
@@ -242,7 +253,7 @@ def test_ctrl_c_keeps_what_was_learned():
 
 
 def test_warm_start_goes_on_with_what_was_learned(fitted):
-    """Vocabulary, labels and weights stay; a new word is unknown, and more is learned."""
+    """Vocabulary and labels stay, the weights change, the old model doesn't."""
     before = fitted.predict_proba(TEXTS)
     classifier = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - pickled here
     classifier.set_params(warm_start=True, epochs=1, learning_rate=1e-5)
@@ -251,7 +262,7 @@ def test_warm_start_goes_on_with_what_was_learned(fitted):
     np.testing.assert_allclose(classifier.predict_proba(TEXTS), before, atol=0.02)
     assert (classifier.predict_proba(TEXTS) != before).any()
     assert (fitted.predict_proba(TEXTS) == before).all()
-    with pytest.raises(MissingKeyError, match="No label 'science'; there are: 'business'"):
+    with pytest.raises(MissingKeyError, match="No label 'science', as in `labels"):
         classifier.fit(["comet"], ["science"])
 
 
@@ -261,7 +272,7 @@ def test_warm_start_begins_where_there_is_nothing():
 
 
 def test_warm_start_keeps_out_spelling_where_it_was_left_out():
-    """The linear model stays of its kind, whatever would be chosen for a new one."""
+    """Continued training keeps the kind of linear model."""
     classifier = small(spelling=False, epochs=1).fit(TEXTS, LABELS)
     classifier.set_params(spelling=None, warm_start=True).fit(TEXTS, LABELS)
     assert not classifier.network_.ngrams.spelling
@@ -269,7 +280,7 @@ def test_warm_start_keeps_out_spelling_where_it_was_left_out():
 
 
 def test_class_weights_shift_predictions():
-    """A heavy class is predicted where the texts say nothing."""
+    """A higher weight gives a class a higher probability."""
     texts, labels = ["same words"] * 40, ["a"] * 30 + ["b"] * 10
     plain = small(seed=1).fit(texts, labels).predict_proba(["same words"])[0]
     balanced = small(seed=1, class_weight="balanced").fit(texts, labels)
@@ -280,7 +291,7 @@ def test_class_weights_shift_predictions():
 
 
 def test_several_labels_to_a_text(several):
-    """Each text has any number of labels, none included."""
+    """Each text has any number of labels, including none."""
     assert several.predict(TEXTS[:4]) == [["oil", "up"], ["oil", "stocks"], ["sports"], []]
     assert several.score(TEXTS, TOPICS) == 1.0
     assert several.predict_proba(TEXTS[:3]).shape == (3, 4)
@@ -291,7 +302,7 @@ def test_several_labels_to_a_text(several):
 
 
 def test_thresholds_decide_which_labels_a_text_has(several):
-    """The same threshold for all labels, or one for each, given here or before."""
+    """One threshold for all labels or one for each, per call or as a parameter."""
     everything = [["oil", "sports", "stocks", "up"]]
     assert several.predict(["oil"], threshold=1e-9) == everything
     assert several.predict(["oil"], threshold=1 - 1e-9) == [[]]
@@ -305,19 +316,19 @@ def test_thresholds_decide_which_labels_a_text_has(several):
 
 @pytest.mark.parametrize("threshold", [0, 1, 1.5, "high", {"oil": 2}])
 def test_a_threshold_is_a_probability(several, threshold):
-    """Bounds and other types are refused, with the name of the label where there is one."""
+    """The error names the label, if the threshold has one."""
     with pytest.raises((InvalidValueError, InvalidTypeError), match="between 0 and 1"):
         several.predict(["oil"], threshold=threshold)
 
 
 def test_a_threshold_of_no_label_is_refused(several):
-    """The labels that there are, are listed."""
-    with pytest.raises(MissingKeyError, match="No label 'gas'; there are: 'oil'"):
+    """The error lists the known labels."""
+    with pytest.raises(MissingKeyError, match="No label 'gas', as in `threshold`; there are: 'oil"):
         several.predict(["oil"], threshold={"gas": 0.5})
 
 
 def test_a_matrix_of_labels_gives_a_matrix():
-    """Who learns from zeros and ones gets zeros and ones."""
+    """Training on zeros and ones gives predictions of zeros and ones."""
     matrix = np.array([[1, 0], [1, 0], [0, 1], [0, 0]] * 8)
     classifier = small(epochs=40, **UNDISTURBED).fit(TEXTS, matrix)
     found = classifier.predict(TEXTS)
@@ -328,7 +339,7 @@ def test_a_matrix_of_labels_gives_a_matrix():
 
 
 def test_top_k_gives_the_most_probable_labels(fitted, several):
-    """The best comes first, and improbable ones can be left out."""
+    """Labels come in order of probability, down to a threshold."""
     probabilities = fitted.predict_proba(["oil"])[0]
     best = fitted.top_k(["oil"], k=5)
     assert [name for name, _ in best[0]] == ["business", "sports"]
@@ -340,13 +351,13 @@ def test_top_k_gives_the_most_probable_labels(fitted, several):
 
 @pytest.mark.parametrize("wrong", [{"k": 0}, {"k": 1.5}, {"threshold": 2}])
 def test_top_k_checks_its_arguments(fitted, wrong):
-    """Numbers out of range are named."""
+    """The error names the argument."""
     with pytest.raises((InvalidValueError, InvalidTypeError), match=next(iter(wrong))):
         fitted.top_k(["oil"], **wrong)
 
 
 def test_evaluate_names_the_labels(fitted):
-    """The report knows the labels, prints as a table and turns into JSON."""
+    """The report has the labels' names, prints as a table and converts to JSON."""
     report = fitted.evaluate(TEXTS, LABELS, top_k=(2,))
     assert isinstance(report, ClassificationReport)
     assert [scores.label for scores in report.classes] == ["business", "sports"]
@@ -356,16 +367,8 @@ def test_evaluate_names_the_labels(fitted):
     assert json.loads(report.to_json())["accuracy"] == 1.0
 
 
-def test_evaluate_wants_known_labels_and_score_does_not(fitted):
-    """A report has no row for a foreign label; for the accuracy it is simply wrong."""
-    labels = ["weather", *LABELS[1:]]
-    with pytest.raises(MissingKeyError, match="No label 'weather'"):
-        fitted.evaluate(TEXTS, labels)
-    assert fitted.score(TEXTS, labels) == 31 / 32
-
-
 def test_score_wants_labels_in_the_classifiers_form(fitted, several):
-    """A string is not taken for the list of its letters."""
+    """A string is not taken for a list of characters."""
     with pytest.raises(InvalidTypeError, match=r"`labels\[0\]` to be a list or set of labels"):
         several.score(["oil"], ["oil"])
     with pytest.raises(InvalidTypeError, match=r"`labels\[0\]` to be one label"):
@@ -373,13 +376,13 @@ def test_score_wants_labels_in_the_classifiers_form(fitted, several):
 
 
 def test_top_k_is_no_measure_of_several_labels(several):
-    """It tells which one of the labels is right, where there is one."""
+    """Top-k accuracy is defined for one label per text."""
     with pytest.raises(InvalidValueError, match="`top_k` to be empty for multi-label data"):
         several.evaluate(TEXTS, TOPICS, top_k=[2])
 
 
 def test_a_custom_tokenizer_cuts_the_texts():
-    """Any callable serves, in training and in prediction."""
+    """Training and prediction use any callable."""
     classifier = small(tokenizer=list, max_length=30).fit(TEXTS, LABELS)
     assert "o" in classifier.vocabulary_
     assert classifier.tokenizer_ is list
@@ -387,7 +390,7 @@ def test_a_custom_tokenizer_cuts_the_texts():
 
 
 def test_settings_tell_what_was_chosen(fitted):
-    """Nothing that shaped the model stays hidden."""
+    """`settings_` has the values of options that were None."""
     assert fitted.settings_["epochs"] == 12
     assert fitted.settings_["batch_size"] == 8
     assert None not in {fitted.settings_[name] for name in ("dropout", "max_length", "min_freq")}
@@ -408,7 +411,7 @@ def test_settings_tell_what_was_chosen(fitted):
     ],
 )
 def test_an_unfitted_classifier_says_so(call):
-    """Every question needs `fit` first, and nothing is written."""
+    """All methods but `fit` raise an error, and nothing is written."""
     with pytest.raises(NotFittedError, match="This TextClassifier is not fitted yet; call `fit`"):
         call(TextClassifier())
     assert not hasattr(TextClassifier(), "classes_")
@@ -416,7 +419,7 @@ def test_an_unfitted_classifier_says_so(call):
 
 @pytest.mark.parametrize("texts", ["oil", None, 3, {"a": 1}, np.array([["a"]])])
 def test_texts_must_be_a_column(fitted, texts):
-    """A single string is the usual mistake."""
+    """A single string, a table or a mapping is refused."""
     with pytest.raises(InvalidTypeError, match=r"`texts` to be a column \(a sequence\) of strings"):
         fitted.predict(texts)
     with pytest.raises(InvalidTypeError, match=r"`texts` to be a column \(a sequence\) of strings"):
@@ -424,7 +427,7 @@ def test_texts_must_be_a_column(fitted, texts):
 
 
 def test_a_text_that_is_none_is_named_by_its_place():
-    """The position is that in the column, also where a part is held out."""
+    """The position is the one in the column, also with a held-out part."""
     texts = TEXTS * 4
     texts[77] = None
     with pytest.raises(InvalidTypeError, match=r"`texts\[77\]` to be a string, but got None"):
@@ -432,7 +435,7 @@ def test_a_text_that_is_none_is_named_by_its_place():
 
 
 def test_texts_and_labels_must_be_as_many(fitted):
-    """Neither training nor measuring guesses which ones belong together."""
+    """Different lengths and empty columns are errors."""
     with pytest.raises(InvalidValueError, match="`labels` to be as many as the 32 texts, but got"):
         small().fit(TEXTS, LABELS[1:])
     with pytest.raises(InvalidValueError, match="as many as the 1 texts"):
@@ -446,7 +449,7 @@ def test_texts_and_labels_must_be_as_many(fitted):
 @pytest.mark.parametrize("eval_set", [3, (TEXTS,), (TEXTS, LABELS, LABELS), "ab"])
 def test_an_eval_set_is_a_pair(eval_set):
     """Anything else is refused before training."""
-    with pytest.raises(InvalidTypeError, match=r"`eval_set` to be a pair|`texts` to be a column"):
+    with pytest.raises(InvalidTypeError, match=r"`eval_set(\[0\])?` to be a (pair|column)"):
         small().fit(TEXTS, LABELS, eval_set=eval_set)
 
 
@@ -467,10 +470,25 @@ def test_an_eval_set_is_a_pair(eval_set):
         ({"weight_averaging": "mean"}, "`weight_averaging` to be one of"),
         ({"validation_fraction": 1}, "`validation_fraction` to be a number below 1"),
         ({"class_weight": "even"}, "`class_weight` to be 'balanced', or a mapping"),
-        ({"class_weight": {"business": 0}}, r"`class_weight\['business'\]` to be a number above 0"),
+        (
+            {"class_weight": {"business": 0}},
+            r"\['business'\]` to be a number between 0",
+        ),
         ({"class_weight": {"x": 1}}, "No label 'x'"),
+        ({"threshold": 2}, "`threshold` to be a number between 0 and 1"),
+        ({"threshold": {"x": 0.5}}, "No label 'x'"),
         ({"precision": "int8"}, "`precision` to be one of"),
+        ({"threshold": -0.5}, "`threshold` to be a number between 0 and 1"),
+        ({"threshold": 10**400}, "`threshold` to be a number between 0 and 1"),
+        ({"class_weight": {"sports": 1e39}}, r"`class_weight\['sports'\]` to be a number betw"),
+        ({"hidden_size": 10**9}, "`hidden_size` to be an integer from 1 to 65536, but got 10000"),
+        ({"embedding_size": 10**9}, "`embedding_size` to be an integer from 1 to 65536, but got 1"),
+        ({"num_layers": 10**9}, "`num_layers` to be an integer from 1 to 1000, but got 10000"),
+        ({"epochs": 10**400}, "`epochs` to be an integer from 1 to 9223372036854775807, but got <"),
+        ({"learning_rate": 10**400}, "`learning_rate` to be a number above 0, but got <1329-bit"),
         ({"seed": -1}, "`seed` to be a non-negative integer"),
+        ({"seed": 2**64}, "`seed` to be an integer from 0 to 9223372036854775807, but got 1844674"),
+        ({"device": "meta"}, "`device` to be 'auto' or the name of a device"),
         ({"device": "abacus"}, "`device` to be 'auto' or the name of a device"),
         ({"device": 3}, "`device` to be 'auto' or the name of a device"),
         ({"tokenizer": 3}, "`tokenizer` to be a callable"),
@@ -485,20 +503,20 @@ def test_parameters_are_checked_by_fit(params, message):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
 def test_a_device_that_is_not_there_is_refused():
-    """Torch's own complaint comes from its depths."""
+    """The error is the library's own."""
     with pytest.raises(InvalidValueError, match="a device that is there"):
         small(device="cuda").fit(TEXTS, LABELS)
 
 
 def test_numbers_of_numpy_are_taken_as_parameters():
-    """A grid made with NumPy holds them."""
+    """They become Python numbers, as in a grid search."""
     classifier = small(epochs=np.int64(2), dropout=np.float32(0.1)).fit(TEXTS, LABELS)
     assert type(classifier.settings_["epochs"]) is int
     assert type(classifier.settings_["dropout"]) is float
 
 
 def test_a_fitted_classifier_can_be_pickled(fitted):
-    """Other processes predict the same."""
+    """The copy has the same predictions and history."""
     again = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - pickled here
     assert (again.predict_proba(TEXTS) == fitted.predict_proba(TEXTS)).all()
     assert again.history_ == fitted.history_
@@ -506,7 +524,7 @@ def test_a_fitted_classifier_can_be_pickled(fitted):
 
 @pytest.mark.slow
 def test_defaults_learn_the_news(data_dir):
-    """A few real texts are enough to be far above chance, without a setting."""
+    """A thousand real texts give an accuracy far above chance."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(data_dir / "ag_news" / "train.parquet").slice(0, 1200)
@@ -517,7 +535,7 @@ def test_defaults_learn_the_news(data_dir):
 
 
 def test_ngrams_decide_beside_the_network(fitted):
-    """Both parts learn, and what the classifier says is the scaled sum of their logits."""
+    """Both parts are trained, and the network equals one without n-grams."""
     network = fitted.network_
     assert isinstance(network, BlendedClassifier)
     assert network.ngrams.weight.abs().max() > 0
@@ -531,7 +549,7 @@ def test_ngrams_decide_beside_the_network(fitted):
 
 
 def test_ngrams_hold_what_was_held_out():
-    """How closely they fit is chosen by the held-out texts, which are then learned from as well."""
+    """The linear model is refitted on a held-out part, but not on an `eval_set`."""
     texts = [f"word{number} {kind}" for number in range(100) for kind in ("oil", "goal")]
     labels = ["business", "sports"] * 100
     split = small(epochs=1, validation_fraction=0.2).fit(texts, labels)
@@ -547,7 +565,7 @@ def test_ngrams_hold_what_was_held_out():
 
 
 def test_continued_training_keeps_the_ngrams():
-    """The n-grams stay, and their weights move with the new texts."""
+    """The n-grams stay, and their weights change."""
     classifier = small(epochs=1, warm_start=True).fit(TEXTS, LABELS)
     before = classifier.network_.ngrams
     classifier.fit(["oil soar"] * 8 + ["stocks"] * 8, ["sports"] * 8 + ["business"] * 8)
@@ -559,7 +577,7 @@ def test_continued_training_keeps_the_ngrams():
 
 
 def test_spelling_decides_as_well(fitted):
-    """Special tokens have none; without it the n-grams alone remain."""
+    """Words have spelling features, special tokens have none."""
     ngrams, specials = fitted.network_.ngrams, len(fitted.vocabulary_.specials)
     counts = ngrams.idf[ngrams.num_ngrams :]
     assert len(counts) == len(fitted.vocabulary_)
@@ -572,14 +590,14 @@ def test_spelling_decides_as_well(fitted):
 
 
 def test_ngrams_that_nobody_asked_for_are_as_long_as_their_keys_allow(monkeypatch):
-    """Of more than two million words, three in a row have too many sequences to number."""
+    """A large vocabulary shortens n-grams, unless their length is given."""
     monkeypatch.setattr("textrnn.estimator.learning.longest_order", lambda _size: 1)
     assert small(epochs=1).fit(TEXTS, LABELS).settings_["ngram_order"] == 1
     assert small(epochs=1, ngram_order=2).fit(TEXTS, LABELS).settings_["ngram_order"] == 2
 
 
 def test_no_more_ngrams_than_allowed(fitted):
-    """The number and the order are what the user says."""
+    """The number and the length of n-grams are limited by the options."""
     classifier = small(epochs=1, ngram_order=1, max_ngrams=4).fit(TEXTS, LABELS)
     assert classifier.network_.ngrams.config["num_ngrams"] == 4
     assert classifier.network_.ngrams.max_order == 1
@@ -590,8 +608,8 @@ def test_no_more_ngrams_than_allowed(fitted):
         small(max_ngrams=0).fit(TEXTS, LABELS)
 
 
-def test_few_texts_are_predicted_as_many_are(fitted, monkeypatch):
-    """One batch that needs no loader gives the same, for texts of any length and none at all."""
+def test_predictions_do_not_depend_on_the_batches(fitted, monkeypatch):
+    """Texts of any length come back in their order, however many share a batch."""
     texts = [
         "oil",
         "",
@@ -599,13 +617,19 @@ def test_few_texts_are_predicted_as_many_are(fitted, monkeypatch):
         "unheard of words",
         "oil prices soar",
     ]
-    quick = fitted.predict_proba(texts)
-    monkeypatch.setattr("textrnn.estimator.model.only_batch", lambda _: None)
-    np.testing.assert_allclose(quick, fitted.predict_proba(texts), atol=1e-6)
-    monkeypatch.undo()
+    together = fitted.predict_proba(texts)
+    monkeypatch.setattr("textrnn.estimator.batches._MAX_PREDICTED_TEXTS", 2)
+    np.testing.assert_allclose(together, fitted.predict_proba(texts), atol=1e-6)
+    monkeypatch.setattr("textrnn.estimator.batches._MAX_PREDICTED_IDS", 1)
+    np.testing.assert_allclose(together, fitted.predict_proba(texts), atol=1e-6)
+
+
+def test_predictions_are_made_in_evaluation_mode(fitted):
+    """A network in training mode predicts without dropout, and stays in that mode."""
+    before = fitted.predict_proba(TEXTS)
     fitted.network_.train()
     try:
-        np.testing.assert_allclose(quick, fitted.predict_proba(texts), atol=1e-6)
+        assert (fitted.predict_proba(TEXTS) == before).all()
+        assert fitted.network_.training
     finally:
         fitted.network_.eval()
-    assert fitted.predict_proba([]).shape == (0, 2)

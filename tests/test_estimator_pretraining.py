@@ -46,7 +46,7 @@ def same(first, second):
 
 @pytest.fixture(name="pretrained_on")
 def _pretrained_on(monkeypatch):
-    """Return a list that gets the arguments of each pretraining, of which there is none."""
+    """Replace pretraining; return a list of the arguments of each call."""
     calls = []
 
     def note(network, corpus, **arguments):
@@ -57,7 +57,7 @@ def _pretrained_on(monkeypatch):
 
 
 def test_words_are_learned_from_texts_without_labels():
-    """Words that no labelled text has are told apart by those they stand beside."""
+    """Words that no labelled text has are told apart by their context."""
     generator = np.random.default_rng(0)
     kinds = [[f"{kind}{number}" for number in range(12)] for kind in "ab"]
 
@@ -79,7 +79,7 @@ def test_words_are_learned_from_texts_without_labels():
 
 
 def test_the_training_texts_alone_serve_as_well():
-    """Their labels are left aside, and other weights come out than without pretraining."""
+    """Pretraining on the training texts changes the weights."""
     plain, pretrained = (small(pretrain_epochs=n).fit(TEXTS, LABELS) for n in (0, 2))
     assert plain.vocabulary_ == pretrained.vocabulary_
     assert not same(weights(plain), weights(pretrained))
@@ -89,7 +89,7 @@ def test_the_training_texts_alone_serve_as_well():
 
 
 def test_training_begins_with_what_was_pretrained(monkeypatch):
-    """Embedding and encoder are as pretraining left them; the head is as without it."""
+    """Embedding and encoder start from pretraining, the head does not."""
     start = {}
 
     def note(network, corpus, **arguments):
@@ -108,7 +108,7 @@ def test_training_begins_with_what_was_pretrained(monkeypatch):
 
 
 def test_the_same_seed_gives_the_same_network():
-    """Every bit follows from the seed, whatever the global generators did; they are left alone."""
+    """Weights depend on the seed alone; the global generators don't change."""
     found = []
     for seed, noise in ((3, 1), (3, 2), (4, 1)):
         torch.manual_seed(noise)
@@ -121,7 +121,7 @@ def test_the_same_seed_gives_the_same_network():
 
 
 def test_pretraining_sees_no_text_that_was_held_out(pretrained_on):
-    """Nor does the vocabulary: what is held out stands for texts that nobody knows yet."""
+    """Held-out texts are in neither the corpus nor the vocabulary."""
     texts = [f"word{number} {kind}" for number in range(100) for kind in ("oil", "goal")]
     classifier = small(epochs=1, pretrain_epochs=1, min_freq=1, validation_fraction=0.25)
     classifier.fit(texts, ["business", "sports"] * 100, unlabelled=["gas", "referee"])
@@ -136,7 +136,7 @@ def test_pretraining_sees_no_text_that_was_held_out(pretrained_on):
 
 
 def test_words_are_counted_in_all_texts(pretrained_on):
-    """How often a word must occur is chosen by the number of all texts, and the limit holds."""
+    """The minimum frequency and the size of the vocabulary apply to all texts."""
     texts, labels = TEXTS * 20, LABELS * 20
     more = ["rare once", "often often"] * 1 + ["oil"] * 1500
     params = {"epochs": 1, "hidden_size": 2, "embedding_size": 2, "pretrain_epochs": 1}
@@ -150,7 +150,7 @@ def test_words_are_counted_in_all_texts(pretrained_on):
 
 
 def test_pretraining_is_told_what_the_classifier_was_told(pretrained_on, monkeypatch):
-    """Epochs, precision and seed; several processes share the usual batch out."""
+    """Epochs, precision and seed are passed on; processes divide the batch."""
     params = {"pretrain_epochs": 7, "precision": "bf16", "seed": 5, "epochs": 1}
     small(**params).fit(TEXTS, LABELS, unlabelled=MORE)
     monkeypatch.setattr("textrnn.estimator.network.join", lambda: Processes(0, 3))
@@ -169,7 +169,7 @@ def test_pretraining_is_told_what_the_classifier_was_told(pretrained_on, monkeyp
     "column", [tuple, iter, np.array, pd.Series, pl.Series, pa.array], ids=lambda f: f.__name__
 )
 def test_unlabelled_columns_of_any_kind_give_the_same_model(column):
-    """What holds the texts makes no difference."""
+    """The type of the column does not affect the result."""
     params = {"epochs": 1, "pretrain_epochs": 1}
     listed = small(**params).fit(TEXTS, LABELS, unlabelled=MORE)
     other = small(**params).fit(TEXTS, LABELS, unlabelled=column(MORE))
@@ -177,7 +177,7 @@ def test_unlabelled_columns_of_any_kind_give_the_same_model(column):
 
 
 def test_unlabelled_texts_must_be_a_column_of_strings():
-    """The argument and the place are named."""
+    """The error names the argument and the position."""
     classifier = small(pretrain_epochs=1)
     with pytest.raises(InvalidTypeError, match=r"`unlabelled` to be a column \(a sequence\)"):
         classifier.fit(TEXTS, LABELS, unlabelled="oil")
@@ -187,14 +187,14 @@ def test_unlabelled_texts_must_be_a_column_of_strings():
 
 @pytest.mark.parametrize("params", [{}, {"preset": "best", "pretrain_epochs": 0}])
 def test_unlabelled_texts_that_nobody_would_read_are_refused(params):
-    """Without pretraining they would make no difference, which nobody expects."""
+    """Unlabelled texts without pretraining are an error."""
     message = r"`unlabelled` to be None where nothing is pretrained: .* but got \['gas prices soar'"
     with pytest.raises(InvalidValueError, match=message):
         small(**params).fit(TEXTS, LABELS, unlabelled=MORE)
 
 
 def test_continued_training_pretrains_nothing(pretrained_on):
-    """The network goes on with what it learned, and further unlabelled texts are refused."""
+    """Continued training refuses further unlabelled texts."""
     classifier = small(warm_start=True, pretrain_epochs=1)
     classifier.fit(TEXTS, LABELS, unlabelled=MORE)
     before = weights(classifier)
@@ -213,14 +213,14 @@ def test_continued_training_pretrains_nothing(pretrained_on):
 
 
 def test_each_stage_is_logged_by_its_name(caplog):
-    """A line tells whether it is about pretraining."""
+    """Lines of the log tell pretraining from training."""
     with caplog.at_level(logging.INFO, logger="textrnn"):
         small(epochs=1, pretrain_epochs=2).fit(TEXTS, LABELS)
     lines = [message.partition(":")[0] for message in caplog.messages]
     assert lines == [
         "Pretraining, epoch 1 of 2",
         "Pretraining, epoch 2 of 2",
-        "Epoch 1 of 1",
+        "Network, epoch 1 of 1",
     ]
 
 
@@ -249,7 +249,7 @@ def _press_at():
 
 
 def test_ctrl_c_while_pretraining_ends_everything(press_at):
-    """Nothing predicts yet; an older model is as it was."""
+    """Ctrl-C raises `KeyboardInterrupt`; an older model is unchanged."""
     classifier = small().fit(TEXTS, LABELS)
     before = weights(classifier)
     press_at("Pretraining, epoch 1 of")
@@ -260,7 +260,7 @@ def test_ctrl_c_while_pretraining_ends_everything(press_at):
 
 @pytest.mark.cuda
 def test_a_network_is_pretrained_and_trained_on_a_gpu(tmp_path):
-    """All weights lie there, and come back elsewhere."""
+    """All weights are on the GPU, and load on a CPU."""
     classifier = small(pretrain_epochs=1, device="cuda", precision="bf16")
     classifier.fit(TEXTS * 4, LABELS * 4, unlabelled=MORE)
     assert all(weight.is_cuda for weight in classifier.network_.parameters())

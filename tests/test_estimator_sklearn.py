@@ -1,4 +1,4 @@
-"""`TextClassifier` among scikit-learn's tools."""
+"""`TextClassifier` with scikit-learn."""
 
 import subprocess
 import sys
@@ -105,7 +105,7 @@ def _name(value):
 
 @pytest.mark.parametrize(("estimator", "check"), _checks(), ids=_name)
 def test_scikit_learns_own_checks_pass(estimator, check):
-    """`check_estimator` finds nothing wrong but what does not apply to texts."""
+    """`check_estimator` passes, except for checks that don't apply to texts."""
     check(estimator)
 
 
@@ -115,7 +115,7 @@ def small(**params):
 
 
 def test_tags_tell_that_it_classifies_texts():
-    """Searches stratify their folds for it."""
+    """The tags describe a classifier of strings."""
     tags = TextClassifier().__sklearn_tags__()
     assert is_classifier(TextClassifier())
     assert tags.input_tags.string
@@ -125,14 +125,14 @@ def test_tags_tell_that_it_classifies_texts():
 
 
 def test_tags_need_scikit_learn(monkeypatch):
-    """Without it nobody asks, but who does hears which extra brings it."""
+    """The error names the extra."""
     monkeypatch.setitem(sys.modules, "sklearn.utils", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'textrnn\[sklearn\]'"):
         TextClassifier().__sklearn_tags__()
 
 
 def test_parameters_are_stored_as_they_are():
-    """The constructor changes nothing, and every parameter can be read and set by its name."""
+    """The constructor stores its arguments, which can be read and set by name."""
     pooling, weights = ("max", "last"), {"a": 2.0}
     classifier = TextClassifier(pooling=pooling, class_weight=weights)
     params = classifier.get_params()
@@ -144,7 +144,7 @@ def test_parameters_are_stored_as_they_are():
 
 
 def test_an_unknown_parameter_lists_those_there_are():
-    """A typing error changes nothing."""
+    """An unknown name changes nothing."""
     classifier = TextClassifier()
     with pytest.raises(InvalidValueError, match=r"but got 'epoch'; there are: .*'epochs'"):
         classifier.set_params(seed=3, epoch=1)
@@ -160,7 +160,7 @@ def test_the_repr_shows_what_is_not_default():
 
 
 def test_a_repr_survives_parameters_that_cannot_be_compared():
-    """An array where it does not belong is shown; `fit` will complain about it."""
+    """An array as a parameter is shown."""
     assert "array" in repr(TextClassifier(class_weight=np.zeros(2)))
 
 
@@ -174,19 +174,19 @@ def test_clone_gives_an_unfitted_copy():
 
 
 def test_cross_validation_scores_strings():
-    """Folds of lists of strings are fitted one after the other."""
+    """Folds of lists of strings are fitted."""
     assert cross_val_score(small(), TEXTS, LABELS, cv=2).tolist() == [1.0, 1.0]
 
 
 def test_a_grid_search_finds_its_way():
-    """The best of several settings is fitted again on all texts."""
+    """The best parameters are fitted again on all texts."""
     search = GridSearchCV(small(ngram_order=0), {"epochs": [1, 8]}, cv=2).fit(TEXTS, LABELS)
     assert search.best_params_ == {"epochs": 8}
     assert search.best_estimator_.predict(["oil falls"]).tolist() == ["business"]
 
 
 def test_it_ends_a_pipeline():
-    """Whatever stands before it hands over strings."""
+    """Transformers may come before it."""
     clean = FunctionTransformer(lambda texts: [text.replace("0", "o") for text in texts])
     pipeline = Pipeline([("clean", clean), ("classify", small())]).fit(TEXTS, LABELS)
     assert pipeline.predict(["0il"]).tolist() == ["business"]
@@ -194,14 +194,14 @@ def test_it_ends_a_pipeline():
 
 
 def test_its_probabilities_can_be_calibrated():
-    """Calibration fits copies and reads their probabilities."""
+    """Calibration fits copies and uses their probabilities."""
     calibrated = CalibratedClassifierCV(small(), cv=2, method="sigmoid").fit(TEXTS, LABELS)
     assert calibrated.predict(["oil falls"]).tolist() == ["business"]
     assert calibrated.predict_proba(["oil falls"]).sum() == pytest.approx(1)
 
 
 def test_all_of_it_works_without_scikit_learn():
-    """Fitting, parameters and the repr need nothing of it."""
+    """Fitting, parameters and the repr don't import scikit-learn."""
     program = (
         "import sys; sys.modules['sklearn'] = None\n"
         "from textrnn import TextClassifier\n"

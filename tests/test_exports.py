@@ -1,4 +1,4 @@
-"""What the package exports, and what importing it costs."""
+"""The public names of the package, and the cost of importing it."""
 
 import importlib
 import inspect
@@ -73,9 +73,9 @@ def test_every_public_module_lists_its_names(name: str) -> None:
     assert [item for item in module.__all__ if not hasattr(module, item)] == []
 
 
-@pytest.mark.parametrize("room", ["data", "ngrams", "nn", "text", "training"])
+@pytest.mark.parametrize("room", ["data", "estimator", "ngrams", "nn", "text", "training"])
 def test_a_room_exports_modules_and_what_they_list(room: str) -> None:
-    """What can be imported from a room is one of its modules, or in the `__all__` of one."""
+    """Each name of a room is a module of it or in the `__all__` of one."""
     package = importlib.import_module(f"textrnn.{room}")
     modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
     for module in set(modules):
@@ -84,7 +84,7 @@ def test_a_room_exports_modules_and_what_they_list(room: str) -> None:
 
 
 def test_every_public_object_has_a_docstring() -> None:
-    """Classes, functions and their public methods say what they do in a sentence."""
+    """Classes, functions and public methods have a docstring."""
     silent = []
     for name, value in public_objects():
         if not (inspect.isclass(value) or inspect.isroutine(value)):
@@ -102,7 +102,7 @@ def test_every_public_object_has_a_docstring() -> None:
 
 
 def test_import_brings_nothing_heavy_along() -> None:
-    """The package's names load torch, NumPy and little else; the rest comes when it is used."""
+    """Importing the package loads torch, NumPy and little else."""
     # What torch itself imports is not counted against the library.
     program = (
         "import json, sys, torch; before = set(sys.modules); from textrnn import *;"
@@ -129,7 +129,7 @@ def in_new_process(program: str) -> str:
 
 
 def test_the_package_is_imported_without_torch() -> None:
-    """`import textrnn` costs next to nothing; the errors and the version need nothing else."""
+    """`import textrnn`, the errors and the version need no other package."""
     program = (
         "import textrnn; print(textrnn.__version__, textrnn.errors.InvalidValueError.__name__)"
     )
@@ -137,7 +137,7 @@ def test_the_package_is_imported_without_torch() -> None:
 
 
 def test_names_that_were_not_asked_for_yet_are_listed() -> None:
-    """`dir` tells names and rooms before they are imported, and nothing private."""
+    """`dir` lists names and rooms before they are imported."""
     program = "import textrnn; print([n for n in dir(textrnn) if not n.startswith('__')])"
     rooms = ["data", "errors", "estimator", "ngrams", "nn", "plotting", "text", "training"]
     listed = [*(name for name in textrnn.__all__ if name != "__version__"), *rooms]
@@ -146,7 +146,7 @@ def test_names_that_were_not_asked_for_yet_are_listed() -> None:
 
 
 def test_a_name_is_the_rooms_own_object() -> None:
-    """However it is reached it is the same object, which says where it is written down."""
+    """A name is the object of its module, which pickles by reference."""
     names = [name for name in textrnn.__all__ if name != "__version__"]
     for name in names:
         value = getattr(textrnn, name)
@@ -159,7 +159,7 @@ def test_a_name_is_the_rooms_own_object() -> None:
 
 @pytest.mark.parametrize("name", ["TextClasifier", "__wrapped__", "_commands_", "nope"])
 def test_an_unknown_name_is_an_attribute_error(name: str) -> None:
-    """It says so in Python's words, so `hasattr` and suggestions work."""
+    """The message is Python's, so that `hasattr` and suggestions work."""
     assert not hasattr(textrnn, name)
     with pytest.raises(
         AttributeError, match=f"^module 'textrnn' has no attribute '{name}'$"
@@ -167,3 +167,13 @@ def test_an_unknown_name_is_an_attribute_error(name: str) -> None:
         getattr(textrnn, name)
     assert info.value.name == name
     assert info.value.obj is textrnn
+
+
+def test_the_estimator_room_imports_its_class_on_first_use() -> None:
+    """The command line reads the options of `TextClassifier` without PyTorch."""
+    program = "from textrnn.estimator.settings import OPTIONS; print(OPTIONS[-1].name)"
+    assert in_new_process(program) == "seed\n"
+    assert "TextClassifier" in dir(textrnn.estimator)
+    message = "^module 'textrnn.estimator' has no attribute 'TextClasifier'$"
+    with pytest.raises(AttributeError, match=message):
+        _ = textrnn.estimator.TextClasifier

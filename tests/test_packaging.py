@@ -1,4 +1,4 @@
-"""The package as it is shipped, and the files that say what is installed."""
+"""The wheel, the sdist, the pinned versions and the README's commands."""
 
 import re
 import shutil
@@ -58,7 +58,7 @@ def test_the_wheel_holds_the_library_alone(built):
 
 
 def test_the_sdist_holds_no_tests_and_no_data(built):
-    """The sdist has what a wheel is built from and what a packager reads, in little space."""
+    """The sdist has what a build needs, and is small."""
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = [member.name.split("/", 1)[-1] for member in archive if member.isfile()]
@@ -78,7 +78,7 @@ def test_the_sdist_holds_no_tests_and_no_data(built):
 
 
 def test_the_wheel_works_away_from_the_repository(built, tmp_path):
-    """What the wheel holds imports and runs, with the repository nowhere on the path."""
+    """The wheel imports and runs without the repository."""
     (wheel,) = built.glob("*.whl")
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import textrnn; print(textrnn.__file__);"
@@ -95,7 +95,7 @@ def test_the_wheel_works_away_from_the_repository(built, tmp_path):
 
 
 def test_every_direct_dependency_is_pinned(pins):
-    """constraints.txt has a version that fits for all that pyproject.toml asks for."""
+    """constraints.txt has a matching version for each requirement in pyproject.toml."""
     extras = PROJECT["optional-dependencies"].values()
     lines = [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]
     for requirement in map(Requirement, lines):
@@ -106,7 +106,7 @@ def test_every_direct_dependency_is_pinned(pins):
 
 
 def test_pins_suit_every_machine(pins):
-    """No pin names a build of one kind of machine or brings CUDA where none is wanted."""
+    """No pin is specific to one platform or brings CUDA."""
     assert pins["torch"] == "2.13.0"
     assert [name for name in pins if name.startswith(("nvidia-", "cuda-", "triton"))] == []
     assert [
@@ -115,14 +115,14 @@ def test_pins_suit_every_machine(pins):
 
 
 def test_the_version_is_the_same_everywhere():
-    """`__version__` is a literal, so reading it costs nothing, and the other places agree."""
+    """`__version__` agrees with pyproject.toml and CITATION.cff."""
     assert textrnn.__version__ == PROJECT["version"]
     citation = (ROOT / "CITATION.cff").read_text()
     assert f"\nversion: {textrnn.__version__}\n" in citation
 
 
 def test_the_readme_has_its_two_commands():
-    """One line installs and runs the example, one the tests; both use the pins."""
+    """One line installs and runs the example, one the tests, both with the pins."""
     readme = (ROOT / "README.md").read_text()
     start = "python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt -e "
     first_screen = readme.split("\n## ")[0]

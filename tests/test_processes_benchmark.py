@@ -1,4 +1,4 @@
-"""The benchmark of several processes measures what it says, and prints a row for each model."""
+"""The benchmark of several processes: its figures and its table."""
 
 import json
 import subprocess
@@ -12,14 +12,14 @@ from examples.benchmarks import processes
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch) -> None:
-    """Measure a model and a vocabulary that take no time."""
+    """Use a tiny model and vocabulary."""
     monkeypatch.setattr(processes, "MODELS", {"GRU 4": {"hidden_size": 4}})
     monkeypatch.setattr(processes, "VOCABULARY_SIZE", 50)
     monkeypatch.setattr(processes, "TEXTS", 4)
 
 
 def test_made_texts_are_of_the_length_that_is_said():
-    """About forty words each, from a vocabulary that is used."""
+    """Texts have about forty words of a known vocabulary."""
     dataset = processes.made_texts(30)
     assert len(dataset) == 30
     assert 27 <= int(dataset.lengths.min()) <= int(dataset.lengths.max()) <= 57
@@ -27,17 +27,17 @@ def test_made_texts_are_of_the_length_that_is_said():
 
 
 def test_a_process_measures_its_steps(tmp_path):
-    """Seconds on the clock and of the processor, and the number of weights."""
+    """A run measures wall time, processor time and the number of weights."""
     processes.work(1, 4, tmp_path / "found.json")
     (found,) = json.loads((tmp_path / "found.json").read_text()).values()
     assert 0 < found["busy"] < 10
     assert found["step"] > 0
-    assert found["exchange"] == 0.0  # nobody is there to exchange anything with
+    assert found["exchange"] == 0.0  # a single process exchanges nothing
     assert found["weights"] > 50 * 4
 
 
 def test_set_ups_are_started_in_turns_and_compared(tmp_path, monkeypatch, capsys):
-    """Each set-up is started as often as asked; the table has medians in milliseconds."""
+    """Each set-up runs as often as requested; the table has medians in milliseconds."""
     started: list[list[str]] = []
 
     def run(command: list[str], **_: Any) -> None:

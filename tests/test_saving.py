@@ -1,4 +1,4 @@
-"""The folder of a saved classifier: whole, readable, and never trusted."""
+"""The folder of a saved classifier: round trips, damage and attacks."""
 
 import hashlib
 import json
@@ -62,7 +62,7 @@ def read(path):
 
 
 def seal(folder):
-    """Write the sizes and checksums of the files as they are now, as an attacker would."""
+    """Update the sizes and checksums of all files, as an attacker would."""
     config = read(folder / "config.json")
     for name in FILES & config["files"].keys():
         entry = config["files"][name]
@@ -72,7 +72,7 @@ def seal(folder):
 
 
 def change(folder, name, update, path=()):
-    """Update an object in a JSON file, and seal the folder again."""
+    """Update an object in a JSON file, and seal the folder."""
     data = read(folder / name)
     part = data
     for key in path:
@@ -83,7 +83,7 @@ def change(folder, name, update, path=()):
 
 
 def change_weights(folder, edit):
-    """Edit the tensors of a folder, and seal it again."""
+    """Edit the tensors of a folder, and seal it."""
     weights = load_file(folder / "model.safetensors")
     edit(weights)
     save_file(weights, folder / "model.safetensors")
@@ -95,7 +95,7 @@ def change_weights(folder, edit):
     [{"pooling": ("max", "last")}, {"pooling": "attention", "ngram_order": 0}, {"spelling": False}],
 )
 def test_a_saved_classifier_comes_back(tmp_path, params):
-    """It predicts the same to the bit, and all that is known about it is there again."""
+    """Predictions are the same to the bit, and attributes are equal."""
     saved = fit(**params, class_weight={"a": 2}, threshold=0.4, seed=np.int64(7))
     saved.save(tmp_path / "model")
     loaded = TextClassifier.load(tmp_path / "model", device="cpu")
@@ -119,7 +119,7 @@ def test_a_saved_classifier_comes_back(tmp_path, params):
     [("a", "b\0"), ("\ud800", "\n"), (3, 1), (False, True), (0.5, 2), (("x", 1), ("y", 2))],
 )
 def test_labels_come_back_as_they_were(tmp_path, labels):
-    """Strings of any characters, numbers and tuples keep their types."""
+    """Strings, numbers and tuples keep their types."""
     saved = fit(labels=labels)
     saved.save(tmp_path / "model")
     loaded = TextClassifier.load(tmp_path / "model")
@@ -140,14 +140,14 @@ def test_multi_label_comes_back(tmp_path):
 
 
 def test_loading_draws_nothing(folder):
-    """The global generator is where it was."""
+    """Loading does not use the global generator."""
     before = torch.get_rng_state()
     TextClassifier.load(folder)
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_loaded_classifier_learns_on(folder):
-    """Continued training, further saving and the card work as before."""
+    """Continued training, saving and the card work after loading."""
     classifier = TextClassifier.load(folder, device="cpu")
     classifier.set_params(warm_start=True, epochs=1, progress=False)
     classifier.fit(["oil prices", "striker"], ["business", "sports"])
@@ -157,7 +157,7 @@ def test_a_loaded_classifier_learns_on(folder):
 
 
 def test_a_stored_folder_predicts_what_it_did_when_it_was_written(classifier):
-    """The format is that of folders which are there already, and all of it is read."""
+    """A folder in the repository loads with all its parts."""
     expected = read(PREDICTIONS)
     found = classifier.predict_proba(expected["texts"])
     np.testing.assert_allclose(found, expected["probabilities"], atol=1e-6)
@@ -175,7 +175,7 @@ def test_a_stored_folder_predicts_what_it_did_when_it_was_written(classifier):
 
 
 def test_loading_does_not_wait_for_the_compiler():
-    """PyTorch's compiler, which loads for a second, is not needed for weights from a file."""
+    """Loading does not import PyTorch's compiler."""
     program = (
         "import sys; from textrnn import TextClassifier;"
         f"print(TextClassifier.load({str(MODEL)!r}).predict(['oil soars'])[0],"
@@ -205,7 +205,7 @@ def test_loading_does_not_wait_for_the_compiler():
     ],
 )
 def test_every_lie_about_ngrams_is_found(folder, path, update):
-    """What holds for the network holds for what stands beside it."""
+    """Wrong values in the configuration of n-grams are found."""
     change(folder, "config.json", update, path)
     with pytest.raises(CorruptFileError, match=DAMAGE):
         TextClassifier.load(folder)
@@ -224,14 +224,14 @@ def test_every_lie_about_ngrams_is_found(folder, path, update):
     ],
 )
 def test_ngrams_must_be_sound(folder, edit):
-    """Keys that do not rise could not be looked up."""
+    """Keys must rise, and all numbers must be finite."""
     change_weights(folder, edit)
     with pytest.raises(CorruptFileError, match=r"damaged: .*(ngrams|scales)"):
         TextClassifier.load(folder)
 
 
 def test_the_card_tells_a_person_what_the_model_is(tmp_path):
-    """Labels, data, measures, settings and how to load it are there, and nothing breaks a table."""
+    """The card has labels, data, metrics, settings and use, in valid tables."""
     texts, labels = ["oil prices", "the striker scores"] * 4, ["a|b\n*c*", "plain"] * 4
     params = {"hidden_size": 4, "epochs": 2, "device": "cpu", "progress": False}
     classifier = TextClassifier(**params).fit(texts, labels, eval_set=(texts, labels))
@@ -249,7 +249,7 @@ def test_the_card_tells_a_person_what_the_model_is(tmp_path):
 
 
 def test_the_card_of_a_model_without_measures_says_so(tmp_path):
-    """It claims nothing that was not measured."""
+    """Without metrics the card has none."""
     fit(labels=[["a"], ["b"]]).save(tmp_path / "model")
     card = (tmp_path / "model" / "README.md").read_text()
     assert "nothing was measured" in card
@@ -257,7 +257,7 @@ def test_the_card_of_a_model_without_measures_says_so(tmp_path):
 
 
 def test_the_card_lists_the_first_labels_only(tmp_path):
-    """A thousand rows would tell a reader nothing."""
+    """A long list of labels is cut."""
     texts = [f"word{i}" for i in range(60)]
     TextClassifier(hidden_size=2, epochs=1, progress=False).fit(texts, range(60)).save(
         tmp_path / "model"
@@ -267,7 +267,7 @@ def test_the_card_lists_the_first_labels_only(tmp_path):
 
 
 def test_a_custom_tokenizer_is_not_written(tmp_path):
-    """A function is code, so it stays out, and only on demand."""
+    """A function is left out only on request, and needed for loading."""
     classifier = fit(tokenizer=str.split)
     with pytest.raises(InvalidTypeError, match="`tokenizer` to be one of this library, which"):
         classifier.save(tmp_path / "model")
@@ -284,7 +284,7 @@ def test_a_custom_tokenizer_is_not_written(tmp_path):
 
 
 def test_a_tokenizer_that_is_not_the_models_own_is_refused(tmp_path):
-    """Another one would give other words, and wrong predictions without a warning."""
+    """Another tokenizer would give wrong predictions."""
     fit(tokenizer=WordTokenizer(lowercase=False)).save(tmp_path / "model")
     own = WordTokenizer(lowercase=False)
     assert TextClassifier.load(tmp_path / "model").tokenizer_ == own
@@ -294,7 +294,7 @@ def test_a_tokenizer_that_is_not_the_models_own_is_refused(tmp_path):
 
 
 def test_labels_and_parameters_that_json_lacks_are_refused(tmp_path):
-    """Nothing is left behind of what could not be written."""
+    """Nothing is left behind after an error."""
     with pytest.raises(InvalidTypeError, match="`label` to be a string, a number or a tuple"):
         fit(labels=[frozenset("a"), frozenset("b")]).save(tmp_path / "model")
     classifier = fit()
@@ -305,7 +305,7 @@ def test_labels_and_parameters_that_json_lacks_are_refused(tmp_path):
 
 
 def test_saving_replaces_a_model_and_nothing_else(tmp_path, classifier):
-    """A folder with anything of the user's is left alone."""
+    """A folder with other files is left alone."""
     target = tmp_path / "a" / "model"
     classifier.save(target)
     classifier.save(target)
@@ -326,7 +326,7 @@ def test_saving_replaces_a_model_and_nothing_else(tmp_path, classifier):
 
 
 def test_saving_follows_a_link(tmp_path, classifier):
-    """The link stays one, and the folder it names is replaced."""
+    """The link stays, and its target is replaced."""
     classifier.save(tmp_path / "model")
     (tmp_path / "link").symlink_to("model")
     classifier.save(tmp_path / "link")
@@ -336,7 +336,7 @@ def test_saving_follows_a_link(tmp_path, classifier):
 
 @pytest.mark.parametrize("failing", [1, 2, 3])
 def test_a_save_that_fails_leaves_the_old_model(folder, classifier, monkeypatch, failing):
-    """Whichever step breaks, the folder is the old one and nothing lies beside it."""
+    """An error at any step leaves the old folder and no other files."""
     before = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
     rename, calls = Path.rename, []
 
@@ -359,7 +359,7 @@ def test_a_save_that_fails_leaves_the_old_model(folder, classifier, monkeypatch,
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    """The path is what was mistyped."""
+    """The error names the path."""
     with pytest.raises(FileNotFoundError, match=r"There is no folder '.*nowhere'"):
         TextClassifier.load(tmp_path / "nowhere")
 
@@ -367,7 +367,7 @@ def test_a_missing_folder_is_named(tmp_path):
 @pytest.mark.parametrize("name", sorted(FILES - {"README.md"}))
 @pytest.mark.parametrize("damage", ["missing", "cut", "longer", "folder", "pipe"])
 def test_damaged_files_are_named(folder, name, damage):
-    """A file that is gone, cut, longer, a folder or a pipe gives one clear error, at once."""
+    """A missing, cut or longer file, a folder or a pipe gives one error at once."""
     path = folder / name
     data = path.read_bytes()
     path.unlink()
@@ -385,7 +385,7 @@ def test_damaged_files_are_named(folder, name, damage):
 
 @pytest.mark.parametrize("name", sorted(FILES - {"README.md", "config.json"}))
 def test_swapped_files_are_found(folder, tmp_path, name):
-    """A file of another model of the same shape is not taken for this one's."""
+    """A file of another model of the same shape is refused."""
     texts = ["x y z w v u t s r q p o n"] * 8
     other = TextClassifier(
         hidden_size=6,
@@ -402,7 +402,7 @@ def test_swapped_files_are_found(folder, tmp_path, name):
 
 
 def test_links_to_files_are_followed(folder, tmp_path):
-    """A cache of downloads keeps a model's files elsewhere and links to them."""
+    """Files may be links, as in a download cache."""
     for path in folder.iterdir():
         shutil.move(path, tmp_path / path.name)
         path.symlink_to(tmp_path / path.name)
@@ -421,7 +421,7 @@ def test_a_read_only_folder_is_read(folder):
 
 
 def test_further_files_and_an_edited_card_do_no_harm(folder):
-    """People may add to a folder what they like."""
+    """Other files and changes of the card are ignored."""
     (folder / "README.md").write_text("mine")
     (folder / ".gitattributes").write_text("*.safetensors filter=lfs")
     assert TextClassifier.load(folder).classes_.tolist() == ["business", "sports"]
@@ -429,7 +429,7 @@ def test_further_files_and_an_edited_card_do_no_harm(folder):
 
 @pytest.mark.parametrize("version", [0, 2, 1.0, True, "1", None])
 def test_an_unknown_version_is_refused(folder, version):
-    """What a newer library wrote is not guessed at."""
+    """A folder of another format version is refused."""
     change(folder, "config.json", {"format_version": version})
     with pytest.raises(CorruptFileError, match=r"its format version is .*, and only 1 is"):
         TextClassifier.load(folder)
@@ -499,7 +499,7 @@ def test_an_unknown_version_is_refused(folder, version):
     ],
 )
 def test_every_lie_is_found(folder, name, path, update):
-    """With right checksums, each value is still looked at, and nothing is allocated by it."""
+    """Each value is checked even if the checksums are right."""
     change(folder, name, update, path)
     with pytest.raises(CorruptFileError, match=DAMAGE):
         TextClassifier.load(folder)
@@ -510,7 +510,7 @@ def test_every_lie_is_found(folder, name, path, update):
 )
 @pytest.mark.parametrize("name", sorted(FILES - {"README.md", "model.safetensors"}))
 def test_other_json_is_refused(folder, name, text):
-    """A file with JSON of another form is not the file."""
+    """Valid JSON of another form is refused."""
     (folder / name).write_text(text)
     if name != "config.json":
         seal(folder)
@@ -522,7 +522,7 @@ def test_other_json_is_refused(folder, name, text):
 
 
 def test_json_that_is_too_long_is_not_parsed(folder, monkeypatch):
-    """A file is measured before it is read."""
+    """The size is checked before parsing."""
     monkeypatch.setattr("textrnn.estimator.saving._MAX_BYTES", 1000)
     with pytest.raises(CorruptFileError, match="it is longer than 1000 bytes"):
         TextClassifier.load(folder)
@@ -530,7 +530,7 @@ def test_json_that_is_too_long_is_not_parsed(folder, monkeypatch):
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_weights_must_be_finite(folder, number):
-    """One bad weight would make every prediction bad."""
+    """NaN and infinity are refused."""
     change_weights(
         folder, lambda weights: weights["recurrent.embedding.weight"][1, 1:].fill_(number)
     )
@@ -556,7 +556,7 @@ def test_weights_must_be_finite(folder, number):
     ],
 )
 def test_weights_must_be_the_networks_own(folder, edit):
-    """Another type or shape, a missing tensor or one more is refused."""
+    """Other types or shapes, missing or additional tensors are refused."""
     change_weights(folder, edit)
     with pytest.raises(CorruptFileError, match="damaged"):
         TextClassifier.load(folder)
@@ -581,7 +581,7 @@ def test_weights_must_be_the_networks_own(folder, edit):
     ],
 )
 def test_a_lying_header_allocates_nothing(folder, header):
-    """Sizes that the file does not have are never believed."""
+    """Sizes beyond the file are refused."""
     text = json.dumps(header).encode()
     path = folder / "model.safetensors"
     data = len(text).to_bytes(8, "little") + text
@@ -592,7 +592,7 @@ def test_a_lying_header_allocates_nothing(folder, header):
 
 
 def test_a_header_longer_than_the_file_is_refused(folder):
-    """The first eight bytes alone could ask for anything."""
+    """The length in the first eight bytes is checked."""
     path = folder / "model.safetensors"
     path.write_bytes((2**62).to_bytes(8, "little").ljust(path.stat().st_size, b" "))
     seal(folder)
@@ -601,7 +601,7 @@ def test_a_header_longer_than_the_file_is_refused(folder):
 
 
 def sound_or_corrupt(folder):
-    """Load a folder that was tampered with: it is refused, or works like any other model."""
+    """Load a changed folder, which is refused or works like any other model."""
     try:
         classifier = TextClassifier.load(folder, device="cpu")
     except CorruptFileError:
@@ -617,7 +617,7 @@ def sound_or_corrupt(folder):
 
 @given(st.data())
 def test_no_flipped_byte_goes_unnoticed(tmp_path_factory, data):
-    """Without new checksums a change is found, or it is one of spelling that changes nothing."""
+    """Without new checksums, only changes without effect load."""
     folder = Path(shutil.copytree(MODEL, tmp_path_factory.mktemp("x") / "model"))
     path = folder / data.draw(st.sampled_from(sorted(FILES - {"README.md"})))
     content = bytearray(path.read_bytes())
@@ -633,7 +633,7 @@ def test_no_flipped_byte_goes_unnoticed(tmp_path_factory, data):
 
 @given(st.data())
 def test_sealed_bytes_never_break_the_reader(tmp_path_factory, data):
-    """Whatever stands in a file with a right checksum, there is one error or a sound model."""
+    """Any bytes with a right checksum give one error or a valid model."""
     folder = Path(shutil.copytree(MODEL, tmp_path_factory.mktemp("x") / "model"))
     path = folder / data.draw(st.sampled_from(sorted(FILES - {"README.md", "config.json"})))
     content = bytearray(path.read_bytes())
@@ -649,7 +649,7 @@ def test_sealed_bytes_never_break_the_reader(tmp_path_factory, data):
 
 @given(st.data())
 def test_sealed_json_never_breaks_the_reader(tmp_path_factory, data):
-    """A value anywhere in any file may be replaced, dropped or doubled."""
+    """Replaced, dropped or doubled values give one error or a valid model."""
     folder = Path(shutil.copytree(MODEL, tmp_path_factory.mktemp("x") / "model"))
     path = folder / data.draw(st.sampled_from(sorted(FILES - {"README.md", "model.safetensors"})))
     mutated = data.draw(strategies.mutations(read(path)))

@@ -1,30 +1,58 @@
-"""The settings of a training: what presets and sizes choose where a user says nothing."""
+"""The options of `TextClassifier`, and the settings chosen for those left out."""
+
+import inspect
+import re
 
 import pytest
 
 from textrnn import TextClassifier
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.estimator.settings import PRESETS, Settings
+from textrnn.estimator.settings import OPTIONS, PRESETS, Chosen, Data, choose_settings
 
 
 def chosen(*, num_texts=5000, num_unlabelled=0, multi_label=False, **params):
-    """Return what is chosen for a classifier with some parameters."""
-    return Settings.choose(
-        TextClassifier(**params).get_params(),
-        num_texts=num_texts,
-        num_unlabelled=num_unlabelled,
-        multi_label=multi_label,
-    ).to_dict()
+    """Return the settings of a classifier with some parameters."""
+    params = TextClassifier(**params).get_params()
+    return choose_settings(params, Data(num_texts, num_unlabelled, multi_label))
+
+
+def test_the_signature_is_that_of_the_table():
+    """Names, order and defaults agree; a default that depends on the data is None."""
+    parameters = list(inspect.signature(TextClassifier).parameters.values())
+    assert [parameter.name for parameter in parameters] == [option.name for option in OPTIONS]
+    for parameter, option in zip(parameters, OPTIONS, strict=True):
+        default = None if isinstance(option.default, Chosen) else option.default
+        assert (parameter.default, type(parameter.default)) == (default, type(default))
+
+
+def test_the_docstring_is_that_of_the_table():
+    """Each entry begins with the help of the command line and ends with the default."""
+    text = inspect.getdoc(TextClassifier)
+    arguments = text.partition("Args:\n")[2].partition("\nExample:")[0]
+    entries = re.split(r"^    (?=\w+: )", arguments, flags=re.MULTILINE)[1:]
+    assert len(entries) == len(OPTIONS)
+    for entry, option in zip(entries, OPTIONS, strict=True):
+        words = " ".join(entry.split())
+        assert words.startswith(f"{option.name}: {option.help}.")
+        assert words.endswith(f" Default: {option.default_text}.")
+        assert all(f'"{choice}"' in words for choice in option.kind.choices)
+
+
+def test_defaults_are_valid():
+    """Each default passes the check of its kind, and the settings are those in the table."""
+    settings = chosen(num_texts=100)
+    assert list(settings) == [option.name for option in OPTIONS if option.is_setting]
+    assert chosen(**settings) == settings
 
 
 def test_no_preset_is_the_default():
-    """It has another name, and changes nothing."""
+    """None is the same as the preset "default"."""
     assert chosen() == chosen(preset=None) == chosen(preset="default")
     assert chosen()["pretrain_epochs"] == 0
 
 
 def test_a_preset_sets_what_is_in_its_table_and_nothing_else():
-    """All other settings are chosen as ever."""
+    """Other settings don't depend on the preset."""
     plain, best = chosen(), chosen(preset="best")
     assert {name for name in best if best[name] != plain[name]} == set(PRESETS["best"])
     assert {name: best[name] for name in PRESETS["best"]} == PRESETS["best"]
@@ -32,7 +60,7 @@ def test_a_preset_sets_what_is_in_its_table_and_nothing_else():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_what_is_given_wins_over_a_preset(preset):
-    """A preset chooses only what is None by default, so that a user can choose it back."""
+    """A preset only sets options that are None by default."""
     defaults = TextClassifier().get_params()
     assert {defaults[name] for name in PRESETS[preset]} <= {None}
     for name in PRESETS[preset]:
@@ -41,7 +69,7 @@ def test_what_is_given_wins_over_a_preset(preset):
 
 
 def test_many_texts_have_longer_ngrams_and_more_of_them():
-    """Few texts hardly ever have the same three words in a row."""
+    """Defaults of n-grams change at 20,000 texts."""
     assert chosen(num_texts=19_999)["ngram_order"] == 2
     assert chosen(num_texts=20_000)["ngram_order"] == 3
     assert chosen(num_texts=19_999)["max_ngrams"] < chosen(num_texts=20_000)["max_ngrams"]
@@ -49,7 +77,7 @@ def test_many_texts_have_longer_ngrams_and_more_of_them():
 
 
 def test_few_texts_are_also_read_by_their_spelling():
-    """Of many texts, common words are known well enough."""
+    """Spelling is on below 20,000 texts, unless it is given."""
     assert chosen(num_texts=19_999)["spelling"] is True
     assert chosen(num_texts=20_000)["spelling"] is False
     assert chosen(num_texts=20_000, spelling=True)["spelling"] is True
@@ -58,7 +86,7 @@ def test_few_texts_are_also_read_by_their_spelling():
 
 
 def test_rare_words_are_left_out_of_many_texts():
-    """Those without labels count as well."""
+    """The minimum frequency depends on all texts, with and without labels."""
     assert chosen(num_texts=1999)["min_freq"] == 1
     assert chosen(num_texts=2000)["min_freq"] == 2
     assert chosen(num_texts=1000, num_unlabelled=1000)["min_freq"] == 2
@@ -76,6 +104,6 @@ def test_rare_words_are_left_out_of_many_texts():
     ],
 )
 def test_wrong_settings_are_refused(params, message):
-    """The rule and the value are named."""
+    """The error names the rule and the value."""
     with pytest.raises((InvalidValueError, InvalidTypeError), match=message):
         chosen(**params)

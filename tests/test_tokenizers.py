@@ -10,20 +10,34 @@ from pathlib import Path
 
 import nltk
 import pytest
+import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.tokenize import NLTKWordTokenizer, word_tokenize, wordpunct_tokenize
 
 from tests import strategies
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.text import WordPunctTokenizer, WordTokenizer, tokenizers
+from textrnn.text import WordPunctTokenizer, WordTokenizer, normalization, tokenizers
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
-OPTIONS = st.fixed_dictionaries({"lowercase": st.booleans(), "remove_punctuation": st.booleans()})
+OPTIONS = st.fixed_dictionaries(
+    {name: st.booleans() for name in ("lowercase", "remove_punctuation", "normalize")}
+)
+NORMALIZING = st.sampled_from(
+    [
+        *(WordPunctTokenizer(), WordPunctTokenizer(lowercase=False)),
+        *(WordTokenizer(normalize=True), WordTokenizer(normalize=True, lowercase=False)),
+    ]
+)
+ACCENTED = ["\u00e9t\u00e9", "e\u0301te\u0301", "\u00e9te\u0301"]
+FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
 
 
-def reference(text, *, lowercase=True, remove_punctuation=True):
+def reference(text, *, lowercase=True, remove_punctuation=True, normalize=False):
     """Prepare a text step by step and tokenize it with NLTK."""
+    if normalize:
+        text = normalization.normalize(text)
     if lowercase:
         text = text.lower()
     if remove_punctuation:
@@ -38,11 +52,94 @@ def test_tokens_are_those_of_nltk(text, options):
     assert WordTokenizer(**options)(text) == reference(text, **options)
 
 
-@given(text=strategies.texts())
-def test_tokenizing_is_idempotent(text):
+@given(text=strategies.texts(), tokenizer=NORMALIZING | st.just(WordTokenizer()))
+def test_tokenizing_is_idempotent(text, tokenizer):
     """Tokenizing the joined tokens gives the same tokens."""
-    tokens = WordTokenizer()(text)
-    assert WordTokenizer()(" ".join(tokens)) == tokens
+    tokens = tokenizer(text)
+    assert tokenizer(" ".join(tokens)) == tokens
+
+
+@given(text=strategies.texts(), tokenizer=NORMALIZING, data=st.data())
+def test_texts_that_look_the_same_have_the_same_tokens(text, tokenizer, data):
+    """Decomposed accents and invisible characters anywhere change no token."""
+    tokens = tokenizer(text)
+    assert tokenizer(unicodedata.normalize("NFD", text)) == tokens
+    invisible = st.text("\u00ad\u034f\u200e\u202e\u2060\u2066\ufe0f\ufeff\U000e0100", max_size=2)
+    apart = "".join(data.draw(invisible) + character for character in text)
+    assert tokenizer(apart + data.draw(invisible)) == tokens
+
+
+@given(text=strategies.texts(), tokenizer=NORMALIZING)
+def test_no_token_is_invisible(text, tokenizer):
+    """A token has at least one character that can be seen."""
+    assert all(regex.search(r"\P{Default_Ignorable_Code_Point}", word) for word in tokenizer(text))
+
+
+@pytest.mark.parametrize("tokenizer", [WordPunctTokenizer(), WordTokenizer(normalize=True)])
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        *((text, ["\u00e9t\u00e9"]) for text in ACCENTED),
+        ("co\u00adop so\u200bft zero\u2060width \ufeffbom", ["coop", "soft", "zerowidth", "bom"]),
+        ("\u200eleft\u200f \u202eright\u202c \u00ad \u200b", ["left", "right"]),
+        ("fr\u200dee fr\u200cee free\u200c \u200d", ["free", "free", "free"]),
+        ("e\u200b\u0301", ["\u00e9"]),
+        ("\u212b \u2126", ["\u00e5", "\u03c9"]),
+        ("\u1112\u1161\u11ab", ["\ud55c"]),
+        ("\u2764\ufe0f \u2764", ["\u2764", "\u2764"]),
+        (FAMILY, [FAMILY]),
+        ("\u2764\ufe0f\u200d\U0001f525", ["\u2764\u200d\U0001f525"]),
+        (
+            "\U0001f3c3\U0001f3fd\u200d\u2642\ufe0f\u200d",
+            ["\U0001f3c3\U0001f3fd\u200d\u2642"],
+        ),
+        (f"{FLAG} a\U000e0067", [FLAG, "a"]),
+        ("\u0645\u06cc\u200c\u0631\u0648\u0645", ["\u0645\u06cc\u200c\u0631\u0648\u0645"]),
+        ("\u0645\u06cc\u200c\u200c\u0631\u200c", ["\u0645\u06cc\u200c\u0631"]),
+        ("\u0631\u200c\u0645", ["\u0631\u0645"]),  # letters that don't join in any case
+        ("\u0915\u094d\u200d\u0937", ["\u0915\u094d\u200d\u0937"]),
+        ("\u0915\u094d\u200c\u0937", ["\u0915\u094d\u200c\u0937"]),
+        ("\u0d28\u0d4d\u200d \u0c30\u0c4d\u200c", ["\u0d28\u0d4d\u200d", "\u0c30\u0c4d"]),
+        ("\u09b0\u200d\u09cd\u09af", ["\u09b0\u200d\u09cd\u09af"]),
+        ("\u0915\u200d\u0937", ["\u0915\u0937"]),
+        ("\u1780\u200b\u1781\u200b\u200b\u200b", ["\u1780", "\u1781"]),
+        ("\u0e01\u2060\u0e02", ["\u0e01\u0e02"]),
+    ],
+)
+def test_texts_are_normalized(tokenizer, text, tokens):
+    """Accents compose, what is invisible goes, and joiners stay where they can be seen."""
+    assert tokenizer(text) == tokens
+    assert tokenizer(unicodedata.normalize("NFD", text)) == tokens
+    assert tokenizer(f"{text} x") == [*tokens, "x"]
+
+
+def test_the_default_word_tokenizer_takes_texts_as_they_are():
+    """Without `normalize`, words have the characters of the text, as in NLTK."""
+    assert WordTokenizer()(" ".join(ACCENTED)) == ACCENTED
+    assert WordTokenizer()("co\u00adop \u200b") == ["co\u00adop", "\u200b"]
+
+
+@pytest.mark.parametrize("tokenizer", [WordPunctTokenizer(), WordTokenizer(normalize=True)])
+def test_every_invisible_character_is_dropped(tokenizer):
+    """No default-ignorable character of Unicode divides or changes a Latin word."""
+    invisible = regex.findall(
+        r"\p{Default_Ignorable_Code_Point}", "".join(map(chr, range(0xE1000)))
+    )
+    assert len(invisible) > 4000
+    assert {word for c in invisible for word in tokenizer(f"a{c}b")} == {"ab"}
+
+
+@pytest.mark.parametrize("piece", ["\u200c", "\u00ad", "\U000e0067", "\u0645\u064b\u200c"])
+def test_time_is_linear_in_invisible_characters(piece):
+    """Long runs of invisible characters do not stop a program for minutes."""
+    for text in (piece * 300_000, "\u0645" + piece * 300_000 + "\u200c"):
+        assert len(WordPunctTokenizer()(text)) <= 1
+
+
+def test_stacks_of_marks_are_cut():
+    """Of more than 30 marks on a letter the first are kept, so that sorting a million is fast."""
+    (word,) = WordPunctTokenizer()("o" + "\u0301\u0327" * 500_000)
+    assert word == unicodedata.normalize("NFC", "o" + "\u0301\u0327" * 15)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +231,7 @@ def test_texts_must_be_strings(text):
         WordTokenizer()(text)
 
 
-@pytest.mark.parametrize("name", ["lowercase", "remove_punctuation"])
+@pytest.mark.parametrize("name", ["lowercase", "remove_punctuation", "normalize"])
 def test_options_must_be_booleans(name):
     """A number does not pass as an option."""
     with pytest.raises(InvalidTypeError, match=f"Expected `{name}` to be a boolean, but got 1"):
@@ -153,6 +250,7 @@ def test_tokenizers_are_equal_by_their_options(options, others):
     assert pickle.loads(pickle.dumps(tokenizer)) == tokenizer  # noqa: S301 - our own bytes
     assert tokenizer.lowercase == options["lowercase"]
     assert tokenizer.remove_punctuation == options["remove_punctuation"]
+    assert tokenizer.normalize == options["normalize"]
 
 
 def test_a_subclass_or_another_object_is_another_tokenizer():
@@ -179,14 +277,18 @@ def test_options_can_not_be_changed():
     ("options", "error", "message"),
     [
         ([], InvalidTypeError, r"Expected `options` to be a mapping, but got \[\]"),
-        ({"lowercase": True}, InvalidValueError, "keys 'lowercase', 'remove_punctuation', but got"),
         (
-            {"lowercase": True, "remove_punctuation": True, "language": "en"},
+            {"lowercase": True},
             InvalidValueError,
-            "but got 'language', 'lowercase', 'remove_punctuation'",
+            "keys 'lowercase', 'normalize', 'remove_punctuation', but got 'lowercase'",
         ),
         (
-            {"lowercase": "yes", "remove_punctuation": True},
+            WordTokenizer().to_dict() | {"language": "en"},
+            InvalidValueError,
+            "but got 'language', 'lowercase', 'normalize', 'remove_punctuation'",
+        ),
+        (
+            WordTokenizer().to_dict() | {"lowercase": "yes"},
             InvalidTypeError,
             "Expected `lowercase` to be a boolean, but got 'yes'",
         ),
@@ -237,10 +339,11 @@ def test_all_of_imdb_equals_nltk(data_dir, part):
 @settings(max_examples=300)
 @given(text=strategies.texts(), lowercase=st.booleans())
 def test_words_and_punctuation_are_those_of_nltk(text, lowercase):
-    """Tokens equal those of NLTK's `wordpunct_tokenize`, for any Unicode text."""
+    """Tokens equal those of NLTK's `wordpunct_tokenize`, for any normalized Unicode text."""
     # Python treats four control characters as white space, but some versions of NLTK do not; newer
     # ones also treat accents as parts of words.
     text = text.translate(dict.fromkeys(range(0x1C, 0x20)))
+    text = regex.sub(r"\p{Default_Ignorable_Code_Point}", "", text)
     text = "".join(c for c in unicodedata.normalize("NFC", text) if not unicodedata.combining(c))
     found = WordPunctTokenizer(lowercase=lowercase)(text)
     assert found == wordpunct_tokenize(text.lower() if lowercase else text)
@@ -248,7 +351,7 @@ def test_words_and_punctuation_are_those_of_nltk(text, lowercase):
 
 def test_words_of_every_script_stay_whole():
     """Accents and vowel signs belong to words, control characters separate them."""
-    words = ["\u0939\u093f\u0928\u094d\u0926\u0940", "e\u0301te\u0301", "straße", "東京"]
+    words = ["\u0939\u093f\u0928\u094d\u0926\u0940", "x\u0301t\u00e9", "straße", "東京"]
     assert WordPunctTokenizer()("\x1c".join(words) + "\x1f!") == [*words, "!"]
     assert WordPunctTokenizer()("a\x1cb\x1d") == ["a", "b"]
 

@@ -102,7 +102,7 @@ def test_the_command_trains_the_model_that_one_process_trains(tmp_path, capsys):
     run, _ = torchrun("-m", "textrnn", *options, "--output", str(tmp_path / "two"))
     assert run.returncode == 0, run.stderr
     assert run.stderr.count("Saved to") == 1
-    assert run.stderr.count("Epoch 2 of 2") == 1
+    assert run.stderr.count("Network, epoch 2 of 2") == 1
     assert main([*options, "--output", str(tmp_path / "one")]) == 0
     two, one = (json.loads(text)["metrics"] for text in (run.stdout, capsys.readouterr().out))
     assert two == pytest.approx(one, abs=1e-5)
@@ -125,7 +125,7 @@ def test_the_command_pretrains_in_two_processes(tmp_path):
     run, _ = torchrun("-m", "textrnn", *options, "--output", str(tmp_path / "model"))
     assert run.returncode == 0, run.stderr
     assert run.stderr.count("Pretraining, epoch 1 of 1") == 1
-    assert run.stderr.count("\nEpoch 1 of 1") == 1
+    assert run.stderr.count("\nNetwork, epoch 1 of 1") == 1
     assert run.stderr.count("Saved to") == 1
     classifier = TextClassifier.load(tmp_path / "model", device="cpu")
     assert "referee" in classifier.vocabulary_

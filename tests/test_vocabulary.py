@@ -64,7 +64,7 @@ def test_texts_and_their_tokens_give_equal_vocabularies(texts, limits, batch_cha
     """Counting a column of texts equals counting the tokens text by text."""
     with mock.patch.object(columns, "_BATCH_CHARACTERS", batch_characters):
         for tokenizer in (
-            *(WordTokenizer(), WordTokenizer(lowercase=False)),
+            *(WordTokenizer(), WordTokenizer(lowercase=False), WordTokenizer(normalize=True)),
             *(WordPunctTokenizer(), WordPunctTokenizer(lowercase=False), str.split),
         ):
             vocabulary = Vocabulary.from_texts(iter(texts), tokenizer, **limits)
@@ -90,7 +90,7 @@ def test_saving_copying_and_pickling_change_nothing(tmp_path_factory, token_list
     assert copy.deepcopy(vocabulary) == vocabulary
     pickled = pickle.loads(pickle.dumps(vocabulary))  # noqa: S301 - our own bytes
     assert pickled == vocabulary
-    assert pickled.encode(vocabulary) == list(range(len(vocabulary)))
+    assert pickled.encode(vocabulary.tokens[4:]) == list(range(4, len(vocabulary)))
 
 
 @given(token_lists=strategies.token_lists(), others=strategies.token_lists())
@@ -98,7 +98,7 @@ def test_decoding_undoes_encoding(token_lists, others):
     """Known tokens are restored, others become the unknown token."""
     vocabulary = Vocabulary.build(token_lists)
     for tokens in others:
-        known = [token if token in vocabulary else "<unk>" for token in tokens]
+        known = [token if token in vocabulary.tokens[4:] else "<unk>" for token in tokens]
         ids = vocabulary.encode(tokens)
         assert vocabulary.decode(ids) == known
         assert vocabulary.encode(iter(tokens)) == ids
@@ -151,6 +151,17 @@ def test_special_tokens_in_texts_are_left_out():
     assert vocabulary.tokens == (*SPECIALS, "oil")
     assert vocabulary.counts == (0, 2, 0, 0, 2)
     assert vocabulary.coverage([["<pad>", "oil"]]) == 0.5
+
+
+@given(tokens=st.lists(st.sampled_from([*SPECIALS, "[SEP]", "oil", "gas"])))
+def test_special_tokens_in_texts_are_unknown(tokens):
+    """No text can contain padding, a beginning or an end; by name they keep their ids."""
+    vocabulary = Vocabulary({"oil": 2, "<eos>": 1}, specials=(*SPECIALS, "[SEP]"))
+    ids = [{"oil": 5}.get(token, 1) for token in tokens]
+    assert vocabulary.encode(tokens) == ids
+    assert [vocabulary.get(token, 1) for token in tokens] == ids
+    assert [vocabulary[token] for token in vocabulary] == [0, 1, 2, 3, 4, 5]
+    assert all(token in vocabulary for token in vocabulary)
 
 
 def test_special_tokens_can_be_renamed_and_added():

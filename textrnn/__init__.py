@@ -9,6 +9,8 @@
 
 from typing import TYPE_CHECKING
 
+from textrnn._version import __version__
+
 __all__ = [
     "Batch",
     "BucketBatchSampler",
@@ -21,8 +23,6 @@ __all__ = [
     "WordTokenizer",
     "__version__",
 ]
-
-__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset

@@ -1,4 +1,4 @@
-"""``python -m textrnn``: the command line."""
+"""`python -m textrnn`: the command line."""
 
 import sys
 

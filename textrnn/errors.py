@@ -25,7 +25,18 @@ __all__ = [
     "TrainingError",
 ]
 
-_REPR = Repr()
+_LONG = 10**40
+
+
+class _ShortRepr(Repr):
+    """Abbreviate numbers that Python refuses to write."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Return the digits of a number, or how many bits it has."""
+        return super().repr_int(x, level) if abs(x) < _LONG else f"<{x.bit_length()}-bit integer>"
+
+
+_REPR = _ShortRepr()
 _REPR.maxstring = _REPR.maxother = 80
 _REPR.maxlist = _REPR.maxtuple = _REPR.maxset = _REPR.maxdict = 8
 
@@ -87,8 +98,10 @@ def listing(names: Iterable[object]) -> str:
     return ", ".join(sorted(show(name) for name in names)) or "none"
 
 
-def check_int(name: str, value: SupportsIndex, *, minimum: int = 1) -> int:
-    """Return `value` as an `int` of at least `minimum`; accept NumPy integers, but no booleans."""
+def check_int(
+    name: str, value: SupportsIndex, *, minimum: int = 1, maximum: float = math.inf
+) -> int:
+    """Return `value` as an `int` between the bounds; accept NumPy integers, but no booleans."""
     rule = {0: "a non-negative integer", 1: "a positive integer"}.get(
         minimum, f"an integer of at least {minimum}"
     )
@@ -98,7 +111,9 @@ def check_int(name: str, value: SupportsIndex, *, minimum: int = 1) -> int:
         number = operator.index(value)
     except TypeError:
         raise InvalidTypeError(expected(name, rule, value)) from None
-    if number < minimum:
+    if number > maximum:
+        rule = f"an integer from {minimum} to {maximum}"
+    if not minimum <= number <= maximum:
         raise InvalidValueError(expected(name, rule, value))
     return number
 
@@ -123,6 +138,8 @@ def check_float(
         raise InvalidTypeError(expected(name, rule, value))
     try:
         number = float(value)
+    except OverflowError:
+        raise InvalidValueError(expected(name, rule, value)) from None
     except (TypeError, ValueError):
         raise InvalidTypeError(expected(name, rule, value)) from None
     inside = minimum < number < maximum if exclusive else minimum <= number <= maximum

@@ -1,4 +1,4 @@
-"""``python -m examples.accuracy``: measure the classifier beside its baselines."""
+"""`python -m examples.accuracy`: compare `TextClassifier` with its baselines."""
 
 import argparse
 import os
@@ -27,14 +27,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: those of the command line. Default: the program's own.
-
-    Returns:
-        The exit code: 0, 1 after an error (told in one line) or 130 after Ctrl-C.
-    """
+    """Run the command and return its exit code: 0, 1 after an error, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         if options.list:
@@ -48,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on with the runs that are missing", file=sys.stderr)
+        print("stopped; run the same command again for the missing runs", file=sys.stderr)
         return 130
     return 0
 
@@ -56,22 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m examples.accuracy",
-        description="Measure accuracy and time of TextClassifier beside TF-IDF with logistic "
-        "regression and beside fastText. Finished runs are skipped.",
+        description="Compare accuracy and time of TextClassifier with TF-IDF with logistic "
+        "regression and with fastText. Finished runs are skipped.",
         epilog="example:\n"
         "  python -m examples.accuracy --only imdb ag-news-1000 --validation \\\n"
         "    --recipe default --recipe wide hidden_size=256 'pooling=[\"max\"]'",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--list", action="store_true", help="show the tasks and the methods, and stop")
-    add("--only", nargs="+", metavar="NAME", help="run these tasks alone, in this order")
+    add("--list", action="store_true", help="list the tasks and methods, and exit")
+    add("--only", nargs="+", metavar="NAME", help="run only these tasks, in this order")
     add(
         "--model",
         nargs="+",
         metavar="NAME",
-        help=f"run these methods alone, of {', '.join([*BASELINES, *RECIPES])} and what --recipe "
-        "names; default: the baselines, and the recipes that are named",
+        help=f"run only these methods: {', '.join([*BASELINES, *RECIPES])} or names of --recipe; "
+        "default: the baselines and the recipes of --recipe",
     )
     add(
         "--recipe",
@@ -79,31 +72,30 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar=("NAME", "KEY=VALUE"),
-        help="a recipe that has a name, or a new name and arguments of TextClassifier (JSON or "
-        "plain words); unlabelled=true adds texts without labels; may be repeated; default: "
-        "default",
+        help="a named recipe, or a new name with arguments of TextClassifier (JSON or plain "
+        "words); unlabelled=true adds unlabelled texts; can be repeated; default: default",
     )
-    add("--seeds", type=_positive, default=3, help="runs of each; default: 3")
+    add("--seeds", type=_positive, default=3, help="number of seeds; default: 3")
     add(
         "--validation",
         action="store_true",
-        help="judge by a fifth of the training texts, for choosing settings; opens no test file",
+        help="evaluate on a fifth of the training texts, to choose settings; reads no test file",
     )
     add(
         "--data",
         type=Path,
         metavar="DIR",
-        help="folder with ag_news/ and imdb/, each with train.parquet and test.parquet, and with "
+        help="folder with ag_news/ and imdb/, each with train.parquet and test.parquet, and "
         "unsup.parquet for recipes with unlabelled=true; default: the variable TEXTRNN_DATA",
     )
-    add("--device", default="auto", help="where recipes train; default: CUDA where there is one")
+    add("--device", default="auto", help="device for recipes; default: CUDA if available")
     add("--output", type=Path, default=Path("runs/accuracy"), help="default: runs/accuracy")
     add(
         "--reference",
         metavar="NAME",
-        help="compare all methods with this one; default: with the best baseline",
+        help="compare all methods with this one; default: the best baseline",
     )
-    add("--report-only", action="store_true", help="write the report on the results there are")
+    add("--report-only", action="store_true", help="write the report of the existing results")
     return parser
 
 
@@ -148,7 +140,7 @@ def _run(options: argparse.Namespace) -> None:
     reader.check(tasks, unlabelled=any(method.unlabelled for method in methods))
     for method in methods:
         method.prepare()
-    if options.reference is not None:  # which a report would miss after hours
+    if options.reference is not None:  # checked now rather than after hours of runs
         names = [method.name for method in methods]
         names += [result.method for result in load_results(options.output, reader.part)]
         check_reference(options.reference, dict.fromkeys(names))
@@ -157,7 +149,7 @@ def _run(options: argparse.Namespace) -> None:
         for seed in range(options.seeds)
         for task in tasks
         for method in methods
-        # Without any chance in texts and method, a second run would repeat the first.
+        # A deterministic method on all texts gives the same result for each seed.
         if seed == 0 or task.size is not None or method.random
     ]
     start = time.monotonic()
@@ -186,7 +178,7 @@ def _run(options: argparse.Namespace) -> None:
 def _line(result: Result) -> str:
     return (
         f"accuracy {100 * result.accuracy:.2f} % on {result.data['judge_texts']:,} {result.part} "
-        f"texts, learnt in {result.seconds['fit']:.1f} s"
+        f"texts, trained in {result.seconds['fit']:.1f} s"
     )
 
 
@@ -194,7 +186,7 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
     names = options.only or list(TASKS)
     for name in names:
         if name not in TASKS:
-            raise TextrnnError(f"There is no task {name!r}; there are: {', '.join(TASKS)}.")
+            raise TextrnnError(f"There is no task {name!r}; choose from: {', '.join(TASKS)}.")
     return [TASKS[name] for name in dict.fromkeys(names)]
 
 
@@ -209,7 +201,7 @@ def _methods(options: argparse.Namespace) -> list[Method]:
     names = options.model or [*BASELINES, *([] if recipes else ["default"])]
     for name in names:
         if name not in known:
-            raise TextrnnError(f"There is no method {name!r}; there are: {', '.join(known)}.")
+            raise TextrnnError(f"There is no method {name!r}; choose from: {', '.join(known)}.")
     return [known[name] for name in dict.fromkeys([*names, *recipes])]
 
 

@@ -1,7 +1,6 @@
-"""The texts to learn from and to judge by: whole sets, small parts of them, short sentences.
+"""Training and evaluation texts: whole data sets, small parts of them, short sentences.
 
-The test file of a set is opened for its test texts and never otherwise: where a validation part
-judges, it is cut from the training texts.
+With `validation=True`, a part of the training texts is evaluated and no test file is read.
 """
 
 import hashlib
@@ -30,7 +29,7 @@ __all__ = [
 ]
 
 VALIDATION_SHARE = 0.2
-"""The part of the training texts that judges in place of the test texts."""
+"""Share of the training texts that replaces the test texts."""
 
 SENTENCE_RULE = (
     "of each review the first sentence that has 6 to 30 words, with the review's label; a sentence "
@@ -38,14 +37,14 @@ SENTENCE_RULE = (
     "marks and brackets may stand between); a word is a piece between white space that has a "
     "letter or a digit; a review without such a sentence gives none"
 )
-"""How short sentences are made of reviews."""
+"""Rule that extracts short sentences from reviews."""
 
 _FEWEST_WORDS, _MOST_WORDS = 6, 30
 _BREAK = re.compile(r"<br\s*/?>|[\r\n]", re.IGNORECASE)
 _END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
 _SIZES = (1_000, 2_500, 5_000, 10_000)
 
-# SHA-256 of known training texts (its first 16 hex digits), so that no figure goes by a wrong name.
+# First 16 hex digits of the SHA-256 of known training texts, so that each report names its data.
 _KNOWN = {"1a318d7eca9265e8": "AG-33k", "099a2a16df5b9028": "IMDB"}
 _COMPLETE = {"ag_news": 120_000}
 _FAMILIES = {"ag_news": "AG News", "imdb": "IMDB"}
@@ -53,13 +52,13 @@ _FAMILIES = {"ag_news": "AG News", "imdb": "IMDB"}
 
 @dataclass(frozen=True)
 class Task:
-    """What to learn.
+    """A classification task.
 
     Args:
-        name: what the command line calls it.
-        source: the folder of the data set.
-        size: how many training texts to draw, or None for all.
-        sentences: whether the texts are short sentences cut from the set's.
+        name: Name on the command line.
+        source: Folder of the data set.
+        size: Number of training texts to draw, or None for all.
+        sentences: Whether the texts are short sentences extracted from the data set.
     """
 
     name: str
@@ -87,10 +86,10 @@ class Data:
     """The texts of one run.
 
     Args:
-        title: the data set's name in a report.
-        train: what to learn from.
-        judge: what to judge by.
-        unlabelled: more texts to learn from, without labels; None where the method takes none.
+        title: Name of the data set in a report.
+        train: Training texts.
+        judge: Evaluation texts.
+        unlabelled: Unlabelled training texts; None if the method uses none.
     """
 
     title: str
@@ -100,7 +99,7 @@ class Data:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that tell these texts from all others."""
+        """The first 16 hex digits of a SHA-256 of all texts."""
         digests = self.train.digest() + self.judge.digest()
         if self.unlabelled is not None:
             digests += Texts(self.unlabelled, [-1] * len(self.unlabelled)).digest()
@@ -108,13 +107,7 @@ class Data:
 
 
 class Reader:
-    """Reads data sets from a folder.
-
-    Args:
-        folder: a folder with `ag_news/` and `imdb/`, each with `train.parquet` and `test.parquet`,
-            and with `unsup.parquet` where there are texts without labels.
-        validation: whether a part of the training texts judges, rather than the test texts.
-    """
+    """Read data sets from a folder with `ag_news/` and `imdb/`."""
 
     def __init__(self, folder: Path, *, validation: bool) -> None:
         self.folder = folder
@@ -124,21 +117,11 @@ class Reader:
 
     @property
     def part(self) -> str:
-        """What judges: ``"validation"`` or ``"test"``."""
+        """Evaluation texts: `"validation"` or `"test"`."""
         return "validation" if self.validation else "test"
 
     def read(self, task: Task, seed: int, *, unlabelled: bool = False) -> Data:
-        """Return a task's texts.
-
-        Args:
-            task: the task.
-            seed: of the draw, where the task has a part of the training texts.
-            unlabelled: whether to add the set's texts without labels, all of them.
-
-        Raises:
-            InvalidValueError: a file is missing, or has fewer texts than the task needs.
-            CorruptFileError: a file holds no labelled texts.
-        """
+        """Return the texts of a task; `seed` draws a part of the training texts."""
         data = self._read(task.source, task.sentences)
         if unlabelled:
             data = replace(data, unlabelled=self._read_unlabelled(task.source, task.sentences))
@@ -153,23 +136,15 @@ class Reader:
         return replace(data, train=data.train.select(rows))
 
     def check(self, tasks: Sequence[Task], *, unlabelled: bool = False) -> None:
-        """Complain at once where a file is missing.
-
-        Args:
-            tasks: the tasks.
-            unlabelled: whether texts without labels are needed.
-
-        Raises:
-            InvalidValueError: one is missing; the message says where it should be.
-        """
+        """Raise an error if a file of the tasks is missing."""
         parts = ["train", *["test"] * (not self.validation), *["unsup"] * unlabelled]
         for source in dict.fromkeys(task.source for task in tasks):
             for part in parts:
                 path = self._path(source, part)
                 if not path.is_file():
                     raise InvalidValueError(
-                        f"There is no {path}: name the folder with ag_news/ and imdb/ by --data or "
-                        "by the variable TEXTRNN_DATA, or choose other texts by --only."
+                        f"There is no {path}: set the folder with ag_news/ and imdb/ with --data "
+                        "or the variable TEXTRNN_DATA, or choose other tasks with --only."
                     )
 
     def _path(self, source: str, part: str) -> Path:
@@ -196,23 +171,9 @@ class Reader:
 
 
 def stratified(labels: Sequence[int], count: int, *, seed: int) -> list[int]:
-    """Choose texts so that every class has its share.
+    """Draw sorted positions of `count` texts, stratified by class.
 
-    Each class gives its share rounded down, and those with the largest remainders one more. With
-    the same seed a small choice is a part of a larger one, but for such roundings.
-
-    Args:
-        labels: class ids of all texts.
-        count: how many texts to choose.
-        seed: of the draw.
-
-    Returns:
-        The rows chosen, in ascending order.
-
-    Example:
-        >>> rows = stratified([0, 0, 0, 0, 1, 1], 3, seed=0)
-        >>> [[0, 0, 0, 0, 1, 1][row] for row in rows]
-        [0, 0, 1]
+    With the same seed, a small draw is a part of a larger one, except for rounding.
     """
     ids = np.asarray(labels)
     generator = np.random.default_rng(seed)
@@ -228,15 +189,7 @@ def stratified(labels: Sequence[int], count: int, *, seed: int) -> list[int]:
 
 
 def first_sentence(text: str) -> str | None:
-    """Return a text's first sentence of 6 to 30 words by `SENTENCE_RULE`, or None.
-
-    Args:
-        text: the text.
-
-    Example:
-        >>> first_sentence('Wow! "I saw this film twice last week." It is <br />good.')
-        '"I saw this film twice last week."'
-    """
+    """Return the first sentence of 6 to 30 words by `SENTENCE_RULE`, or None."""
     for line in _BREAK.split(text):
         start = 0
         for end in [*(match.end() for match in _END.finditer(line)), len(line)]:
@@ -249,7 +202,7 @@ def first_sentence(text: str) -> str | None:
 
 
 def cut_sentences(texts: Texts) -> Texts:
-    """Return the first fitting sentence of each text that has one, with the text's label."""
+    """Replace each text by its first sentence of 6 to 30 words; drop texts without one."""
     pairs = [
         (sentence, label)
         for text, label in zip(texts.texts, texts.labels, strict=True)
@@ -268,15 +221,15 @@ def _title(source: str, train: Texts) -> str:
 
 
 def _read_parquet(path: Path) -> Texts:
-    """Read a file with the columns `text` and `label`; texts without a label are left out."""
+    """Read the columns `text` and `label` of a Parquet file."""
     columns = _read_columns(path, ["text", "label"])
     if not all(type(label) is int and label >= 0 for label in columns["label"]):
-        raise CorruptFileError(f"{path} has labels that are no class ids.")
+        raise CorruptFileError(f"{path} has labels that are not class ids.")
     return Texts(columns["text"], columns["label"])
 
 
 def _read_columns(path: Path, names: list[str]) -> dict[str, list[Any]]:
-    """Read columns of a file, among them `text`, which has to hold strings."""
+    """Read columns of a Parquet file, including `text`, which must contain strings."""
     parquet = import_extra("pyarrow.parquet", extra="benchmarks")
     try:
         table = parquet.read_table(path, columns=names)
@@ -286,5 +239,5 @@ def _read_columns(path: Path, names: list[str]) -> dict[str, list[Any]]:
         reason = str(error).partition("\n")[0]
         raise CorruptFileError(f"{path} has no {wanted}: {reason}") from error
     if not all(isinstance(text, str) for text in columns["text"]):
-        raise CorruptFileError(f"{path} has texts that are no strings.")
+        raise CorruptFileError(f"{path} has texts that are not strings.")
     return columns

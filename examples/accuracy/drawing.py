@@ -1,4 +1,4 @@
-"""The pictures of a report."""
+"""The plots of a report."""
 
 import statistics
 from collections.abc import Sequence
@@ -17,12 +17,7 @@ _COLORS = (
 
 
 def draw_accuracies(rows: Sequence[Row], path: Path) -> None:
-    """Draw accuracy by the number of training texts, a panel for each data set.
-
-    Args:
-        rows: what was measured.
-        path: where the picture goes.
-    """
+    """Plot accuracy by number of training texts, with one panel per data set."""
     matplotlib = import_extra("matplotlib", extra="benchmarks")
     figures = import_extra("matplotlib.figure", extra="benchmarks")
     groups = by_data(rows)
@@ -60,14 +55,7 @@ def draw_accuracies(rows: Sequence[Row], path: Path) -> None:
 
 
 def draw_differences(rows: Sequence[Row], path: Path) -> None:
-    """Draw how far each method is from the reference, a panel for each task.
-
-    A small dot is a seed, a large one the mean.
-
-    Args:
-        rows: what was measured.
-        path: where the picture goes.
-    """
+    """Plot differences to the reference: a small dot per seed, a large one for the mean."""
     matplotlib = import_extra("matplotlib", extra="benchmarks")
     figures = import_extra("matplotlib.figure", extra="benchmarks")
     names = by_difference(rows)
@@ -93,7 +81,7 @@ def draw_differences(rows: Sequence[Row], path: Path) -> None:
 
 
 def _tidy(axes: Any) -> None:
-    """Give a panel a faint grid, and no frame where nothing is read off."""
+    """Add a faint grid and remove the upper and right frame."""
     axes.grid(color="#e6eaef")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -1,4 +1,4 @@
-"""What is compared: recipes of `TextClassifier` beside a linear model and fastText."""
+"""Methods to compare: recipes of `TextClassifier`, a linear model and fastText."""
 
 import json
 import re
@@ -42,8 +42,8 @@ class Fitted:
     """A trained model.
 
     Args:
-        predict: from texts to class ids.
-        facts: what is worth keeping about it, as plain values.
+        predict: Function from texts to class ids.
+        facts: Properties of the model for the result file. Default: none.
     """
 
     predict: Callable[[Sequence[str]], Sequence[int]]
@@ -51,34 +51,34 @@ class Fitted:
 
 
 class Method(Protocol):
-    """A way to learn to label texts."""
+    """A method of text classification."""
 
     @property
     def name(self) -> str:
-        """What the command line calls it."""
+        """Name on the command line."""
 
     @property
     def title(self) -> str:
-        """What a report calls it."""
+        """Name in a report."""
 
     @property
     def baseline(self) -> bool:
-        """Whether it is what the others are compared with."""
+        """Whether other methods are compared with it."""
 
     @property
     def random(self) -> bool:
-        """Whether two seeds give two models of the same texts."""
+        """Whether the model depends on the seed."""
 
     @property
     def unlabelled(self) -> bool:
-        """Whether it learns from texts without labels as well."""
+        """Whether it also uses unlabelled texts."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What it is told, as plain values."""
+        """Settings for the result file."""
 
     def prepare(self) -> None:
-        """Import what it needs."""
+        """Check the settings and import optional packages."""
 
     def fit(
         self,
@@ -88,12 +88,12 @@ class Method(Protocol):
         seed: int,
         unlabelled: Sequence[str] | None = None,
     ) -> Fitted:
-        """Learn."""
+        """Train a model."""
 
 
 @dataclass(frozen=True)
 class TfIdf:
-    """TF-IDF of words and pairs of words, and logistic regression, by scikit-learn."""
+    """TF-IDF of words and pairs of words with logistic regression, from scikit-learn."""
 
     name: str = "tf-idf"
     title: str = "TF-IDF + logistic regression"
@@ -106,7 +106,7 @@ class TfIdf:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The arguments of scikit-learn's classes; the rest are their defaults."""
+        """Arguments of the scikit-learn classes that differ from their defaults."""
         return {
             "ngram_range": [1, self.ngrams],
             "sublinear_tf": True,
@@ -115,7 +115,7 @@ class TfIdf:
         }
 
     def prepare(self) -> None:
-        """Import scikit-learn, or say which extra brings it."""
+        """Import scikit-learn."""
         import_extra("sklearn.feature_extraction.text", extra=_EXTRA)
         import_extra("sklearn.linear_model", extra=_EXTRA)
 
@@ -127,7 +127,7 @@ class TfIdf:
         seed: int,
         unlabelled: Sequence[str] | None = None,
     ) -> Fitted:
-        """Learn; nothing in it is random."""
+        """Train the model, which does not depend on the seed."""
         del seed, unlabelled
         words = import_extra("sklearn.feature_extraction.text", extra=_EXTRA)
         linear = import_extra("sklearn.linear_model", extra=_EXTRA)
@@ -140,9 +140,9 @@ class TfIdf:
 
 @dataclass(frozen=True)
 class FastText:
-    """fastText with pairs of words, on lower-case texts with marks cut off, as its manual has it.
+    """fastText with pairs of words, on lower-case texts with separated punctuation.
 
-    One thread, since several write over each other's weights and no run could be repeated.
+    It runs in one thread, because results of several threads are not reproducible.
     """
 
     name: str = "fasttext"
@@ -155,11 +155,11 @@ class FastText:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The arguments of `train_supervised`; the rest are its defaults."""
+        """Arguments of `train_supervised` that differ from their defaults."""
         return {"wordNgrams": 2, "epoch": self.epochs, "lr": self.learning_rate, "thread": 1}
 
     def prepare(self) -> None:
-        """Import fastText, or say which extra brings it."""
+        """Import fastText."""
         import_extra("fasttext", extra=_EXTRA)
 
     def fit(
@@ -170,7 +170,7 @@ class FastText:
         seed: int,
         unlabelled: Sequence[str] | None = None,
     ) -> Fitted:
-        """Learn from a file of lines in an order drawn anew."""
+        """Train on a file of lines in random order."""
         del unlabelled
         fasttext = import_extra("fasttext", extra=_EXTRA)
         order = np.random.default_rng(seed).permutation(len(texts)).tolist()
@@ -188,14 +188,9 @@ class FastText:
 
 
 def plain_line(text: str) -> str:
-    r"""Return a text in one line, in lower case, with marks cut off from words.
-
-    Example:
-        >>> plain_line("Oil (Brent)\nsoars!")
-        'oil ( brent ) soars !'
-    """
+    """Return a text as one line in lower case with separated punctuation."""
     cut = _MARKS.sub(r" \1 ", text.replace("<br />", " ").lower())
-    return " ".join(cut.replace("__label__", " ").split())  # which fastText takes for a label
+    return " ".join(cut.replace("__label__", " ").split())  # reserved by fastText for labels
 
 
 @dataclass(frozen=True)
@@ -203,10 +198,10 @@ class Recipe:
     """`TextClassifier` with some settings.
 
     Args:
-        name: what the command line calls it.
-        settings: arguments of `TextClassifier`; none are its defaults. Besides there may be
-            `unlabelled`: whether it learns from the data set's texts without labels as well.
-        device: where to train.
+        name: Name on the command line.
+        settings: Arguments of `TextClassifier`, and `unlabelled`: whether to use the unlabelled
+            texts of the data set. Default: none.
+        device: Device for training. Default: "auto".
     """
 
     name: str
@@ -215,26 +210,26 @@ class Recipe:
 
     @property
     def title(self) -> str:
-        """What a report calls it."""
+        """Name in a report."""
         return f"textrnn, {self.name}"
 
     @property
     def baseline(self) -> bool:
-        """No: it is what the baselines are there for."""
+        """A recipe is not a baseline."""
         return False
 
     @property
     def random(self) -> bool:
-        """Yes: weights and order are drawn."""
+        """Weights and the order of the texts depend on the seed."""
         return True
 
     @property
     def unlabelled(self) -> bool:
-        """Whether its settings say so."""
+        """Whether the settings include `unlabelled`."""
         return bool(self.settings.get(_UNLABELLED, False))
 
     def prepare(self) -> None:
-        """Complain at once about settings that there are not."""
+        """Raise an error for invalid settings."""
         if not isinstance(self.settings.get(_UNLABELLED, False), bool):
             raise InvalidTypeError(
                 expected(_UNLABELLED, "true or false", self.settings[_UNLABELLED])
@@ -249,7 +244,7 @@ class Recipe:
         seed: int,
         unlabelled: Sequence[str] | None = None,
     ) -> Fitted:
-        """Learn; a tenth of the texts tells when to stop, unless the settings say otherwise."""
+        """Train a `TextClassifier`."""
         classifier = self._classifier(seed=seed).fit(texts, labels, unlabelled=unlabelled)
         facts = {
             "settings": dict(classifier.settings_),
@@ -279,44 +274,31 @@ BASELINES: dict[str, Method] = {
         FastText("fasttext-25", "fastText, 25 epochs", epochs=25, learning_rate=1.0),
     )
 }
-"""What people would pick instead. The last is for few texts, which 5 epochs hardly begin with."""
+"""Baselines by name; fastText has 25 epochs as well, for small data sets."""
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "best": {"preset": "best"},
     "best-unlabelled": {"preset": "best", "unlabelled": True},
 }
-"""Settings of `TextClassifier` that have a name."""
+"""Named settings of `TextClassifier`."""
 
 
 def read_recipe(words: Sequence[str], *, device: str) -> Recipe:
-    """Return the recipe that the command line describes.
-
-    Args:
-        words: a name, followed by settings as `key=value`, the value as JSON or a plain string. A
-            name without settings is one of `RECIPES`.
-        device: where to train.
-
-    Raises:
-        InvalidValueError: the name is not known or is none, or a setting has no value.
-
-    Example:
-        >>> read_recipe(["wide", "hidden_size=256", "cell=lstm"], device="cpu").settings
-        {'hidden_size': 256, 'cell': 'lstm'}
-    """
+    """Parse a recipe: a name, and settings as `key=value` with JSON or plain strings."""
     name, *pairs = words
     if not _NAME.fullmatch(name):
-        rule = "a recipe's name of small letters, digits, hyphens and dots"
+        rule = "a recipe name of lower-case letters, digits, hyphens and dots"
         raise InvalidValueError(f"Expected {rule}, but got {show(name)}.")
     if name in BASELINES:
         raise InvalidValueError(f"Expected a recipe, but {show(name)} is a baseline.")
     if not pairs and name not in RECIPES:
         raise InvalidValueError(
-            f"There is no recipe {show(name)}; there are: {', '.join(RECIPES)}. A new one needs "
+            f"There is no recipe {show(name)}; choose from: {', '.join(RECIPES)}. A new one needs "
             "settings: --recipe NAME key=value ..."
         )
     if pairs and name in RECIPES:
-        raise InvalidValueError(f"The recipe {show(name)} has its settings: choose another name.")
+        raise InvalidValueError(f"The recipe {show(name)} has fixed settings: choose another name.")
     settings = dict(RECIPES.get(name, {}))
     for pair in pairs:
         key, mark, value = pair.partition("=")

@@ -1,4 +1,4 @@
-"""The report: a table of accuracies with their spread, the differences, the time, a picture."""
+"""The report: accuracies, differences, times and a plot."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,20 +18,7 @@ _PARTS = ("test", "validation")
 
 
 def write_report(folder: Path, reference: str | None = None) -> list[Path]:
-    """Write `test.md` and `validation.md` on the results in a folder, each with its picture.
-
-    Args:
-        folder: where the results are.
-        reference: the method that others are compared with; None for the best baseline.
-
-    Returns:
-        The reports.
-
-    Raises:
-        InvalidValueError: there are no results.
-        MissingKeyError: no run is of the reference.
-        CorruptFileError: a file is no result.
-    """
+    """Write `test.md` and `validation.md` for the results of a folder, each with its plot."""
     written = []
     for part in _PARTS:
         results = load_results(folder, part)
@@ -43,18 +30,12 @@ def write_report(folder: Path, reference: str | None = None) -> list[Path]:
             write_text(path, report(rows, part, reference))
             written.append(path)
     if not written:
-        raise InvalidValueError(f"There is no finished run in {folder} to report on.")
+        raise InvalidValueError(f"There are no finished runs in {folder}.")
     return written
 
 
 def report(rows: Sequence[Row], part: str, reference: str | None = None) -> str:
-    """Return the report as Markdown.
-
-    Args:
-        rows: what was measured.
-        part: what judged: ``"test"`` or ``"validation"``.
-        reference: the method that others are compared with; None for the best baseline.
-    """
+    """Return the report as Markdown."""
     return "\n".join(_lines(rows, part, reference)) + "\n"
 
 
@@ -67,16 +48,15 @@ def _lines(rows: Sequence[Row], part: str, reference: str | None) -> Iterator[st
     yield f"# Accuracy {judged[part]}\n"
     rival = "the best baseline" if reference is None else f"`{reference}`"
     yield (
-        "Means over the runs, with the standard deviation behind ±. Each seed draws other texts "
-        "where only a part of the training texts is learnt from, the same for every method. "
-        f"Differences are to {rival}, seed by seed, in percentage points. Where nothing "
-        "is random there is one run.\n"
+        "Mean ± standard deviation over the runs. If a task uses a part of the training texts, "
+        "each seed draws another part, the same for every method. Differences are to "
+        f"{rival}, per seed, in percentage points. Where nothing is random, there is one run.\n"
     )
     if any(row.rival for row in rows):
         yield f"## Difference to {rival}\n"
         yield from _summary(rows) if reference is None else _differences(rows)
         yield ""
-    drawn = "Accuracy by the number of training texts" if reference is None else "The differences"
+    drawn = "Accuracy by number of training texts" if reference is None else "Differences"
     yield f"![{drawn}]({part}.svg)\n"
     for title, group in by_data(rows).items():
         yield from _table(title, group)
@@ -86,7 +66,7 @@ def _lines(rows: Sequence[Row], part: str, reference: str | None) -> Iterator[st
 
 def _summary(rows: Sequence[Row]) -> Iterator[str]:
     recipes = [name for name in methods_of(rows) if not runs_of(rows, name)[0].baseline]
-    yield "| learnt from | best baseline | " + " | ".join(recipes) + " |"
+    yield "| training texts | best baseline | " + " | ".join(recipes) + " |"
     yield "|---|---|" + "---:|" * len(recipes)
     for task in dict.fromkeys(row.task for row in rows):
         found = {row.method: row for row in rows if row.task == task}
@@ -99,7 +79,7 @@ def _summary(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _differences(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield a line for each method, in the order of their mean differences."""
+    """Yield a row for each method, sorted by mean difference."""
     rivals = {row.task: row.rival for row in rows if row.rival}
     heads = [f"{_learnt(rival)}: {_spread(rival.accuracies)}" for rival in rivals.values()]
     yield "| method | " + " | ".join(heads) + " |"
@@ -114,7 +94,7 @@ def _table(title: str, rows: Sequence[Row]) -> Iterator[str]:
     judged = rows[0].runs[0].data["judge_texts"]
     words = rows[0].runs[0].data["mean_words"]
     yield f"## {title}\n"
-    yield f"Judged by {judged:,} texts; a training text has {words:g} words on average.\n"
+    yield f"{judged:,} evaluation texts; {words:g} words per training text on average.\n"
     yield (
         "| training texts | method | accuracy, % | runs | difference | fit, s (processor) | "
         "per 10,000 texts, s | predict, s |"
@@ -138,11 +118,11 @@ def _table(title: str, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _settings(rows: Sequence[Row]) -> Iterator[str]:
-    yield "## What was compared\n"
+    yield "## Methods\n"
     for name in methods_of(rows):
         first = runs_of(rows, name)[0]
         told = ", ".join(f"`{key}={value!r}`" for key, value in first.settings.items())
-        rest = "the other settings are the library's own" if told else "with its defaults"
+        rest = "other settings: defaults" if told else "default settings"
         yield f"- **{first.title}** (`{name}`): {told + '; ' if told else ''}{rest}"
     if any(TASKS[row.task].sentences for row in rows):
         yield f"- **short sentences**: {SENTENCE_RULE}"
@@ -151,7 +131,7 @@ def _settings(rows: Sequence[Row]) -> Iterator[str]:
 
 def _environments(rows: Sequence[Row]) -> Iterator[str]:
     results = [run for row in rows for run in row.runs]
-    yield "## Where\n"
+    yield "## Environment\n"
     places: dict[str, int] = {}
     for run in results:
         told = _place(run.environment)
@@ -161,8 +141,8 @@ def _environments(rows: Sequence[Row]) -> Iterator[str]:
     commits = {run.environment["commit"] for run in results if not run.baseline}
     if len(commits) > 1:
         yield (
-            f"\nThe runs of textrnn come from {len(commits)} states of its code, so the same "
-            "settings need not mean the same. Another `--output` keeps them apart."
+            f"\nThe runs of textrnn come from {len(commits)} commits, so equal settings may give "
+            "different results. Use another `--output` to separate them."
         )
 
 

@@ -1,4 +1,4 @@
-"""Result files: one JSON file for each run, written whole when the run is over."""
+"""Result files: one JSON file per run, written when the run has finished."""
 
 import json
 import time
@@ -22,23 +22,22 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one run gave.
+    """The result of one run.
 
     Args:
-        task: the task's name.
-        part: what judged: ``"test"`` or ``"validation"``.
-        method: the method's name.
-        title: the method's name in a report.
-        baseline: whether it is one.
-        seed: of the draw of the texts and of all that is random in the method.
-        settings: what the method was told.
-        data: title and fingerprint of the texts, those without labels included; how many there are;
-            words of a training text.
-        accuracy: the share of texts that got their label.
-        correct: how many these are.
-        seconds: wall and processor time, of learning and of prediction.
-        facts: what the method tells of itself.
-        environment: device, versions, commit.
+        task: Name of the task.
+        part: Evaluation texts: `"test"` or `"validation"`.
+        method: Name of the method.
+        title: Name of the method in a report.
+        baseline: Whether the method is a baseline.
+        seed: Seed of the method and of the draw of the texts.
+        settings: Settings of the method.
+        data: Title, fingerprint, numbers of texts, mean number of words per training text.
+        accuracy: Share of correct predictions, from 0 to 1.
+        correct: Number of correct predictions.
+        seconds: Wall and processor time of training and of prediction.
+        facts: Properties of the trained model.
+        environment: Device, versions, commit.
     """
 
     task: str
@@ -56,24 +55,12 @@ class Result:
     environment: dict[str, Any]
 
     def identity(self) -> dict[str, Any]:
-        """Return what a second run must share to be the same one."""
+        """Return the values that identify a run."""
         return {"settings": self.settings, "fingerprint": self.data["fingerprint"]}
 
 
 def measure(task: Task, data: Data, method: Method, *, part: str, seed: int, device: str) -> Result:
-    """Train a method and judge it.
-
-    Args:
-        task: what is learnt.
-        data: its texts.
-        method: the method.
-        part: what judges, for the record.
-        seed: of all that is random in it.
-        device: where recipes train; baselines have the processor.
-
-    Returns:
-        What came out.
-    """
+    """Train and evaluate a method; baselines run on the CPU."""
     fitted, fit_wall, fit_processor = _timed(
         lambda: method.fit(
             data.train.texts, data.train.labels, seed=seed, unlabelled=data.unlabelled
@@ -105,7 +92,7 @@ def measure(task: Task, data: Data, method: Method, *, part: str, seed: int, dev
 
 
 def _timed(work: Callable[[], _T]) -> tuple[_T, float, float]:
-    """Return what a call gives, and its seconds of wall and of processor time in all threads."""
+    """Return the result of a call, its wall time and its processor time in seconds."""
     wall, processor = time.perf_counter(), time.process_time()
     value = work()
     seconds = time.perf_counter() - wall, time.process_time() - processor
@@ -135,47 +122,33 @@ def _environment(device: str) -> dict[str, Any]:
 
 
 def result_path(folder: Path, task: Task, part: str, method: Method, seed: int) -> Path:
-    """Return where a run's result goes."""
+    """Return the path of a result file."""
     return folder / part / f"{task.name}-{method.name}-seed{seed}.json"
 
 
 def finished(path: Path, settings: Mapping[str, Any], fingerprint: str) -> Result | None:
-    """Return the result of a run that was made before, or None.
-
-    Args:
-        path: where it would be.
-        settings: the method's settings now.
-        fingerprint: of the texts now.
-
-    Raises:
-        InvalidValueError: there is a result, but of other settings or other texts.
-        CorruptFileError: the file is no result.
-    """
+    """Return the result of a finished run, or None; raise an error if it is of another run."""
     if not path.exists():
         return None
     result = _load(path)
     plain = json.loads(json.dumps(dict(settings)))
     if result.identity() != {"settings": plain, "fingerprint": fingerprint}:
         raise InvalidValueError(
-            f"{path} comes from other settings or other texts: choose another --output, or another "
-            "name for the recipe."
+            f"{path} has other settings or other texts: choose another --output, or another name "
+            "for the recipe."
         )
     return result
 
 
 def save_result(path: Path, result: Result) -> None:
-    """Write a result file, whole or not at all."""
+    """Write a result file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {"format_version": _VERSION, **asdict(result)}
     write_text(path, json.dumps(values, ensure_ascii=False, indent=1) + "\n")
 
 
 def load_results(folder: Path, part: str) -> list[Result]:
-    """Return all results of a folder that one part judged, in the order of the tasks.
-
-    Raises:
-        CorruptFileError: a file is no result.
-    """
+    """Read the results of a folder, in the order of tasks and methods."""
     places = {name: place for place, name in enumerate([*TASKS, *BASELINES])}
     results = [_load(path) for path in sorted((folder / part).glob("*.json"))]
     last = len(places)
@@ -192,7 +165,7 @@ def _load(path: Path) -> Result:
         result = Result(**values)
         known = known and result.task in TASKS and result.data["judge_texts"] >= result.correct
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CorruptFileError(f"{path} is no result file ({error!r}); delete it.") from error
+        raise CorruptFileError(f"{path} is not a result file ({error!r}); delete it.") from error
     if not known:
-        raise CorruptFileError(f"{path} is no result file of this version; delete it.")
+        raise CorruptFileError(f"{path} is not a result file of this version; delete it.")
     return result

@@ -1,4 +1,4 @@
-"""What is compared: the runs of each method at each task, and their differences."""
+"""Rows of a report: the runs of each method on each task, and their differences."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -20,14 +20,14 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The runs of one method at one task.
+    """The runs of one method on one task.
 
     Args:
-        task: the task's name.
-        method: the method's name.
-        runs: the runs, by seed.
-        rival: what it is compared with at the same task: the baseline with the highest mean, or the
-            method that is the reference. None for a rival itself, and where there is none.
+        task: Name of the task.
+        method: Name of the method.
+        runs: One result per seed.
+        rival: Row of the same task to compare with: the baseline with the highest mean accuracy, or
+            the reference method. None for the rival itself, or if there is none. Default: None.
     """
 
     task: str
@@ -47,15 +47,12 @@ class Row:
 
     @property
     def spread(self) -> float:
-        """The accuracies' standard deviation, in points; 0 for a single run."""
+        """Standard deviation of the accuracies in points; 0 for a single run."""
         return statistics.stdev(self.accuracies) if len(self.runs) > 1 else 0.0
 
     @property
     def differences(self) -> list[float]:
-        """The difference to the rival, in points, seed by seed.
-
-        A rival without chance has one run, which stands against each of the others.
-        """
+        """Difference to the rival in points, per seed; a single run is compared with all."""
         if self.rival is None:
             return []
         theirs = {run.seed: 100 * run.accuracy for run in self.rival.runs}
@@ -64,24 +61,12 @@ class Row:
         return [100 * run.accuracy - theirs[run.seed] for run in self.runs if run.seed in theirs]
 
     def seconds(self, name: str) -> float:
-        """Return the mean of a time."""
+        """Return the mean of a time over the runs."""
         return statistics.fmean(run.seconds[name] for run in self.runs)
 
 
 def rows_of(results: Sequence[Result], reference: str | None = None) -> list[Row]:
-    """Group runs by task and method, and find what each is compared with.
-
-    Args:
-        results: runs that the same part judged, in the order of the report.
-        reference: the method that all others are compared with; None for each task's best baseline,
-            with which other baselines are not compared.
-
-    Returns:
-        A row for each task and method.
-
-    Raises:
-        MissingKeyError: no run is of the reference.
-    """
+    """Group results by task and method, and find the row that each is compared with."""
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         groups.setdefault((result.task, result.method), []).append(result)
@@ -100,19 +85,11 @@ def rows_of(results: Sequence[Result], reference: str | None = None) -> list[Row
 
 
 def check_reference(name: str, methods: Iterable[str]) -> None:
-    """Complain if the method to compare with is none of those that there are.
-
-    Args:
-        name: the reference.
-        methods: the methods' names.
-
-    Raises:
-        MissingKeyError: it is none of them.
-    """
+    """Raise an error if the reference is not one of the methods."""
     methods = list(methods)
     if name not in methods:
         raise MissingKeyError(
-            f"There is no run of the method {name!r} to compare with; there are: "
+            f"There is no run of the method {name!r} to compare with; choose from: "
             f"{', '.join(methods)}."
         )
 
@@ -126,7 +103,7 @@ def _competes(row: Row, reference: str | None) -> bool:
 
 
 def by_data(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Return the rows of each data set, those with fewer training texts first."""
+    """Group rows by data set, sorted by the number of training texts."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.runs[0].data["title"], []).append(row)
@@ -136,12 +113,12 @@ def by_data(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def methods_of(rows: Sequence[Row]) -> list[str]:
-    """Return the names of the methods, each once."""
+    """Return the distinct names of the methods."""
     return list(dict.fromkeys(row.method for row in rows))
 
 
 def by_difference(rows: Sequence[Row]) -> list[str]:
-    """Return the names of the methods that have a rival, the best mean difference first."""
+    """Return the methods with a rival, sorted by decreasing mean difference."""
     found: dict[str, list[float]] = {}
     for row in rows:
         if row.differences:
@@ -150,5 +127,5 @@ def by_difference(rows: Sequence[Row]) -> list[str]:
 
 
 def runs_of(rows: Sequence[Row], method: str) -> Sequence[Result]:
-    """Return the runs of a method at the first of its tasks."""
+    """Return the runs of a method on the first of its tasks."""
     return next(row.runs for row in rows if row.method == method)

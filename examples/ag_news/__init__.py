@@ -1,1 +1,1 @@
-"""News topics: the AG News experiments, run, compared and reported."""
+"""Experiments on AG News: run, compare and report them."""

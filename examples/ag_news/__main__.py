@@ -1,4 +1,4 @@
-"""``python -m examples.ag_news``: run the experiments and write their report."""
+"""`python -m examples.ag_news`: run the experiments and write their report."""
 
 import argparse
 import sys
@@ -17,20 +17,13 @@ from examples.ag_news.results import Result, load_results
 from examples.ag_news.runner import Runner, begun_runs
 from examples.ag_news.wording import counted
 from textrnn.errors import TextrnnError
-from textrnn.training.distributed.processes import join
+from textrnn.training.distributed import join
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        arguments: those of the command line. Default: the program's own.
-
-    Returns:
-        The exit code: 0, 1 after an error (told in one line) or 130 after Ctrl-C.
-    """
+    """Run the command and return its exit code: 0, 1 after an error, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         if options.list:
@@ -44,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; run the same command again to continue", file=sys.stderr)
         return 130
     return 0
 
@@ -53,25 +46,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m examples.ag_news",
         description="Run the AG News experiments and write their report. Finished runs are "
-        "skipped, interrupted ones go on where they stood.",
+        "skipped, interrupted ones are resumed.",
     )
     add = parser.add_argument
-    add("--list", action="store_true", help="show the experiments and stop")
-    add("--only", nargs="+", metavar="NAME", help="run these experiments alone, in this order")
+    add("--list", action="store_true", help="list the experiments and exit")
+    add("--only", nargs="+", metavar="NAME", help="run only these experiments, in this order")
     add(
         "--data",
         default="sample",
         metavar="DIR",
-        help="folder with train and test files (Parquet or the official csv), or 'hub' for all "
-        "120,000 texts; default: the carried sample",
+        help="folder with train and test files (Parquet or the official CSV), or 'hub' for all "
+        "120,000 texts; default: the included sample",
     )
     add("--preset", choices=PRESETS, default="full", help=_preset_help())
-    add("--epochs", type=_positive, help="train every experiment for so many epochs")
-    add("--seeds", type=_positive, default=1, help="runs of each experiment; default: 1")
+    add("--epochs", type=_positive, help="number of epochs of every experiment")
+    add("--seeds", type=_positive, default=1, help="number of seeds per experiment; default: 1")
     add("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="default: fp32")
-    add("--device", default="auto", help="such as cpu or cuda:1; default: CUDA where there is one")
+    add("--device", default="auto", help="for example cpu or cuda:1; default: CUDA if available")
     add("--output", type=Path, default=Path("runs/ag_news"), help="default: runs/ag_news")
-    add("--report-only", action="store_true", help="write the report on the results there are")
+    add("--report-only", action="store_true", help="write the report of the existing results")
     return parser
 
 
@@ -91,12 +84,12 @@ def _positive(text: str) -> int:
 
 
 def _chosen(options: argparse.Namespace) -> list[Experiment]:
-    """Return the experiments to run, as the options change them."""
+    """Return the experiments to run, with the settings of the options."""
     names = options.only or list(EXPERIMENTS)
     unknown = [name for name in names if name not in EXPERIMENTS]
     if unknown:
         there = ", ".join(EXPERIMENTS)
-        raise TextrnnError(f"There is no experiment {unknown[0]!r}; there are: {there}.")
+        raise TextrnnError(f"There is no experiment {unknown[0]!r}; choose from: {there}.")
     preset = PRESETS[options.preset]
     return [preset.apply(EXPERIMENTS[name], epochs=options.epochs) for name in names]
 
@@ -111,7 +104,7 @@ def _list(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     experiments = _chosen(options)
-    processes = join()  # before a device is chosen
+    processes = join()  # before choosing a device
     device = choose_device(options.device)
     corpus = load(options.data)
     runner = Runner(corpus, options.output, device, options.precision, options.preset)
@@ -134,7 +127,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _tell(line: str) -> None:
-    """Print a line; of several processes, the main one does."""
+    """Print a line in the main process."""
     if join().is_main:
         print(line)
 
@@ -142,7 +135,7 @@ def _tell(line: str) -> None:
 def _line(result: Result) -> str:
     return (
         f"accuracy {100 * result.accuracy:.2f} % on the test texts "
-        f"(best look, the notebook's way: {100 * result.best_look:.2f} %)"
+        f"(by the notebook's method: {100 * result.best_look:.2f} %)"
     )
 
 

@@ -1,7 +1,7 @@
-"""From result files to the figures that the report tells: no words, no plots.
+"""Compute the figures of the report from results.
 
-Accuracies are shares from 0 to 1, differences child minus parent. Where an experiment was run with
-several seeds, its figures are means over them.
+Accuracies are shares from 0 to 1, differences are child minus parent. Figures of an experiment are
+means over its seeds.
 """
 
 import math
@@ -29,20 +29,20 @@ from textrnn.errors import InvalidValueError
 __all__ = ["LEVEL", "Analysis", "Comparison", "Row", "Stability", "analyse", "confusion", "grade"]
 
 LEVEL = 0.05
-"""What an adjusted p-value must stay below to count."""
+"""Significance level of adjusted p-values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stability:
-    """How much the looks at the drawn test texts swing after the first third of training.
+    """Variation of the evaluations on the drawn test texts after the first third of training.
 
     Args:
-        looks: how many looks that is, in each run.
-        spread: their standard deviation.
-        width: the largest less the smallest.
-        drift: mean of the later half of them less mean of the earlier half.
-        swings: pairs of successive looks among them, over all runs.
-        significant_swings: of these, how many differ by McNemar's test (Holm's correction).
+        looks: Number of evaluations per run.
+        spread: Standard deviation.
+        width: Maximum minus minimum.
+        drift: Mean of the later half minus mean of the earlier half.
+        swings: Number of pairs of successive evaluations over all runs.
+        significant_swings: Number of pairs that differ by McNemar's test with Holm's correction.
     """
 
     looks: int
@@ -55,22 +55,22 @@ class Stability:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What was measured of one experiment.
+    """The figures of one experiment.
 
     Args:
-        name: the experiment.
-        change: what it changes, in words.
-        group: its group.
-        parent: the experiment that it is compared with, or None.
-        results: its runs, by seed.
-        notebook: the notebook's own best accuracy, or None.
-        notebook_spread: the spread of what the notebook logged, or None.
-        reading: the notebook's reading of these runs: the best look.
-        accuracy: the honest reading.
-        drawn: accuracy of the same checkpoint on the texts that the looks saw.
-        interval: its 95 % interval.
-        validation: the chosen checkpoint's accuracy on the validation part.
-        stability: how the looks swing, or None if there are too few.
+        name: Name of the experiment.
+        change: Description of the change.
+        group: Group of the experiment.
+        parent: Experiment to compare with, or None.
+        results: One result per seed.
+        notebook: Best accuracy in the notebook, or None.
+        notebook_spread: Standard deviation of the notebook's evaluations, or None.
+        reading: Accuracy by the notebook's method.
+        accuracy: Accuracy of the selected checkpoint on all test texts.
+        drawn: Accuracy of the selected checkpoint on the drawn test texts.
+        interval: 95 % confidence interval of `accuracy`.
+        validation: Accuracy of the selected checkpoint on the validation part.
+        stability: Variation of the evaluations, or None if there are too few.
     """
 
     name: str
@@ -89,42 +89,42 @@ class Row:
 
     @property
     def first(self) -> Result:
-        """The run of the first seed."""
+        """The result of the first seed."""
         return self.results[0]
 
     @property
     def seconds(self) -> float:
-        """Time of a run."""
+        """Mean time of a run in seconds."""
         return statistics.fmean(result.seconds for result in self.results)
 
     @property
     def texts_per_second(self) -> float:
-        """Training texts a second."""
+        """Mean number of training texts per second."""
         return statistics.fmean(result.texts_per_second for result in self.results)
 
     @property
     def seed_spread(self) -> float | None:
-        """Standard deviation of the honest reading over seeds, or None for a single one."""
+        """Standard deviation of the accuracy over seeds, or None for a single seed."""
         values = [result.accuracy for result in self.results]
         return statistics.stdev(values) if len(values) > 1 else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A child and its parent on the same test texts.
+    """Comparison of an experiment with its parent on the same test texts.
 
     Args:
-        child: the experiment that changes something.
-        parent: the one that it is compared with.
-        changes: the settings that differ in the runs compared: name to (parent's, child's).
-        seeds: the seeds that both were run with.
-        difference: the child's accuracy less the parent's.
-        interval: its 95 % bootstrap interval.
-        gained: texts that only the child has right, over all seeds.
-        lost: texts that only the parent has right.
-        p_value: of the exact paired test.
-        adjusted: the same, adjusted for all comparisons made.
-        notebook: the difference of the notebook's own figures, or None.
+        child: Name of the experiment.
+        parent: Name of its parent.
+        changes: Settings that differ, as name to (parent, child).
+        seeds: Seeds of both experiments.
+        difference: Accuracy of the child minus accuracy of the parent.
+        interval: 95 % bootstrap interval of the difference.
+        gained: Number of texts that only the child classifies correctly, over all seeds.
+        lost: Number of texts that only the parent classifies correctly.
+        p_value: P-value of the exact paired test.
+        adjusted: P-value adjusted for all comparisons.
+        notebook: Difference in the notebook, or None.
     """
 
     child: str
@@ -141,7 +141,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """``"helped"``, ``"hurt"``, or ``"open"`` where the texts show no difference."""
+        """`"helped"`, `"hurt"`, or `"open"` without a significant difference."""
         if self.adjusted >= LEVEL or self.difference == 0:
             return "open"
         return "helped" if self.difference > 0 else "hurt"
@@ -149,16 +149,16 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """Everything that the report tells.
+    """All figures of the report.
 
     Args:
-        data: name, fingerprint and sizes of the data set.
-        rows: the experiments with results, in the table's order.
-        comparisons: those with a parent that has results too, in the same order.
-        best: the row with the best validation accuracy.
-        rivals: the other rows that the test texts don't tell from the best, by adjusted p-value.
-        missing: experiments without a result.
-        unfinished: experiments and seeds that were begun and have no result.
+        data: Name, fingerprint and sizes of the data set.
+        rows: Experiments with results, in the order of the table.
+        comparisons: Comparisons of experiments whose parents have results.
+        best: Row with the best validation accuracy.
+        rivals: Rows that do not differ significantly from the best.
+        missing: Experiments without a result.
+        unfinished: Experiments and seeds that were started and have no result.
     """
 
     data: Mapping[str, Any]
@@ -176,14 +176,7 @@ class Analysis:
 
 
 def confusion(result: Result) -> NDArray[np.int64]:
-    """Count which classes a run takes for which.
-
-    Args:
-        result: the run.
-
-    Returns:
-        Numbers of test texts, ``(label, prediction)``.
-    """
+    """Return the confusion matrix of a run, `(label, prediction)`."""
     counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
     pairs = (list(map(int, result.labels)), list(map(int, result.predictions)))
     np.add.at(counts, pairs, 1)
@@ -191,27 +184,16 @@ def confusion(result: Result) -> NDArray[np.int64]:
 
 
 def grade(accuracy: float) -> int:
-    """Return the points that the notebook's task gave for an accuracy: 0 to 3."""
+    """Return the points of the notebook's task for an accuracy, 0 to 3."""
     return sum(round(accuracy, 6) >= bound for bound in (0.90, 0.91, 0.915))
 
 
 def analyse(results: Sequence[Result], *, unfinished: Sequence[tuple[str, int]] = ()) -> Analysis:
-    """Compare and judge.
-
-    Args:
-        results: finished runs, all on the same data.
-        unfinished: experiments and seeds that were begun.
-
-    Returns:
-        The figures of the report.
-
-    Raises:
-        InvalidValueError: there are no results, or some are of other data.
-    """
+    """Compute the figures of the report from results on the same data."""
     if not results:
-        raise InvalidValueError("There is no finished run to report on.")
+        raise InvalidValueError("There are no finished runs.")
     if len({result.data["fingerprint"] for result in results}) > 1:
-        raise InvalidValueError("The results come from different data: report on each by itself.")
+        raise InvalidValueError("The results are of different data sets: report each separately.")
     grouped: dict[str, list[Result]] = {}
     for result in sorted(results, key=lambda result: result.seed):
         grouped.setdefault(result.experiment, []).append(result)
@@ -273,7 +255,7 @@ def _stability(results: Sequence[Result]) -> Stability | None:
 
 
 def _paired(child: Row, parent: Row) -> tuple[list[int], NDArray[np.int64]]:
-    """Return the seeds in common, and the child's right answers less the parent's for each text."""
+    """Return common seeds, and the difference in correct answers for each text."""
     ours = {result.seed: result for result in child.results}
     theirs = {result.seed: result for result in parent.results}
     seeds = sorted(ours.keys() & theirs.keys())

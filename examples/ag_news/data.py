@@ -1,7 +1,7 @@
-"""AG News from the carried sample, from local files or from the Hugging Face Hub.
+"""AG News from the included sample, from local files or from the Hugging Face Hub.
 
-A text is its title, a space and its description, as the Hub's ``fancyzhx/ag_news`` has it, and
-nothing else is done to it: the csv's backslashes and half entities (``#39;``) stay.
+A text is the title, a space and the description, as in the Hub's `fancyzhx/ag_news`. Backslashes
+and incomplete entities (`#39;`) of the CSV files are kept.
 """
 
 import csv
@@ -38,19 +38,19 @@ SAMPLE = Path(__file__).with_name("sample")
 VALIDATION_SHARE = 0.05
 _VALIDATION_SEED = 0
 
-# SHA-256 of known data sets (their first 16 hex digits), so that a figure never goes by a wrong
-# name. AG-33k and AG-78k are parts of the training texts, put together from partial copies.
+# First 16 hex digits of the SHA-256 of known data sets, so that each figure names its data. AG-33k
+# and AG-78k are parts of the training texts, merged from partial copies.
 _KNOWN = {"2be31f9019fb4835": "AG-33k", "e832637a7e9fd280": "AG-78k", "e5427090e77465f0": "sample"}
 _FULL_SIZES = (120_000, 7_600)
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts and the ids of their classes.
+    """Texts and their class ids.
 
     Args:
-        texts: the texts.
-        labels: as many ids, 0 to 3.
+        texts: Texts.
+        labels: One class id per text, 0 to 3.
     """
 
     texts: Sequence[str]
@@ -60,11 +60,11 @@ class Texts:
         return len(self.texts)
 
     def select(self, rows: Sequence[int]) -> "Texts":
-        """Return some of the texts, in the order of `rows`."""
+        """Return the texts at the given positions."""
         return Texts([self.texts[row] for row in rows], [self.labels[row] for row in rows])
 
     def digest(self) -> bytes:
-        """Return a SHA-256 over labels and texts."""
+        """Return the SHA-256 of labels and texts."""
         digest = hashlib.sha256()
         for text, label in zip(self.texts, self.labels, strict=True):
             data = text.encode("utf-8", "surrogatepass")
@@ -74,15 +74,15 @@ class Texts:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The texts of a run: to train on, to choose a checkpoint by, and to read once at the end.
+    """The texts of a run.
 
     Args:
-        name: what the data set is called in every result: "AG News", "AG-33k", "AG-78k",
-            "sample" or, for unknown files, their number of texts.
-        fingerprint: 16 hex digits that tell it from every other.
+        name: Name in every result: "AG News", "AG-33k", "AG-78k", "sample" or, for unknown files,
+            the number of texts.
+        fingerprint: First 16 hex digits of a SHA-256 of all texts.
         train: 95 % of the training texts.
-        validation: the rest, as many of each class in proportion; always the same ones.
-        test: the test texts.
+        validation: The other 5 %, stratified by class, always the same.
+        test: Test texts.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Corpus:
 
     @classmethod
     def of(cls, train: Texts, test: Texts) -> "Corpus":
-        """Split off the validation part, and find out what data set this is."""
+        """Split off the validation part and identify the data set."""
         fingerprint = hashlib.sha256(train.digest() + test.digest()).hexdigest()[:16]
         if (len(train), len(test)) == _FULL_SIZES:
             name = "AG News"
@@ -103,7 +103,7 @@ class Corpus:
         return cls(name, fingerprint, rest, part, test)
 
     def describe(self) -> dict[str, Any]:
-        """Return name, fingerprint and numbers of texts, as plain values."""
+        """Return name, fingerprint and numbers of texts for the result file."""
         return {
             "name": self.name,
             "fingerprint": self.fingerprint,
@@ -114,19 +114,7 @@ class Corpus:
 
 
 def split(texts: Texts, share: float, *, seed: int) -> tuple[Texts, Texts]:
-    """Split off a share of each class.
-
-    The split comes before the vocabulary is counted, so the validation part is as unseen as the
-    test texts are.
-
-    Args:
-        texts: what to split.
-        share: the part to split off, of each class and rounded.
-        seed: of the draw.
-
-    Returns:
-        The rest and the part, both in their old order.
-    """
+    """Return the rest and a stratified share of the texts, both in the original order."""
     labels = np.asarray(texts.labels)
     generator = np.random.default_rng(seed)
     part = np.zeros(len(texts), dtype=bool)
@@ -137,35 +125,14 @@ def split(texts: Texts, share: float, *, seed: int) -> tuple[Texts, Texts]:
 
 
 def load(source: str) -> Corpus:
-    """Load AG News.
-
-    Args:
-        source: ``"sample"``, ``"hub"``, or a folder with a train and a test file.
-
-    Returns:
-        The texts.
-
-    Raises:
-        TextrnnError: they can't be loaded; the message says in one line what to do.
-    """
+    """Load AG News from `"sample"`, `"hub"`, or a folder with a train and a test file."""
     if source == "hub":
         return Corpus.of(*load_hub())
     return Corpus.of(*load_folder(SAMPLE if source == "sample" else Path(source)))
 
 
 def load_folder(folder: Path) -> tuple[Texts, Texts]:
-    """Load ``train`` and ``test`` from a folder, each a ``.parquet`` or the official ``.csv``.
-
-    Args:
-        folder: where they lie.
-
-    Returns:
-        Training and test texts.
-
-    Raises:
-        InvalidValueError: a file is missing.
-        CorruptFileError: one does not hold labelled texts.
-    """
+    """Load `train` and `test` from a folder, as `.parquet` or the official `.csv` files."""
     return _load_file(folder, "train"), _load_file(folder, "test")
 
 
@@ -177,8 +144,8 @@ def _load_file(folder: Path, part: str) -> Texts:
             texts, labels = read(path)
             return _checked(texts, labels, str(path))
     raise InvalidValueError(
-        f"{folder} has no {part}.parquet and no {part}.csv: give --data a folder with a train and "
-        "a test file, or --data hub, or nothing for the carried sample."
+        f"{folder} has no {part}.parquet and no {part}.csv: set --data to a folder with a train "
+        "and a test file or to hub, or omit it for the included sample."
     )
 
 
@@ -193,12 +160,12 @@ def _read_parquet(path: Path) -> tuple[list[Any], list[Any]]:
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[int]]:
-    """Read the official csv: class from 1, title, description; a header is passed over."""
+    """Read the official CSV with class (from 1), title and description; skip a header."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file, skipinitialspace=True))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise CorruptFileError(f"{path} is no csv in UTF-8: {error}.") from error
+        raise CorruptFileError(f"{path} is not a CSV file in UTF-8: {error}.") from error
     header = bool(rows and rows[0]) and not rows[0][0].isdecimal()
     for number, row in enumerate(rows[header:], start=1 + header):
         if len(row) != 3 or not row[0].isdecimal():
@@ -209,38 +176,31 @@ def _read_csv(path: Path) -> tuple[list[str], list[int]]:
 
 
 def _checked(texts: list[Any], labels: list[Any], where: str) -> Texts:
-    """Return the texts if all have a class and each class has texts to split."""
+    """Return the texts if all labels are valid and each class has at least two texts."""
     if not all(isinstance(text, str) for text in texts):
-        raise CorruptFileError(f"{where} has texts that are no strings.")
+        raise CorruptFileError(f"{where} has texts that are not strings.")
     for label in labels:
         if not isinstance(label, int) or not 0 <= label < len(CLASSES):
-            raise CorruptFileError(f"{where} has the class {label!r}; it should have 0 to 3.")
+            raise CorruptFileError(f"{where} has the class {label!r}, which is not from 0 to 3.")
     if min(labels.count(label) for label in range(len(CLASSES))) < 2:
-        raise CorruptFileError(f"{where} has a class with less than two texts.")
+        raise CorruptFileError(f"{where} has a class with fewer than two texts.")
     return Texts(texts, labels)
 
 
 def load_hub() -> tuple[Texts, Texts]:
-    """Load all 120,000 + 7,600 texts from the Hugging Face Hub, or from its local cache.
-
-    Returns:
-        Training and test texts.
-
-    Raises:
-        TextrnnError: the Hub can't be reached and nothing is cached.
-    """
+    """Load all 120,000 + 7,600 texts from the Hugging Face Hub, or from its local cache."""
     if "datasets" not in sys.modules and not _hub_answers():
-        # Read when `datasets` is imported; it then takes what is cached and doesn't try for long.
+        # Read when `datasets` is imported, which then uses its cache and does not wait for the Hub.
         os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
     datasets = import_extra("datasets", extra="examples")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         loaded = datasets.load_dataset(HUB_NAME)
-    except Exception as error:  # a failed download shows in very many ways
+    except Exception as error:  # a failed download raises many kinds of errors
         raise TextrnnError(
             f"{HUB_NAME} can't be loaded from the Hugging Face Hub ({type(error).__name__}): "
-            "connect to the network, or download train and test files elsewhere and name their "
-            "folder with --data DIR, or leave --data out for the carried sample."
+            "connect to the network, or set --data DIR to a folder with train and test files, or "
+            "omit --data for the included sample."
         ) from error
     train, test = (
         _checked(list(loaded[part]["text"]), list(loaded[part]["label"]), f"{HUB_NAME} ({part})")
@@ -250,9 +210,9 @@ def load_hub() -> tuple[Texts, Texts]:
 
 
 def _hub_answers() -> bool:
-    """Tell whether the Hub's host can be reached, within some seconds."""
+    """Return whether the Hub can be reached within ten seconds."""
     if "https" in urllib.request.getproxies() or "HF_ENDPOINT" in os.environ:
-        return True  # then it is not for a plain connection to say
+        return True  # a direct connection proves nothing here
     try:
         socket.create_connection(("huggingface.co", 443), timeout=10).close()
     except OSError:
@@ -261,7 +221,7 @@ def _hub_answers() -> bool:
 
 
 def write_parquet(path: Path, texts: Texts) -> None:
-    """Write texts as a file that `load_folder` reads."""
+    """Write texts to a Parquet file that `load_folder` reads."""
     arrow = import_extra("pyarrow", extra="examples")
     parquet = import_extra("pyarrow.parquet", extra="examples")
     labels = arrow.array(list(texts.labels), arrow.int64())

@@ -1,7 +1,6 @@
 """A report as a list of blocks, written as Markdown or as one self-contained HTML page.
 
-Plain strings are shown as they are: both writers escape whatever their format would take for
-markup. `Strong`, `Code` and `Chip` mark pieces of a line.
+Both writers escape markup in strings. `Strong`, `Code` and `Chip` mark parts of a line.
 """
 
 import base64
@@ -33,7 +32,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Strong:
-    """A piece of a line that stands out."""
+    """Strong text in a line."""
 
     text: str
 
@@ -47,7 +46,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Chip:
-    """A verdict; `kind` is ``"good"``, ``"bad"`` or ``"neutral"``."""
+    """A verdict; `kind` is `"good"`, `"bad"` or `"neutral"`."""
 
     text: str
     kind: str = "neutral"
@@ -58,7 +57,7 @@ Line: TypeAlias = tuple[Inline, ...]
 
 
 def line(*parts: Inline | Line) -> Line:
-    """Join pieces and lines into one line."""
+    """Join parts and lines into one line."""
     joined: list[Inline] = []
     for part in parts:
         joined.extend(part if isinstance(part, tuple) else (part,))
@@ -82,21 +81,21 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Bullets:
-    """A list of points."""
+    """A bulleted list."""
 
     items: Sequence[Line]
 
 
 @dataclass(frozen=True)
 class Cards:
-    """Key figures: label, value and a note for each."""
+    """Key figures, each with a label, a value and a note."""
 
     items: Sequence[tuple[str, str, str]]
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `align` has ``l`` or ``r`` for each column."""
+    """A table; `align` has one letter per column, `l` or `r`."""
 
     header: Sequence[str]
     align: str
@@ -105,7 +104,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot: an SVG file, what it shows in words, and its caption."""
+    """A plot: an SVG file, its alternative text and its caption."""
 
     path: Path
     alt: str

@@ -1,4 +1,4 @@
-"""Where a run takes place: device, versions, commit."""
+"""The environment of a run: device, versions, commit."""
 
 import platform
 import shutil
@@ -12,20 +12,13 @@ import torch
 
 import textrnn
 from textrnn.errors import InvalidValueError
-from textrnn.training.distributed.processes import join
+from textrnn.training.distributed import join
 
 __all__ = ["choose_device", "commit", "describe_environment"]
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device to train on.
-
-    Args:
-        name: as torch writes it, or ``"auto"`` for CUDA where there is one, else the CPU.
-
-    Raises:
-        InvalidValueError: torch knows no such device, or this machine has none.
-    """
+    """Return the device of that name; `"auto"` is CUDA if available, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -38,7 +31,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def commit() -> str | None:
-    """Return the checkout's commit, with ``+`` if files differ from it; None outside of one."""
+    """Return the commit of the checkout, with `+` after changes, or None outside a checkout."""
     git = shutil.which("git")
     if git is None:
         return None
@@ -56,7 +49,7 @@ def commit() -> str | None:
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Return device, versions and commit, as plain values."""
+    """Return device, versions and commit for the result file."""
     return {
         "device": str(device),
         "device_name": _device_name(device),

@@ -1,7 +1,6 @@
-"""The experiments as data: each is its parent with something changed.
+"""The table of experiments: each is a parent experiment with changed settings.
 
-The table is read from top to bottom. A row names its parent and what differs from it, so what an
-experiment changes is a fact of the table (`Experiment.changes`) rather than a claim of its name.
+A row names its parent and the settings that differ, so `Experiment.changes` follows from the table.
 """
 
 import json
@@ -21,21 +20,20 @@ class Experiment:
     """The settings of one experiment; the defaults are those of the first baseline.
 
     Args:
-        name: what it is called on the command line and in the report.
-        parent: the experiment that it is compared with, or None.
-        change: what it changes, in words.
-        group: ``"notebook"``; or what the notebook's task suggested and the notebook left out:
-            ``"pooling"`` (pooled states beside the last one) and ``"search"``.
-        cell: ``"rnn"``, ``"gru"`` or ``"lstm"``.
-        pooling: how states become one vector; several are concatenated.
-        hidden_size: width of the states and of the embedding.
-        num_layers: recurrent layers.
-        epochs: how often the training texts are gone through.
-        learning_rate: Adam's rate at the beginning.
-        gamma: the factor that the rate is multiplied by after each epoch, or None.
-        dropout: share of the head's inner values that training leaves out.
-        min_freq: how often a word must occur in 120,000 training texts to be in the vocabulary; in
-            fewer texts less often, in proportion.
+        name: Name on the command line and in the report.
+        parent: Experiment to compare with, or None.
+        change: Description of the change.
+        group: `"notebook"`, or an experiment that the task suggested and the notebook omitted:
+            `"pooling"` or `"search"`.
+        cell: `"rnn"`, `"gru"` or `"lstm"`.
+        pooling: Kinds of pooling; several are concatenated.
+        hidden_size: Width of the states and of the embedding.
+        num_layers: Number of recurrent layers.
+        epochs: Number of epochs.
+        learning_rate: Initial learning rate of Adam.
+        gamma: Factor of the learning rate after each epoch, or None.
+        dropout: Dropout probability in the head.
+        min_freq: Minimum count of a word in 120,000 training texts; scaled for fewer texts.
     """
 
     name: str
@@ -53,23 +51,23 @@ class Experiment:
     min_freq: int = 26
 
     def child(self, name: str, change: str, **changes: Any) -> "Experiment":
-        """Return an experiment that differs from this one in `changes` alone."""
+        """Return a copy with this experiment as its parent and other settings."""
         return replace(self, name=name, parent=self.name, change=change, **changes)
 
     def settings(self) -> dict[str, Any]:
-        """Return what decides the numbers, as plain values that JSON can hold."""
+        """Return the settings that affect the results, as JSON values."""
         words = ("name", "parent", "change", "group")
         values = {name: value for name, value in asdict(self).items() if name not in words}
         return {**values, "pooling": list(self.pooling)}
 
     def changes(self, parent: "Experiment") -> dict[str, tuple[Any, Any]]:
-        """Return the settings that differ from the parent's: name to (parent's, own)."""
+        """Return the settings that differ from the parent, as name to (parent, own)."""
         own, other = self.settings(), parent.settings()
         return {name: (other[name], own[name]) for name in own if own[name] != other[name]}
 
 
 def _table() -> dict[str, Experiment]:
-    mean = Experiment(name="baseline-mean", change="the starting point: RNN, mean pooling")
+    mean = Experiment(name="baseline-mean", change="baseline: RNN, mean pooling")
     gru = mean.child("exp1-gru", "GRU instead of RNN", cell="gru")
     deep = gru.child("exp2-gru-3-layers", "3 layers instead of 1", num_layers=3)
     long = deep.child("exp3-15-epochs", "15 epochs instead of 5", epochs=15)
@@ -93,10 +91,10 @@ def _table() -> dict[str, Experiment]:
         decay,
         decay.child("exp7-lstm", two, epochs=10, **lstm),
         decay.child("exp7-lstm-15-epochs", "LSTM instead of GRU", **lstm),
-        gru.child("concat-last", "the last state beside the mean of all", **last),
-        search("min-freq-2", "words kept from 2 in 120,000 texts on, not 26", min_freq=2),
-        search("min-freq-8", "words kept from 8 in 120,000 texts on, not 26", min_freq=8),
-        search("min-freq-100", "words kept from 100 in 120,000 texts on, not 26", min_freq=100),
+        gru.child("concat-last", "mean and last state concatenated", **last),
+        search("min-freq-2", "minimum word count 2 per 120,000 texts, not 26", min_freq=2),
+        search("min-freq-8", "minimum word count 8 per 120,000 texts, not 26", min_freq=8),
+        search("min-freq-100", "minimum word count 100 per 120,000 texts, not 26", min_freq=100),
         search("dropout-0", "no dropout instead of 0.1", dropout=0.0),
         search("dropout-0.3", "dropout 0.3 instead of 0.1", dropout=0.3),
         search("dropout-0.5", "dropout 0.5 instead of 0.1", dropout=0.5),
@@ -107,18 +105,18 @@ def _table() -> dict[str, Experiment]:
 
 
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(_table())
-"""All experiments by their names, in the report's order; a parent stands before its children."""
+"""All experiments by name, in the order of the report; parents come before children."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A way to make all experiments cheaper alike, so that they stay comparable.
+    """Reduced settings for all experiments, which keeps them comparable.
 
     Args:
-        name: what it is called on the command line and in the report.
-        summary: what it does, in words.
-        epochs_share: epochs are multiplied by this, and rounded up.
-        width_divisor: hidden widths are divided by this.
+        name: Name on the command line and in the report.
+        summary: Description.
+        epochs_share: Factor of the number of epochs, rounded up. Default: 1.
+        width_divisor: Divisor of the hidden size. Default: 1.
     """
 
     name: str
@@ -127,7 +125,7 @@ class Preset:
     width_divisor: int = 1
 
     def apply(self, experiment: Experiment, *, epochs: int | None = None) -> Experiment:
-        """Return the experiment as the preset runs it; `epochs` overrides how long it is."""
+        """Return the experiment with reduced settings; `epochs` overrides the number of epochs."""
         return replace(
             experiment,
             epochs=ceil(experiment.epochs * self.epochs_share) if epochs is None else epochs,
@@ -149,18 +147,12 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         )
     }
 )
-"""The presets by their names."""
+"""The presets by name."""
 
 
 @cache
 def notebook_facts() -> Mapping[str, Mapping[str, Any]]:
-    """Return what the notebook logged, by experiment.
-
-    Returns:
-        For each of its nine runs the settings, ``best`` (its best accuracy in percent),
-        ``minutes`` on its GPU, ``author`` (what its author concluded) and ``eval_accuracy`` (what
-        it logged, two values an epoch; None where the source lost one).
-    """
+    """Return what the notebook logged, by experiment: settings, accuracies, minutes, conclusion."""
     path = Path(__file__).with_name("notebook.json")
     facts: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
     return MappingProxyType(facts)

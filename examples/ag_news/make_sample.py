@@ -1,16 +1,15 @@
-"""Make the sample of AG News that lies in ``sample/``.
+"""Create the sample of AG News in `sample/`.
 
-``python -m examples.ag_news.make_sample --data DIR`` wrote it, where DIR held a ``train.parquet``
-with a part of the training texts and the complete ``test.parquet``. Some copies of the training
-texts have the description without its title, so a training text is taken only where a title is
-plain to see:
+It was written by `python -m examples.ag_news.make_sample --data DIR` with a part of the training
+texts in `train.parquet` and all test texts in `test.parquet`. Some copies of the training texts
+lack their titles, so a training text is used only if it clearly has one:
 
-- a wire service stands behind it, as in ``TITLE (AP) AP - ...`` or ``TITLE ROME (Reuters) -``;
-- or at least two of the first words are common words with a capital where no sentence begins
-  ("Google Slashes Price ..."), which is how headlines are written.
+- a wire service follows it, as in `TITLE (AP) AP - ...` or `TITLE ROME (Reuters) -`;
+- or at least two of the first words are common words capitalized within a sentence, as in headlines
+  ("Google Slashes Price ...").
 
-The rules find 46 % of the test texts, all of which have titles, and 1 % of those training texts
-that surely have none (they still carry the quotes of their csv field).
+The rules accept 46 % of the test texts, all of which have titles, and 1 % of the training texts
+that certainly have none (they still have the quotes of their CSV field).
 """
 
 import argparse
@@ -33,11 +32,11 @@ _DATELINE = re.compile(
     r"(?P<title>.{8,}?[\w')]) {1,2}[A-Z][A-Z. ]{2,}(?:, [A-Z][\w. ]+)? \([A-Z]\w+\) -+ "
 )
 _HEADLINE_WORDS = 8
-_BODY_FROM = 13  # after so many words a text is past its title, mostly
+_BODY_FROM = 13  # most titles have fewer words
 
 
 def common_words(texts: Iterable[str]) -> set[str]:
-    """Return the words that running text writes small at least three times in four."""
+    """Return the words that are in lower case at least three times out of four after the title."""
     small: Counter[str] = Counter()
     capital: Counter[str] = Counter()
     for text in texts:
@@ -48,15 +47,7 @@ def common_words(texts: Iterable[str]) -> set[str]:
 
 
 def has_title(text: str, common: Collection[str]) -> bool:
-    """Tell whether a text shows that it begins with a title.
-
-    Args:
-        text: the text.
-        common: words that running text writes small, see `common_words`.
-
-    Returns:
-        True where it shows; a False may be a text with a title all the same.
-    """
+    """Return whether a text clearly begins with a title."""
     if text == text.lower() or text.startswith('"'):
         return False
     if _WIRE.match(text):
@@ -73,17 +64,7 @@ def has_title(text: str, common: Collection[str]) -> bool:
 
 
 def sample(texts: Texts, rows: Iterable[int], size: int, *, seed: int) -> Texts:
-    """Draw texts, as many of each class.
-
-    Args:
-        texts: where from.
-        rows: those that may be drawn.
-        size: how many, a multiple of the number of classes.
-        seed: of the draw.
-
-    Returns:
-        The texts drawn, in their old order.
-    """
+    """Draw `size` of the texts at `rows`, balanced by class, in their original order."""
     generator = np.random.default_rng(seed)
     allowed = np.fromiter(rows, dtype=np.int64)
     labels = np.asarray(texts.labels)[allowed]
@@ -95,8 +76,8 @@ def sample(texts: Texts, rows: Iterable[int], size: int, *, seed: int) -> Texts:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write ``train.parquet`` and ``test.parquet``."""
-    parser = argparse.ArgumentParser(description="Make the sample of AG News.")
+    """Write `train.parquet` and `test.parquet`."""
+    parser = argparse.ArgumentParser(description="Create the sample of AG News.")
     parser.add_argument("--data", type=Path, required=True, help="folder with train and test files")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("sample"))
     options = parser.parse_args(arguments)

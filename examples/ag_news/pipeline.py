@@ -1,4 +1,4 @@
-"""From texts to a trainer, with the library's parts: the piece to copy from."""
+"""From texts to a trainer with the parts of the library: the module to copy from."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -13,7 +13,7 @@ from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.nn import RecurrentClassifier
 from textrnn.text import Vocabulary, WordTokenizer
 from textrnn.training import Callback, Trainer
-from textrnn.training.distributed.processes import join
+from textrnn.training.distributed import join
 
 __all__ = ["Encoded", "make_model", "make_trainer", "scale_min_freq"]
 
@@ -24,29 +24,15 @@ _NOTEBOOK_TEXTS = 120_000
 
 
 def scale_min_freq(min_freq: int, texts: int) -> int:
-    """Return how often a word must occur in fewer texts than the notebook had.
+    """Scale a minimum count in 120,000 texts to fewer texts, but not below 2.
 
-    The notebook counted over 120,000 texts. The same number in a part of them would keep far fewer
-    words: 4,653 instead of its 11,842 in a quarter of the texts. So the number shrinks with the
-    texts, but no word that occurs only once is kept.
-
-    Args:
-        min_freq: how often a word must occur in 120,000 texts.
-        texts: how many texts there are, those held out for validation included.
-
-    Returns:
-        How often it must occur in these.
+    Unscaled, it would keep far fewer words: 4,653 instead of 11,842 in a quarter of the texts.
     """
     return max(min(min_freq, 2), ceil(min_freq * texts / _NOTEBOOK_TEXTS))
 
 
 class Encoded:
-    """A corpus as ids, with the vocabulary of its training texts.
-
-    Args:
-        corpus: the texts.
-        min_freq: how often a word must occur in the training texts to be in the vocabulary.
-    """
+    """An encoded corpus, with the vocabulary of its training texts."""
 
     def __init__(self, corpus: Corpus, min_freq: int) -> None:
         self.tokenizer = WordTokenizer()
@@ -63,10 +49,7 @@ class Encoded:
         )
 
     def training_loader(self, *, seed: int, pin_memory: bool = False) -> DataLoader[dict[str, Any]]:
-        """Return batches of texts of like length, in another order each epoch.
-
-        Where several processes train together, these are this one's shares of such batches.
-        """
+        """Return a shuffled loader of this process's share of batches of similar length."""
         batch_size = ceil(BATCH_SIZE / join().count)
         return DataLoader(
             self.train,
@@ -76,7 +59,7 @@ class Encoded:
         )
 
     def evaluation_batches(self, dataset: WordDataset, device: torch.device) -> list[Batch]:
-        """Return a data set's batches (this process's shares), made once and kept on the device."""
+        """Return this process's share of the batches of a data set, kept on the device."""
         loader = DataLoader(
             dataset,
             batch_sampler=BucketBatchSampler(dataset, _EVALUATION_BATCH_SIZE, shuffle=False),
@@ -86,7 +69,7 @@ class Encoded:
 
 
 def make_model(experiment: Experiment, vocabulary: Vocabulary) -> RecurrentClassifier:
-    """Return an experiment's network; its weights come from torch's global generator."""
+    """Return the network of an experiment, initialized from the global generator."""
     return RecurrentClassifier(
         len(vocabulary),
         num_classes=len(CLASSES),
@@ -107,7 +90,7 @@ def make_trainer(
     device: torch.device,
     precision: str,
 ) -> Trainer:
-    """Return an experiment's trainer: Adam, perhaps a decaying rate, best validation accuracy."""
+    """Return a trainer with Adam that keeps the weights of the best validation accuracy."""
     fused = device.type in {"cpu", "cuda"}  # faster, with the same updates
     optimizer = torch.optim.Adam(model.parameters(), lr=experiment.learning_rate, fused=fused)
     scheduler = None

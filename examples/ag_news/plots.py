@@ -1,4 +1,4 @@
-"""The report's plots, as SVG files whose bytes depend on the figures alone."""
+"""Plots of the report, as SVG files whose bytes depend only on the figures."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ _STYLE = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.5,
-    "svg.hashsalt": "textrnn",  # else the file's inner names differ each time
+    "svg.hashsalt": "textrnn",  # makes the ids in the file reproducible
     "text.color": _INK,
     "xtick.color": _SOFT,
     "ytick.color": _SOFT,
@@ -58,7 +58,7 @@ _STYLE = {
 
 @contextmanager
 def _figure(path: Path, *, size: tuple[float, float], **grid: Any) -> Iterator[Any]:
-    """Give the axes of a new figure, and write it to a file at the end; no window is opened."""
+    """Yield the axes of a new figure and write it to a file at the end."""
     matplotlib = import_extra("matplotlib", extra="examples")
     figures = import_extra("matplotlib.figure", extra="examples")
     with matplotlib.rc_context(_STYLE):
@@ -70,7 +70,7 @@ def _figure(path: Path, *, size: tuple[float, float], **grid: Any) -> Iterator[A
 
 
 def plot_accuracies(path: Path, rows: Sequence[Row]) -> None:
-    """Plot each experiment's honest accuracy with its interval, beside the other readings."""
+    """Plot the honest accuracy of each experiment with its interval and the other figures."""
     with _figure(path, size=(10, 1.1 + 0.36 * len(rows))) as axes:
         for place, row in enumerate(reversed(rows)):
             low, high = (100 * bound for bound in row.interval)
@@ -84,16 +84,16 @@ def plot_accuracies(path: Path, rows: Sequence[Row]) -> None:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("accuracy, %")
         for marker, color, label in (
-            ("o", _BLUE, "honest: all test texts, read once (bar: 95 % interval)"),
-            ("D", _ORANGE, "the notebook's way: best look at drawn test texts"),
-            ("|", _INK, "the notebook's own figure"),
+            ("o", _BLUE, "honest: all test texts, once (bar: 95 % interval)"),
+            ("D", _ORANGE, "the notebook's method: best value on drawn test texts"),
+            ("|", _INK, "the notebook's figure"),
         ):
             axes.plot([], [], marker, color=color, label=label, mew=2 if marker == "|" else 1)
         axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3, columnspacing=1.4)
 
 
 def plot_changes(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """Plot each change's effect on the honest accuracy with its interval."""
+    """Plot the effect of each change on the honest accuracy with its interval."""
     colors = {"helped": _GREEN, "hurt": _RED, "open": _GREY}
     with _figure(path, size=(10, 1.2 + 0.36 * len(comparisons))) as axes:
         axes.axvline(0, color=_INK, linewidth=1)
@@ -114,15 +114,15 @@ def plot_changes(path: Path, comparisons: Sequence[Comparison]) -> None:
         for label, color in (
             ("helped", _GREEN),
             ("hurt", _RED),
-            ("no difference shown", _GREY),
+            ("no significant difference", _GREY),
         ):
             axes.plot([], [], "o", color=color, label=label)
-        axes.plot([], [], "|", color=_INK, mew=2, label="the notebook's own figures")
+        axes.plot([], [], "|", color=_INK, mew=2, label="the notebook's figures")
         axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=4, columnspacing=1.4)
 
 
 def plot_accuracy_curves(path: Path, rows: Sequence[Row]) -> None:
-    """Plot each experiment's looks, with what the notebook logged behind them."""
+    """Plot the evaluations of each experiment, with the notebook's log in the background."""
     low, high = _limits(rows)
     with _panels(path, rows) as panels:
         for axes, row in panels:
@@ -139,15 +139,15 @@ def plot_accuracy_curves(path: Path, rows: Sequence[Row]) -> None:
             axes.set_ylim(low, high)
         _legend(
             panels,
-            (_BLUE, "-", "looks at the drawn test texts"),
-            (_ORANGE, "o", "chosen checkpoint, all test texts"),
+            (_BLUE, "-", "drawn test texts"),
+            (_ORANGE, "o", "selected checkpoint, all test texts"),
             (_GREY, "-", "the notebook's log"),
             label="accuracy, %",
         )
 
 
 def plot_loss_curves(path: Path, rows: Sequence[Row]) -> None:
-    """Plot each experiment's loss on training and validation texts."""
+    """Plot the losses of each experiment on training and validation texts."""
     with _panels(path, rows) as panels:
         for axes, row in panels:
             for result in row.results:
@@ -160,13 +160,13 @@ def plot_loss_curves(path: Path, rows: Sequence[Row]) -> None:
             panels,
             (_BLUE, "-", "training texts"),
             (_ORANGE, "-", "validation part"),
-            (_ORANGE, ":", "checkpoint chosen"),
+            (_ORANGE, ":", "selected checkpoint"),
             label="loss",
         )
 
 
 def plot_confusion(path: Path, counts: NDArray[np.int64]) -> None:
-    """Plot which classes are taken for which, from counts ``(label, prediction)``."""
+    """Plot a confusion matrix from counts `(label, prediction)`."""
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     with _figure(path, size=(5.6, 4.4)) as axes:
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -191,7 +191,7 @@ def plot_confusion(path: Path, counts: NDArray[np.int64]) -> None:
 
 
 def plot_run(path: Path, result: Result) -> None:
-    """Plot one run: loss on the left, accuracy on the right."""
+    """Plot the loss and the accuracy of one run."""
     with _figure(path, size=(10, 3.8), ncols=2) as (left, right):
         title = f"{result.experiment}, seed {result.seed}, on {result.data['name']}"
         left.figure.suptitle(title, fontsize=11)
@@ -212,7 +212,7 @@ def plot_run(path: Path, result: Result) -> None:
 
 @contextmanager
 def _panels(path: Path, rows: Sequence[Row]) -> Iterator[list[tuple[Any, Row]]]:
-    """Give axes for each experiment, in a grid of small plots."""
+    """Yield the axes of each experiment in a grid of small plots."""
     columns = min(_COLUMNS, len(rows))
     lines = math.ceil(len(rows) / columns)
     size = (2.6 * columns + 0.6, 2.1 * lines + 0.7) if columns > 1 else (6.4, 3.6)
@@ -240,10 +240,10 @@ def _legend(panels: Sequence[tuple[Any, Row]], *entries: tuple[str, str, str], l
 
 
 def training_losses(result: Result) -> tuple[list[float], list[float]]:
-    """Return a run's mean training losses and the epochs that they end at.
+    """Return epochs and mean training losses of a run.
 
-    The trainer records the loss at each evaluation and at each epoch's end, which may lie a single
-    step apart. Records are joined until they span a quarter of an epoch, so no point is one batch.
+    Records are joined until they span a quarter of an epoch, because an evaluation and the end of
+    an epoch may be a single step apart.
     """
     epochs, losses = [], []
     total, steps, last = 0.0, 0, 0
@@ -258,7 +258,7 @@ def training_losses(result: Result) -> tuple[list[float], list[float]]:
 
 
 def _evaluated(result: Result, name: str) -> tuple[list[float], list[float]]:
-    """Return the epochs of a run's evaluations and one of their values."""
+    """Return epochs and values of a metric in the evaluations of a run."""
     records = [record for record in result.history if name in record]
     epochs = [record["step"] / result.steps_per_epoch for record in records]
     return epochs, [record[name] for record in records]
@@ -278,7 +278,7 @@ def _looks(result: Result) -> tuple[list[float], NDArray[np.float64]]:
 
 
 def _limits(rows: Sequence[Row]) -> tuple[float, float]:
-    """Return bounds that show the looks after the first epoch, and the chosen ones, closely."""
+    """Return limits of the accuracy axis that fit the evaluations after the first epoch."""
     shown = []
     for row in rows:
         for result in row.results:

@@ -1,4 +1,4 @@
-"""Write the report: ``report.md`` with plots beside it, and ``report.html`` that holds all."""
+"""Write the report: `report.md` with plots, and a self-contained `report.html`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,15 +33,7 @@ __all__ = ["compose", "write_report"]
 
 
 def write_report(analysis: Analysis, folder: Path) -> tuple[Path, Path]:
-    """Write the report and its plots.
-
-    Args:
-        analysis: what to report.
-        folder: where to write; plots go to ``plots`` in it.
-
-    Returns:
-        The paths of ``report.md`` and ``report.html``.
-    """
+    """Write `report.md`, `report.html` and the plots, and return the paths of both reports."""
     blocks = compose(analysis, folder / "plots")
     title = f"AG News with recurrent networks ({analysis.data['name']})"
     markdown, page = folder / "report.md", folder / "report.html"
@@ -51,7 +43,7 @@ def write_report(analysis: Analysis, folder: Path) -> tuple[Path, Path]:
 
 
 def compose(analysis: Analysis, folder: Path) -> list[Block]:
-    """Draw the plots into a folder and return the report's blocks."""
+    """Write the plots to a folder and return the blocks of the report."""
     sections: Sequence[Callable[[Analysis, Path], list[Block]]] = (
         _summary,
         _figures,
@@ -72,16 +64,16 @@ def _summary(analysis: Analysis, folder: Path) -> list[Block]:
     cards = (
         ("Best experiment", best.name, "by accuracy on the validation part"),
         (
-            "Its accuracy, read honestly",
+            "Its accuracy",
             f"{percent(best.accuracy)} %",
             f"95 % interval {percent(low)} to {percent(high)}",
         ),
         (
-            "Read the notebook's way",
+            "By the notebook's method",
             f"{percent(best.reading)} %",
             f"{points(best.reading - best.accuracy)} points",
         ),
-        ("Grade by the notebook's scale", f"{points_made} of 3", "of the honest accuracy"),
+        ("Grade by the notebook's scale", f"{points_made} of 3", "for the honest accuracy"),
     )
     bullets = [
         *wording.about_changes(analysis),
@@ -104,11 +96,11 @@ def _figures(analysis: Analysis, folder: Path) -> list[Block]:
     several = any(row.seed_spread is not None for row in analysis.rows)
     header = [
         "Experiment",
-        "What it changes",
+        "Change",
         "Notebook, %",
-        "Its way here, %",
+        "Its method, %",
         "Honest, %",
-        *(["Seeds' deviation"] if several else []),
+        *(["Deviation of seeds"] if several else []),
         "Validation, %",
         "Parameters",
         "Minutes",
@@ -118,12 +110,12 @@ def _figures(analysis: Analysis, folder: Path) -> list[Block]:
         Heading("All figures"),
         Paragraph(
             line(
-                '"Notebook" is the figure that the notebook printed. "Its way here" reads these '
-                "runs as the notebook read its own: accuracy on 5,000 test texts drawn with "
-                "replacement (of a smaller test set, as many in proportion), looked at twice an "
-                'epoch, the best look taken. "Honest" lets the validation part choose the '
-                "checkpoint and then reads all test texts once (with its 95 % interval). Times "
-                "include all evaluations; texts/s counts training texts and leaves the looks out."
+                '"Notebook" is the figure that the notebook printed. "Its method" evaluates these '
+                "runs as the notebook did: accuracy on 5,000 test texts drawn with replacement (or "
+                "the same share of a smaller test set), measured twice per epoch, best value. "
+                '"Honest" is the accuracy on all test texts, measured once with the checkpoint '
+                "selected on the validation part (with its 95 % interval). Times include all "
+                "evaluations; texts/s counts training texts, without the notebook's evaluations."
             )
         ),
         Table(
@@ -132,7 +124,7 @@ def _figures(analysis: Analysis, folder: Path) -> list[Block]:
         Figure(
             path,
             "Accuracy of each experiment",
-            "Accuracy of each experiment, read in both ways, and the notebook's own figure.",
+            "Accuracy of each experiment by both methods, and the figure of the notebook.",
         ),
     ]
 
@@ -184,15 +176,13 @@ def _making(analysis: Analysis, folder: Path) -> list[Block]:
         line("Seeds: ", all_of([result.seed for result in results])),
         line("Settings: ", ", ".join(named)),
         line(
-            f"Vocabulary: {min(words):,} to {max(words):,} entries; a minimum frequency is meant "
-            "for 120,000 texts and shrinks with their number"
+            f"Vocabulary: {min(words):,} to {max(words):,} entries; minimum counts refer to "
+            "120,000 texts and are scaled to the number of texts"
         ),
         line("Versions: ", versions),
         line(
             "Commit: ",
-            all_of(
-                [environment["commit"] or "outside of a checkout" for environment in environments]
-            ),
+            all_of([environment["commit"] or "not in a checkout" for environment in environments]),
         ),
     ]
-    return [Heading("How this was made"), Bullets(items)]
+    return [Heading("Environment"), Bullets(items)]

@@ -1,4 +1,4 @@
-"""Result files: one JSON file for each finished run, with all that the report needs."""
+"""Result files: one JSON file per finished run, with everything that the report needs."""
 
 import json
 import os
@@ -21,28 +21,28 @@ class Result:
     """A finished run.
 
     Args:
-        experiment: the experiment's name.
-        parent: the name of the one it is compared with, or None.
-        change: what it changes, in words.
-        group: the experiment's group.
-        seed: of weights, order and dropout.
-        preset: the preset's name.
-        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
-        settings: the experiment's settings as they were run.
-        data: the data set: name, fingerprint, numbers of texts.
-        environment: device, versions, commit.
-        vocabulary_size: entries of the vocabulary.
-        parameters: trainable numbers of the model.
-        steps_per_epoch: updates in an epoch.
-        seconds: time of the run, evaluations and looks included.
-        look_seconds: what the looks at the drawn test texts took of it.
-        texts_per_second: training texts a second, evaluations included, looks not.
-        history: the trainer's records.
-        looks: the looks at the drawn test texts.
-        chosen: ``step``, ``epoch`` and validation ``accuracy`` of the checkpoint chosen.
-        predictions: a digit for each test text, the class predicted by that checkpoint.
-        labels: a digit for each test text, its class.
-        mistakes: the surest mistakes: row, text, label, prediction, confidence.
+        experiment: Name of the experiment.
+        parent: Name of the experiment to compare with, or None.
+        change: Description of the change.
+        group: Group of the experiment.
+        seed: Seed of weights, order and dropout.
+        preset: Name of the preset.
+        precision: `"fp32"`, `"bf16"` or `"fp16"`.
+        settings: Settings of the run.
+        data: Name, fingerprint and numbers of texts of the data set.
+        environment: Device, versions, commit.
+        vocabulary_size: Size of the vocabulary.
+        parameters: Number of trainable parameters.
+        steps_per_epoch: Updates per epoch.
+        seconds: Time of the run with all evaluations.
+        look_seconds: Time of the evaluations on the drawn test texts.
+        texts_per_second: Training texts per second, without evaluations on the drawn test texts.
+        history: Records of the trainer.
+        looks: Evaluations on the drawn test texts.
+        chosen: `step`, `epoch` and validation `accuracy` of the selected checkpoint.
+        predictions: Class predicted by that checkpoint, one digit per test text.
+        labels: True class, one digit per test text.
+        mistakes: The most confident mistakes: row, text, label, prediction, confidence.
     """
 
     experiment: str
@@ -70,21 +70,21 @@ class Result:
 
     @property
     def correct(self) -> list[bool]:
-        """Whether each test text is right."""
+        """Whether each test text is classified correctly."""
         return [a == b for a, b in zip(self.predictions, self.labels, strict=True)]
 
     @property
     def accuracy(self) -> float:
-        """The honest reading: accuracy on all test texts."""
+        """Accuracy of the selected checkpoint on all test texts."""
         return sum(self.correct) / len(self.labels)
 
     @property
     def best_look(self) -> float:
-        """The notebook's reading: the best of all looks."""
+        """Accuracy by the notebook's method: the best evaluation on the drawn test texts."""
         return max(float(look["accuracy"]) for look in self.looks)
 
     def identity(self) -> dict[str, Any]:
-        """Return what decided the numbers: experiment, settings, precision, seed and data."""
+        """Return the values that identify a run."""
         return {
             "experiment": self.experiment,
             "settings": self.settings,
@@ -95,7 +95,7 @@ class Result:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with beside.open("w", encoding="utf-8", newline="\n") as file:
@@ -109,7 +109,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def save_result(path: Path, result: Result) -> None:
-    """Write a result; rows of long tables stand on a line each."""
+    """Write a result file with one line per record of a list."""
     values = {"format_version": _VERSION, **asdict(result)}
     parts = []
     for name, value in values.items():
@@ -123,31 +123,21 @@ def save_result(path: Path, result: Result) -> None:
 
 
 def load_result(path: Path) -> Result:
-    """Read a result file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The result.
-
-    Raises:
-        CorruptFileError: it is not one, or not one of this format.
-    """
+    """Read a result file."""
     try:
         values = json.loads(path.read_text("utf-8"))
         version = values.pop("format_version")
         result = Result(**values)
         complete = len(result.labels) == len(result.predictions) > 0 and result.looks
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CorruptFileError(f"{path} is no result file ({error!r}); delete it.") from error
+        raise CorruptFileError(f"{path} is not a result file ({error!r}); delete it.") from error
     if version != _VERSION or not complete:
-        raise CorruptFileError(f"{path} is no whole result file of this version; delete it.")
+        raise CorruptFileError(f"{path} is not a complete result file of this version; delete it.")
     return result
 
 
 def load_results(folder: Path) -> list[Result]:
-    """Read all result files of a folder, by experiment's name and seed."""
+    """Read all result files of a folder, sorted by experiment and seed."""
     paths: Iterable[Path] = sorted((folder / "runs").glob("*.json"))
     return sorted(
         (load_result(path) for path in paths), key=lambda result: (result.experiment, result.seed)

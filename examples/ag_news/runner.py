@@ -1,4 +1,4 @@
-"""Run experiments: a finished one is skipped, an interrupted one goes on where it stood."""
+"""Run experiments; skip finished runs and resume interrupted ones."""
 
 import hashlib
 import json
@@ -27,21 +27,21 @@ _CHECKPOINTS = re.compile(r"(.+)-seed(\d+)-[0-9a-f]{8}")
 
 
 def begun_runs(folder: Path) -> list[tuple[str, int]]:
-    """Return experiment and seed of all runs in a folder that have checkpoints."""
+    """Return experiment and seed of each run in a folder that has checkpoints."""
     matches = (_CHECKPOINTS.fullmatch(path.name) for path in (folder / "checkpoints").glob("*"))
     return sorted((match[1], int(match[2])) for match in matches if match)
 
 
 @dataclass
 class Runner:
-    """Trains experiments and writes a result file for each.
+    """Train experiments and write a result file for each.
 
     Args:
-        corpus: the texts.
-        folder: where results and checkpoints go.
-        device: where to train.
-        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``. Default: ``"fp32"``.
-        preset: the preset's name, for the record. Default: ``"full"``.
+        corpus: Texts.
+        folder: Folder of results and checkpoints.
+        device: Device for training.
+        precision: `"fp32"`, `"bf16"` or `"fp16"`. Default: "fp32".
+        preset: Name of the preset for the result file. Default: "full".
     """
 
     corpus: Corpus
@@ -52,52 +52,31 @@ class Runner:
     _encoded: dict[int, Encoded] = field(default_factory=dict, repr=False)
 
     def result_path(self, experiment: Experiment, seed: int) -> Path:
-        """Return where a run's result goes."""
+        """Return the path of a result file."""
         return self.folder / "runs" / f"{experiment.name}-seed{seed}.json"
 
     def checkpoint_folder(self, experiment: Experiment, seed: int) -> Path:
-        """Return where a run's checkpoints go; runs of other settings have another folder."""
+        """Return the folder of a run's checkpoints, which depends on its settings."""
         identity = json.dumps(self._identity(experiment, seed), sort_keys=True)
         key = hashlib.sha256(identity.encode()).hexdigest()[:8]
         return self.folder / "checkpoints" / f"{experiment.name}-seed{seed}-{key}"
 
     def finished(self, experiment: Experiment, seed: int) -> Result | None:
-        """Return the result of a run that was made before, or None.
-
-        Args:
-            experiment: the experiment, as it is to be run.
-            seed: the run's seed.
-
-        Raises:
-            InvalidValueError: there is a result, but of other settings or other data.
-            CorruptFileError: the file is no result.
-        """
+        """Return the result of a finished run, or None; raise an error if it is of another run."""
         path = self.result_path(experiment, seed)
         if not path.exists():
             return None
         result = load_result(path)
         if result.identity() != self._identity(experiment, seed):
             raise InvalidValueError(
-                f"{path} comes from other settings or other data: choose another --output."
+                f"{path} has other settings or other data: choose another --output."
             )
-        # Left over where the run was killed between its result and its end.
+        # Left over if the run was killed after writing its result.
         shutil.rmtree(self.checkpoint_folder(experiment, seed), ignore_errors=True)
         return result
 
     def run(self, experiment: Experiment, seed: int, *, title: str = "") -> Result:
-        """Train an experiment, or go on with it, and write its result.
-
-        Args:
-            experiment: what to train.
-            seed: of weights, order and dropout.
-            title: what the progress bar calls it.
-
-        Returns:
-            The result.
-
-        Raises:
-            KeyboardInterrupt: Ctrl-C stopped the training; what was done is kept.
-        """
+        """Train an experiment, or resume it, and write its result."""
         encoded = self._encode(experiment.min_freq)
         draw = draw_like_the_notebook(len(encoded.test))
         drawn = encoded.test.select(draw.rows.tolist())
@@ -130,7 +109,7 @@ class Runner:
         )
         if not history or history[-1]["step"] < len(loader) * experiment.epochs:
             raise KeyboardInterrupt
-        # The validation part has chosen the weights; now, and only now, the test texts are read.
+        # The validation part has selected the weights; the test texts are evaluated once.
         logits = trainer.predict(encoded.evaluation_batches(encoded.test, self.device))
         result = Result(
             **self._plan(experiment, seed),
@@ -178,7 +157,7 @@ class Runner:
 
     def _measured(self, history: History, looks: TestLooks, epochs: int) -> dict[str, Any]:
         evaluated = [record for record in history if "eval_accuracy" in record]
-        best = max(evaluated, key=lambda record: record["eval_accuracy"])  # the first of equals
+        best = max(evaluated, key=lambda record: record["eval_accuracy"])  # the first maximum
         seconds = float(history[-1]["seconds"])
         texts = len(self.corpus.train) * epochs
         return {

@@ -1,4 +1,4 @@
-"""The report's longer sections: changes, flattery, convergence, and the best model."""
+"""Sections of the report: changes, evaluation methods, convergence, best model."""
 
 from pathlib import Path
 
@@ -27,13 +27,13 @@ _TEXT_SHOWN = 260
 _VERDICTS = {
     "helped": Chip("helped", "good"),
     "hurt": Chip("hurt", "bad"),
-    "open": Chip("no difference shown"),
+    "open": Chip("no significant difference"),
 }
 
 
 def changes_section(analysis: Analysis, folder: Path) -> list[Block]:
-    """Compare each experiment with its parent, with a test."""
-    heading = Heading("Which change helped")
+    """Compare each experiment with its parent."""
+    heading = Heading("Which changes helped")
     if not analysis.comparisons:
         return [heading, Paragraph(wording.about_changes(analysis)[0])]
     path = folder / "changes.svg"
@@ -45,25 +45,25 @@ def changes_section(analysis: Analysis, folder: Path) -> list[Block]:
         heading,
         Paragraph(
             line(
-                "Each experiment against its parent, on the same test texts. A change helped or "
-                "hurt if the exact paired test (McNemar's; for several seeds, its extension to "
-                f"their sums) says so at 5 % after Holm's correction for {number}; the interval is "
-                "the paired bootstrap's. "
+                "Each experiment is compared with its parent on the same test texts. A change "
+                "helped or hurt if the exact paired test (McNemar's, or its extension to sums over "
+                f"seeds) is significant at 5 % after Holm's correction for {number}. Intervals are "
+                "from the paired bootstrap. "
             )
             + wording.about_seeds(analysis)
         ),
         Table(
             (
                 "Experiment",
-                "Against",
-                "Settings that differ",
+                "Parent",
+                "Changed settings",
                 "Points",
                 "95 % interval",
                 "Gained, lost",
                 "p, corrected",
                 "Verdict",
                 "Notebook's points",
-                "Its author says",
+                "Notebook's conclusion",
             ),
             "lllrrrrlrl",
             [_comparison(item) for item in analysis.comparisons],
@@ -73,7 +73,7 @@ def changes_section(analysis: Analysis, folder: Path) -> list[Block]:
             path,
             "Effect of each change",
             "Difference in honest accuracy between an experiment and its parent, with its 95 % "
-            "interval. A stroke marks the difference of the notebook's own figures.",
+            "interval. A stroke marks the difference in the notebook.",
         ),
     ]
 
@@ -105,7 +105,7 @@ def _plain(value: object) -> str:
 
 
 def flattery_section(analysis: Analysis, folder: Path) -> list[Block]:
-    """Say how much the notebook's way of reading adds, and where that comes from."""
+    """Compare the notebook's method of evaluation with the honest one."""
     del folder
     rows = [
         [
@@ -121,15 +121,15 @@ def flattery_section(analysis: Analysis, folder: Path) -> list[Block]:
     ]
     header = (
         "Experiment",
-        "Best look, drawn texts, %",
-        "Chosen by validation, drawn texts, %",
-        "Chosen by validation, all test texts, %",
-        "Choosing, points",
-        "Drawing, points",
-        "Together",
+        "Best evaluation, drawn texts, %",
+        "Selected checkpoint, drawn texts, %",
+        "Selected checkpoint, all test texts, %",
+        "Selection, points",
+        "Draw, points",
+        "Total",
     )
     return [
-        Heading("How much the notebook's way flatters"),
+        Heading("The notebook's method of evaluation"),
         Paragraph(wording.about_flattery(analysis)),
         Paragraph(wording.about_parts_of_flattery(analysis)),
         Table(header, "lrrrrrr", rows),
@@ -137,20 +137,20 @@ def flattery_section(analysis: Analysis, folder: Path) -> list[Block]:
 
 
 def convergence_section(analysis: Analysis, folder: Path) -> list[Block]:
-    """Answer with numbers whether convergence is stable, and show the curves."""
+    """Describe the stability of convergence and show the curves."""
     accuracy, loss = folder / "accuracy-curves.svg", folder / "loss-curves.svg"
     plots.plot_accuracy_curves(accuracy, analysis.rows)
     plots.plot_loss_curves(loss, analysis.rows)
     rows = [_stability(row) for row in analysis.rows if row.stability]
     header = (
         "Experiment",
-        "Looks",
+        "Evaluations",
         "Deviation, points",
-        "Notebook's",
-        "Largest less smallest",
-        "Later less earlier half",
-        "Significant swings",
-        "Checkpoint chosen",
+        "Notebook's deviation",
+        "Range",
+        "Later minus earlier half",
+        "Significant differences",
+        "Selected checkpoint",
     )
     return [
         Heading("Is the convergence stable?"),
@@ -158,15 +158,15 @@ def convergence_section(analysis: Analysis, folder: Path) -> list[Block]:
         *([Table(header, "lrrrrrrl", rows)] if rows else []),
         Figure(
             accuracy,
-            "Accuracy while training",
-            "Accuracy on the drawn test texts, looked at twice an epoch, with what the notebook "
-            "logged behind it (gaps where its source lost a value). A dot marks the checkpoint "
-            "that the validation part chose, at its accuracy on all test texts.",
+            "Accuracy during training",
+            "Accuracy on the drawn test texts, twice per epoch, with the notebook's log in the "
+            "background (gaps where its source lost a value). A dot marks the selected checkpoint, "
+            "at its accuracy on all test texts.",
         ),
         Figure(
             loss,
-            "Loss while training",
-            "Loss on training texts (mean since the point before) and on the validation part.",
+            "Loss during training",
+            "Loss on training texts (mean since the previous point) and on the validation part.",
         ),
     ]
 
@@ -190,7 +190,7 @@ def _stability(row: Row) -> list[Line]:
 
 
 def best_section(analysis: Analysis, folder: Path) -> list[Block]:
-    """Show the best model, its grade, its confusions and its most confident mistakes."""
+    """Describe the best model: grade, confusion matrix, most confident mistakes."""
     result = analysis.best.first
     path = folder / "confusion.svg"
     counts = confusion(result)

@@ -1,7 +1,6 @@
-"""Is a difference more than chance? The few tests and intervals that the report needs.
+"""Statistical tests and confidence intervals of the report.
 
-Two models read the same test texts, so comparisons are paired: only texts that one has right and
-the other wrong tell the models apart.
+Comparisons are paired, because two models classify the same test texts.
 """
 
 import math
@@ -26,16 +25,6 @@ def wilson_interval(successes: float, trials: int) -> tuple[float, float]:
 
     Paper: E. B. Wilson, *Probable inference, the law of succession, and statistical inference*,
     Journal of the American Statistical Association 22, 1927.
-
-    Args:
-        successes: how often it happened; a mean of several counts may be a fraction.
-        trials: how often it could have happened, at least 1.
-
-    Returns:
-        The lower and the upper bound.
-
-    >>> [round(bound, 4) for bound in wilson_interval(90, 100)]
-    [0.8256, 0.9448]
     """
     share, square = successes / trials, _Z * _Z / trials
     center = share + square / 2
@@ -49,43 +38,21 @@ def mcnemar(gained: int, lost: int) -> float:
 
     Paper: Q. McNemar, *Note on the sampling error of the difference between correlated proportions
     or percentages*, Psychometrika 12, 1947.
-
-    Args:
-        gained: texts that only the second model has right.
-        lost: texts that only the first has right.
-
-    Returns:
-        How likely a difference at least this large is if both models are equally good.
-
-    >>> round(mcnemar(15, 5), 4)
-    0.0414
     """
     return sign_flip_test([1] * gained + [-1] * lost)
 
 
 def sign_flip_test(differences: Sequence[int] | NDArray[np.integer]) -> float:
-    """Return the exact two-sided p-value of a paired randomization test.
+    """Return the exact two-sided p-value of a paired sign-flip test for integer differences.
 
-    If two models are equally good, each text's difference could as well have the other sign. The
-    p-value is the share of all ways to choose the signs that give a sum at least as far from 0.
-    With differences of -1, 0 and 1 this is McNemar's exact test; summed over several seeds, the
-    differences are larger integers.
-
-    Args:
-        differences: for each text, a small integer: the second model's right answers less the
-            first one's.
-
-    Returns:
-        The p-value.
-
-    >>> sign_flip_test([2, 1, 1, 0])
-    0.25
+    It is the share of all choices of signs whose sum is at least as far from 0. With differences of
+    -1, 0 and 1 this is McNemar's exact test; sums over several seeds are larger integers.
     """
     values = np.asarray(differences, dtype=np.int64)
     sizes, counts = np.unique(np.abs(values[values != 0]), return_counts=True)
     probabilities = np.ones(1)  # of the sums from -total to total, in steps of 1
     for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
-        # `count` signs sum to a binomial variable, stretched by `size`.
+        # The sum of `count` signs is a binomial variable, scaled by `size`.
         stretched = np.zeros(2 * size * count + 1)
         stretched[:: 2 * size] = _binomial_half(count)
         probabilities = np.convolve(probabilities, stretched)
@@ -95,7 +62,7 @@ def sign_flip_test(differences: Sequence[int] | NDArray[np.integer]) -> float:
 
 
 def _binomial_half(trials: int) -> NDArray[np.float64]:
-    """Return the probabilities of 0 to `trials` heads of a fair coin."""
+    """Return the binomial probabilities of 0 to `trials` successes with probability 1/2."""
     logs = np.array([math.lgamma(k + 1) for k in range(trials + 1)])
     probabilities: NDArray[np.float64] = np.exp(logs[-1] - logs - logs[::-1] - trials * math.log(2))
     return probabilities
@@ -104,21 +71,12 @@ def _binomial_half(trials: int) -> NDArray[np.float64]:
 def bootstrap_interval(
     differences: ArrayLike, *, resamples: int = 20_000, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the paired bootstrap's 95 % percentile interval of a mean difference.
+    """Return the 95 % percentile interval of a mean difference by the paired bootstrap.
 
-    Resampling texts with replacement draws each distinct difference a multinomial number of times,
-    which is how the resamples are made.
+    The counts of the distinct differences in a resample are drawn from a multinomial distribution.
 
     Paper: B. Efron, *Bootstrap methods: another look at the jackknife*, Annals of Statistics 7,
     1979.
-
-    Args:
-        differences: the second model's score less the first one's, for each text.
-        resamples: how many resamples to draw.
-        seed: of the draws.
-
-    Returns:
-        The lower and the upper bound.
     """
     values, counts = np.unique(np.asarray(differences, dtype=np.float64), return_counts=True)
     texts = int(counts.sum())
@@ -128,19 +86,10 @@ def bootstrap_interval(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values of several tests so that 5 % bounds the chance of any false finding.
+    """Adjust p-values of several tests to control the family-wise error rate.
 
     Paper: S. Holm, *A simple sequentially rejective multiple test procedure*, Scandinavian Journal
     of Statistics 6, 1979.
-
-    Args:
-        p_values: of all tests made.
-
-    Returns:
-        The adjusted values, in the same order.
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
     """
     adjusted = [0.0] * len(p_values)
     largest = 0.0

@@ -1,1 +1,1 @@
-"""Benchmarks of textrnn, side by side with what people would use instead."""
+"""Benchmarks of textrnn, compared with common alternatives."""

@@ -1,4 +1,4 @@
-"""Measure everything side by side: ``python -m examples.benchmarks``."""
+"""Compare the speed of textrnn with its baselines: `python -m examples.benchmarks`."""
 
 import argparse
 import json
@@ -36,7 +36,7 @@ BENCHMARKS: dict[str, Callable[[Corpus, int], Iterator[Measurement]]] = {
 
 
 def environment() -> dict[str, object]:
-    """Return where the figures were measured."""
+    """Return versions, processor, threads, commit and date."""
     packages = ("textrnn", "torch", "numpy", "nltk", "transformers", "lightning", "skorch")
     versions: dict[str, str] = {}
     for package in packages:
@@ -68,9 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
         nargs="+",
         choices=list(BENCHMARKS),
         metavar="NAME",
-        help=f"run these alone, of: {', '.join(BENCHMARKS)}",
+        help=f"run only these: {', '.join(BENCHMARKS)}",
     )
-    parser.add_argument("--repeats", type=int, default=5, help="repetitions of each (default: 5)")
+    parser.add_argument("--repeats", type=int, default=5, help="repetitions (default: 5)")
     parser.add_argument("--data", help="folder with ag_news/ and imdb/ (default: TEXTRNN_DATA)")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks"))
     options = parser.parse_args(arguments)
@@ -87,9 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
         for row in BENCHMARKS[name](corpus, options.repeats):
             print("  " + table([row.to_dict()], header=False).strip(), file=sys.stderr, flush=True)
             rows.append(row.to_dict())
-        # Each keeps its own environment: what was measured elsewhere or before stays true.
+        # Each benchmark has its own environment, because earlier results are kept.
         results[name] = {"environment": environment(), "rows": rows}
-        # Written after each, so that an interruption loses one benchmark at most.
+        # Written after each benchmark, so that an interruption loses at most one.
         ordered = {known: results[known] for known in BENCHMARKS if known in results}
         path.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
         (options.output / "results.md").write_text(report(ordered), encoding="utf-8")

@@ -1,9 +1,8 @@
-"""Measure a corpus larger than memory: ``python -m examples.benchmarks.corpora --gigabytes 10``.
+"""Measure a corpus larger than memory: `python -m examples.benchmarks.corpora --gigabytes 10`.
 
-Texts are made of the words of AG News and written to JSON lines. Then their words are counted, they
-are encoded into a folder, and a classifier learns from texts drawn from all of them; each step in a
-process of its own, of which the most memory is told. All of it is done with a tenth of the
-gigabytes too: what grows with the corpus shows in the ratio.
+The corpus is generated from the words of AG News as JSON lines. Counting, encoding, opening and
+training run in separate processes, and the peak memory of each is measured. The same is done with a
+tenth of the size, which shows what grows with the corpus.
 """
 
 import argparse
@@ -37,23 +36,21 @@ from textrnn.data import FileRows
 from textrnn.text import WordCounter
 from textrnn.training import Callback, TrainingState
 
-BLOCK = 50_000  # texts that are made at a time
-RARE = (
-    0.005  # share of the words that are numbers and hardly ever come again, as names and typos do
-)
+BLOCK = 50_000  # texts generated at a time
+RARE = 0.005  # share of words that are random numbers, which stand for names and typos
 VOCABULARY = 50_000
-STEPS = 300  # of training, whatever the size: they draw from all texts
+STEPS = 300  # training steps; their texts are drawn from the whole corpus
 
 
 def lines(corpus: Corpus, size: int) -> Iterator[str]:
-    """Yield JSON lines of so many bytes together."""
+    """Yield JSON lines with a total of `size` bytes."""
     generator = np.random.default_rng(0)
     written = seed = 0
     while written < size:
         part = corpus.made(BLOCK, seed=seed)
         seed += 1
         for text, label in zip(part.texts, part.labels, strict=True):
-            # At one place in a text, so that it costs little: a text has some forty words.
+            # One rare word at most, to save time: a text has some forty words.
             rare = f" {generator.integers(10**9)}" if generator.random() < 40 * RARE else ""
             line = json.dumps({"text": text + rare, "label": label}, ensure_ascii=False) + "\n"
             yield line
@@ -73,7 +70,7 @@ def make(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def count_words(path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Count the words, and keep the frequent ones."""
+    """Count the words and build a vocabulary of the most frequent ones."""
     counter = WordCounter(num_workers=options.workers)
     counter.update(FileRows(path / "texts.jsonl").texts())
     vocabulary = counter.vocabulary(max_size=VOCABULARY)
@@ -103,7 +100,7 @@ def build(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def verify(path: Path, _: argparse.Namespace) -> dict[str, Any]:
-    """Open the folder, checking everything but the ids, and then the ids too."""
+    """Open the folder without and with a check of the ids."""
     start = time.perf_counter()
     WordDataset.open(path / "encoded")
     opened = time.perf_counter()
@@ -115,23 +112,19 @@ def verify(path: Path, _: argparse.Namespace) -> dict[str, Any]:
 
 
 class StopAfter(Callback):
-    """Ends a run after some steps.
-
-    Args:
-        steps: After how many.
-    """
+    """Stop a run after `steps` steps."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
 
     def on_batch_end(self, state: TrainingState) -> None:
-        """Stop where it is time."""
+        """Stop after the last step."""
         if state.step >= self.steps:
-            state.request_stop("the benchmark has what it wants")
+            state.request_stop("the benchmark has enough steps")
 
 
 def train(path: Path, _: argparse.Namespace) -> dict[str, Any]:
-    """Learn from some batches of an epoch over all texts."""
+    """Train on some batches of an epoch over all texts."""
     start = time.perf_counter()
     dataset = WordDataset.open(path / "encoded")
     sampler = BucketBatchSampler(dataset, 128, seed=0)
@@ -160,7 +153,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
 
 
 def memory() -> dict[str, float]:
-    """Return the most memory that this process has had, and what it has now, in MiB."""
+    """Return the peak memory and the current memory of this process in MiB."""
     status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     figures = dict(line.split(":", 1) for line in status if line.startswith(("VmHWM", "Rss")))
     names = {"VmHWM": "peak_mib", "RssAnon": "own_mib", "RssFile": "mapped_mib"}
@@ -168,7 +161,7 @@ def memory() -> dict[str, float]:
 
 
 def run_part(name: str, path: Path, options: argparse.Namespace, size: float) -> dict[str, Any]:
-    """Do one part in a process of its own, and return what it told."""
+    """Run one part in a separate process and return its figures."""
     command = [sys.executable, "-m", "examples.benchmarks.corpora", "--part", name]
     command += ["--gigabytes", str(size), "--folder", str(path), "--workers", str(options.workers)]
     command += ["--data", options.data] if options.data else []
@@ -178,7 +171,7 @@ def run_part(name: str, path: Path, options: argparse.Namespace, size: float) ->
 
 
 def measure(options: argparse.Namespace, size: float) -> dict[str, Any]:
-    """Do all parts with a corpus of some gigabytes, which is deleted in the end."""
+    """Run all parts with a corpus of `size` gigabytes, and delete it."""
     if options.folder:
         Path(options.folder).mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(prefix="corpora-", dir=options.folder))
@@ -191,10 +184,10 @@ def measure(options: argparse.Namespace, size: float) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Measure both sizes and write `corpora.json`."""
     parser = argparse.ArgumentParser(prog="python -m examples.benchmarks.corpora")
-    parser.add_argument("--gigabytes", type=float, default=10.0, help="of text (default: 10)")
-    parser.add_argument("--workers", type=int, default=0, help="processes that encode (default: 0)")
+    parser.add_argument("--gigabytes", type=float, default=10.0, help="corpus size (default: 10)")
+    parser.add_argument("--workers", type=int, default=0, help="worker processes (default: 0)")
     parser.add_argument("--data", help="folder with ag_news/ (default: TEXTRNN_DATA)")
-    parser.add_argument("--folder", help="where there is room for twice the gigabytes")
+    parser.add_argument("--folder", help="folder with room for twice the size")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmarks/corpora.json"))
     parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -206,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
         seconds = {"seconds": round(time.perf_counter() - start, 2)}
         print(json.dumps(figures | seconds | memory()))
         return 0
-    from examples.benchmarks.__main__ import environment  # heavy, and no part needs it
+    from examples.benchmarks.__main__ import environment  # not needed by the parts
 
     sizes = [options.gigabytes / 10, options.gigabytes]
     results = {

@@ -1,4 +1,4 @@
-"""The texts that benchmarks run on."""
+"""Texts of the benchmarks."""
 
 import os
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Split:
     labels: list[int]
 
     def head(self, count: int) -> "Split":
-        """Return the first texts."""
+        """Return the first `count` texts."""
         return Split(self.texts[:count], self.labels[:count])
 
 
@@ -32,18 +32,14 @@ def read(path: Path) -> Split:
 
 
 class Corpus:
-    """The data sets under a folder, read when they are first asked for.
-
-    Args:
-        folder: A folder with `ag_news/` and `imdb/`. Default: the variable `TEXTRNN_DATA`.
-    """
+    """The data sets of a folder (default: `TEXTRNN_DATA`), read when first used."""
 
     def __init__(self, folder: str | None = None) -> None:
         self.folder = Path(folder or os.environ.get("TEXTRNN_DATA", "data"))
         if not (self.folder / "ag_news" / "train.parquet").is_file():
             raise SystemExit(
-                f"{self.folder} holds no ag_news/train.parquet: name the folder with the data sets "
-                "by --data or by the variable TEXTRNN_DATA."
+                f"{self.folder} has no ag_news/train.parquet: set the folder with the data sets "
+                "with --data or the variable TEXTRNN_DATA."
             )
 
     @cached_property
@@ -53,7 +49,7 @@ class Corpus:
 
     @cached_property
     def test(self) -> Split:
-        """The 7,600 test texts of AG News; here only their speed counts."""
+        """The 7,600 test texts of AG News."""
         return read(self.folder / "ag_news" / "test.parquet")
 
     @cached_property
@@ -63,26 +59,17 @@ class Corpus:
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The vocabulary of AG-33k by the notebook's rule."""
+        """The vocabulary of AG-33k with the notebook's minimum count."""
         return Vocabulary.from_texts(self.train.texts, WordTokenizer(), min_freq=MIN_FREQ)
 
     def encoded(self, split: Split, *, max_length: int = 256) -> WordDataset:
-        """Return texts as a data set of ids."""
+        """Encode texts."""
         return WordDataset(
             split.texts, split.labels, self.vocabulary, WordTokenizer(), max_length=max_length
         )
 
     def made(self, count: int, *, seed: int = 0) -> Split:
-        """Make texts of the words and the lengths of the real ones.
-
-        Args:
-            count: How many.
-            seed: Seed of the draw.
-
-        Returns:
-            Texts whose words are drawn as often as they occur, and whose lengths are drawn from
-            the real ones; the class is drawn too, and decides a tenth of the words.
-        """
+        """Generate texts with the word frequencies and lengths of AG-33k."""
         generator = np.random.default_rng(seed)
         words, frequencies = self._words
         lengths = generator.choice(self._lengths, count)

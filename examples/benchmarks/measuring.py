@@ -1,4 +1,4 @@
-"""How things are timed: in turns with their baseline, several times, medians with spreads."""
+"""Timing: a benchmark and its baseline run in turns; results are medians and spreads."""
 
 import gc
 import statistics
@@ -13,16 +13,16 @@ class Measurement:
     """One row of the table.
 
     Args:
-        name: What was measured.
-        against: What it was measured against; empty for a plain figure.
-        unit: What `value` counts: `"x"` for a ratio.
-        value: The median.
-        low: The least of the repetitions.
-        high: The greatest of the repetitions.
-        bar: What `value` must reach, or None.
-        aim: What it should reach, or None.
-        smaller_is_better: Whether the bar is an upper one.
-        details: Whatever else is worth keeping, as plain values.
+        name: Name of the benchmark.
+        against: Name of the baseline; empty for a figure without one. Default: "".
+        unit: Unit of `value`; `"x"` is a ratio. Default: "x".
+        value: Median of the repetitions.
+        low: Minimum of the repetitions.
+        high: Maximum of the repetitions.
+        bar: Required value, or None. Default: None.
+        aim: Desired value, or None. Default: None.
+        smaller_is_better: Whether the bar is an upper limit. Default: False.
+        details: Further values for the result file. Default: none.
     """
 
     name: str
@@ -37,18 +37,18 @@ class Measurement:
     details: dict[str, Any] = field(default_factory=dict)
 
     def reaches(self, goal: float | None) -> bool | None:
-        """Tell whether the median reaches a goal; None where there is no goal."""
+        """Return whether the median reaches a goal, or None without a goal."""
         if goal is None:
             return None
         return self.value <= goal if self.smaller_is_better else self.value >= goal
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the row as plain values."""
+        """Return the row as a dictionary."""
         return asdict(self)
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Return how many seconds a call takes, without a garbage collection in it."""
+    """Return the seconds of a call, without garbage collection."""
     gc.collect()
     gc.disable()
     try:
@@ -62,17 +62,7 @@ def timed(work: Callable[[], object]) -> float:
 def in_turns(
     ours: Callable[[], object], theirs: Callable[[], object], *, repeats: int, warm_up: int = 1
 ) -> tuple[list[float], list[float]]:
-    """Time two pieces of work in turns, so that a drifting machine slows both alike.
-
-    Args:
-        ours: The one.
-        theirs: The other.
-        repeats: How many times each is timed.
-        warm_up: How many times each runs before, untimed.
-
-    Returns:
-        The seconds of each call of the one, and of the other.
-    """
+    """Time two calls in turns, so that changes of the machine affect both equally."""
     for _ in range(warm_up):
         ours()
         theirs()
@@ -91,21 +81,7 @@ def ratio(
     aim: float | None = None,
     **details: Any,
 ) -> Measurement:
-    """Make a row of how many times as fast the one is as the other.
-
-    Args:
-        name: What was measured.
-        against: What it was measured against.
-        ours: Seconds of each call of the one.
-        theirs: Seconds of each call of the other, in the same turns.
-        work: How much work a call of each does, in the same unit; the ratio is of work per second.
-        bar: What the ratio must reach.
-        aim: What it should reach.
-        **details: Whatever else is worth keeping.
-
-    Returns:
-        The row, with the median of the turns' ratios.
-    """
+    """Return a row with the ratio of work per second between a benchmark and its baseline."""
     ratios = [
         (work[0] / mine) / (work[1] / other) for mine, other in zip(ours, theirs, strict=True)
     ]
@@ -135,7 +111,7 @@ def figure(
     smaller_is_better: bool = True,
     **details: Any,
 ) -> Measurement:
-    """Make a row of a plain figure, from its repetitions."""
+    """Return a row with the median of a figure over its repetitions."""
     return Measurement(
         name=name,
         unit=unit,

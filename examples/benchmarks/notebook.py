@@ -1,8 +1,7 @@
-"""The baseline: a plain program that does what the homework notebook does, step by step.
+"""The baseline: a plain PyTorch program that does what the notebook does.
 
-It tokenizes each text again every time it is read, shuffles without regard to length, pads to the
-longest text of the batch, pools over the padding too, and evaluates text by text through the same
-loader. Nothing here uses textrnn.
+It tokenizes a text each time it is read, shuffles without regard to length, pads to the longest
+text of the batch and pools over padding. It does not use textrnn.
 """
 
 import string
@@ -36,7 +35,7 @@ def count_words(texts: Sequence[str], *, more_than: int = 25) -> dict[str, int]:
 
 
 class Texts(Dataset[dict[str, Any]]):
-    """Texts that are tokenized whenever they are read."""
+    """A data set that tokenizes a text each time it is read."""
 
     def __init__(self, texts: Sequence[str], labels: Sequence[int], ids: dict[str, int]) -> None:
         self.texts, self.labels, self.ids = texts, labels, ids
@@ -51,7 +50,7 @@ class Texts(Dataset[dict[str, Any]]):
 
 
 def collate(ids: dict[str, int]) -> Callable[[list[dict[str, Any]]], dict[str, Tensor]]:
-    """Return the function that pads a batch to its longest text."""
+    """Return a function that pads a batch to its longest text."""
 
     def pad(items: list[dict[str, Any]]) -> dict[str, Tensor]:
         longest = min(max(len(item["ids"]) for item in items), MAX_LENGTH)
@@ -67,7 +66,7 @@ def collate(ids: dict[str, int]) -> Callable[[list[dict[str, Any]]], dict[str, T
 
 
 class Network(nn.Module):
-    """Embedding, recurrent layers, pooling over time (padding too), two linear layers."""
+    """Embedding, recurrent layers, mean pooling over time with padding, two linear layers."""
 
     def __init__(
         self, vocab_size: int, *, cell: str, hidden_size: int, num_layers: int, padding: int
@@ -82,7 +81,7 @@ class Network(nn.Module):
         self.dropout = nn.Dropout(p=0.1)
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """Return logits, (batch, 4), of ids, (batch, time)."""
+        """Return logits `(batch, 4)` for ids `(batch, time)`."""
         output, _ = self.rnn(self.embedding(input_ids))  # (batch, time, hidden)
         output = output.mean(dim=1)  # (batch, hidden)
         output = self.dropout(self.linear(self.tanh(output)))  # (batch, hidden)
@@ -91,14 +90,7 @@ class Network(nn.Module):
 
 
 class Program:
-    """The notebook's program for one of its models.
-
-    Args:
-        texts: Training texts.
-        labels: Their class ids.
-        ids: The number of each word.
-        **model: `cell`, `hidden_size` and `num_layers`.
-    """
+    """The notebook's program with one of its models."""
 
     def __init__(
         self, texts: Sequence[str], labels: Sequence[int], ids: dict[str, int], **model: Any
@@ -111,7 +103,7 @@ class Program:
         self.loss = nn.CrossEntropyLoss()
 
     def train(self) -> None:
-        """Train for one pass over the texts."""
+        """Train for one epoch."""
         self.network.train()
         for batch in self.loader:
             self.optimizer.zero_grad()
@@ -120,7 +112,7 @@ class Program:
             self.optimizer.step()
 
     def evaluate(self, texts: Sequence[str], labels: Sequence[int], ids: dict[str, int]) -> float:
-        """Return the accuracy on texts, read one after another."""
+        """Return the accuracy on texts."""
         loader = DataLoader(
             Texts(texts, labels, ids), batch_size=128, shuffle=False, collate_fn=collate(ids)
         )

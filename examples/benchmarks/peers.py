@@ -1,7 +1,7 @@
 """The same model trained by Hugging Face's Trainer, by Lightning and by skorch.
 
-Once each gets the same ready batches, so that only the loops differ; once each gets raw texts and
-feeds itself as its own documentation shows.
+In one benchmark each gets the same ready batches, so that only the loops differ. In the other each
+gets raw texts and loads them as its documentation shows.
 """
 
 import logging
@@ -39,7 +39,7 @@ class _Rows(IterableDataset[dict[str, Tensor]]):
 
 
 class _WithLoss(nn.Module):
-    """The model as Hugging Face's Trainer wants it: it computes the loss itself."""
+    """A model that computes its loss, as Hugging Face's Trainer requires."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ def skorch(model: nn.Module, dataset: Any, collate: Any, batch_size: int) -> Cal
 
 
 class _Pairs(IterableDataset[Any]):
-    """Ready batches as the pairs of inputs and targets that skorch takes."""
+    """Ready batches as pairs of inputs and targets, for skorch."""
 
     def __init__(self, rows: _Rows) -> None:
         self.rows = [
@@ -158,7 +158,7 @@ class _Pairs(IterableDataset[Any]):
 
 
 def same_batches(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Compare the loops: each trains RNN 256 on the same ready batches."""
+    """Train RNN 256 on the same ready batches with each library."""
     batches = ready_batches(corpus, _TEXTS // 128)
     rows = _Rows(batches)
 
@@ -173,14 +173,14 @@ def same_batches(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
     ours = one_epoch(model(), batches)
     for name, theirs in peers.items():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # peers warn about few workers, old names and more
+            warnings.simplefilter("ignore")  # warnings about few workers, old names and more
             mine, other = in_turns(ours, theirs, repeats=max(repeats, 5))
         work = (len(batches) * 128, len(batches) * 128)
         yield ratio("Trainer, RNN 256, ready batches", name, mine, other, work=work, bar=1.0)
 
 
 class _RawTexts(Dataset[Any]):
-    """Texts that a peer's data set encodes when they are read, as their tutorials do."""
+    """A data set that encodes a text each time it is read, as in tutorials."""
 
     def __init__(self, texts: Sequence[str], labels: Sequence[int], vocabulary: Vocabulary) -> None:
         self.texts, self.labels, self.vocabulary = texts, labels, vocabulary
@@ -209,7 +209,7 @@ def _padded_pair(items: Sequence[Any]) -> tuple[dict[str, Tensor], Tensor]:
 
 
 def raw_texts(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Compare all of it: each gets raw texts, and shuffles, encodes and pads in its own way."""
+    """Train RNN 256 from raw texts, which each library encodes and batches in its own way."""
     split = corpus.train.head(_TEXTS)
     vocabulary = corpus.vocabulary
     data = _RawTexts(split.texts, split.labels, vocabulary)

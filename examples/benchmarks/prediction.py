@@ -1,4 +1,4 @@
-"""Benchmarks of prediction: many texts at once, and one."""
+"""Benchmarks of prediction: many texts at once, and single texts."""
 
 import time
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def _fitted(corpus: Corpus) -> TextClassifier:
 
 
 def many_strings(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Turn all test texts into probabilities, against the notebook's evaluation loop."""
+    """Predict probabilities of all test texts, compared with the notebook's evaluation loop."""
     classifier, test = _fitted(corpus), corpus.test
     ids = notebook.count_words(corpus.train.texts)
     program = notebook.Program(
@@ -52,10 +52,10 @@ def many_strings(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
 
 
 def one_string(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Turn one string into probabilities, with the threads that there are and with one.
+    """Predict probabilities of single texts, with all threads and with one.
 
-    One after the other, as a server that is asked all the time does; and each after a garbage
-    collection, which empties the processor's caches as other work would.
+    Texts are predicted in succession, as in a busy server, and after a garbage collection, which
+    empties the caches of the processor as other work would.
     """
     del repeats
     classifier = _fitted(corpus)

@@ -1,9 +1,9 @@
-"""Measure what a second process brings: ``python -m examples.benchmarks.processes``.
+"""Measure the gain of a second process: `python -m examples.benchmarks.processes`.
 
-It needs no data: texts of made-up words stand in. The same steps of 128 texts are made by one
-process with one thread, by one with two, and by two with one each, in turns; the table has the
-median step of each, on the clock and in processor time of all processes together, and how long the
-exchange of as many bytes as there are gradients takes alone.
+It generates texts and needs no data. Steps of 128 texts run in turns in one process with one
+thread, in one process with two threads, and in two processes with one thread each. The table has
+the median wall time and the total processor time of a step, and the time of exchanging the
+gradients alone.
 """
 
 import argparse
@@ -25,9 +25,9 @@ from textrnn import BucketBatchSampler, PaddingCollator, RecurrentClassifier, Tr
 from textrnn.data import WordDataset
 from textrnn.text import Vocabulary
 from textrnn.training import LambdaCallback
-from textrnn.training.distributed.processes import join
+from textrnn.training.distributed import join
 
-TEXTS = 128  # of a step, in all processes together
+TEXTS = 128  # per step, over all processes
 VOCABULARY_SIZE = 12_000
 MODELS: dict[str, dict[str, Any]] = {
     "GRU 128": {"hidden_size": 128},
@@ -38,7 +38,7 @@ SETUPS = {"1 x 1": (1, 1), "1 x 2": (1, 2), "2 x 1": (2, 1)}  # processes x thre
 
 
 def made_texts(count: int) -> WordDataset:
-    """Return texts of about forty words, whose frequencies fall as those of a language do."""
+    """Generate texts of about forty words with Zipf-distributed frequencies."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(25, 56, size=count)
     ranks = np.minimum(generator.zipf(1.2, size=int(lengths.sum())), VOCABULARY_SIZE - 5)
@@ -51,7 +51,7 @@ def made_texts(count: int) -> WordDataset:
 
 
 def measure(name: str, dataset: WordDataset, threads: int) -> dict[str, float]:
-    """Train for an epoch in this process, together with the others; return what was measured."""
+    """Train for an epoch together with the other processes and return the figures."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     processes = join()
@@ -64,7 +64,7 @@ def measure(name: str, dataset: WordDataset, threads: int) -> dict[str, float]:
     sampler = BucketBatchSampler(dataset, TEXTS // processes.count, seed=0)
     loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=PaddingCollator())
     trainer.fit(loader, epochs=1)
-    seconds, busy = np.diff(ends[2:], axis=0).T.tolist()  # the first two warm up
+    seconds, busy = np.diff(ends[2:], axis=0).T.tolist()  # the first two are warm-up
     size = sum(weight.numel() for weight in model.parameters())
     exchanges = [0.0]
     if processes.count > 1:
@@ -83,7 +83,7 @@ def measure(name: str, dataset: WordDataset, threads: int) -> dict[str, float]:
 
 
 def work(threads: int, steps: int, output: Path) -> None:
-    """Measure all models in this process; the main one writes the figures."""
+    """Measure all models in this process; the main process writes the figures."""
     dataset = made_texts(TEXTS * steps)
     found = {name: measure(name, dataset, threads) for name in MODELS}
     if join().is_main:
@@ -91,7 +91,7 @@ def work(threads: int, steps: int, output: Path) -> None:
 
 
 def launch(setup: str, steps: int, output: Path) -> dict[str, dict[str, float]]:
-    """Start the processes of a set-up and wait for their figures."""
+    """Run the processes of a set-up and return their figures."""
     count, threads = SETUPS[setup]
     torchrun = ["torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
     options = [f"--threads={threads}", f"--steps={steps}", f"--output={output}"]
@@ -106,7 +106,7 @@ def launch(setup: str, steps: int, output: Path) -> dict[str, dict[str, float]]:
 
 
 def rows(runs: dict[str, list[dict[str, dict[str, float]]]]) -> list[str]:
-    """Return the table, a line for each model."""
+    """Return the table with one row per model."""
     columns = [f"{setup}{unit}" for unit in (", ms", ", CPU ms") for setup in SETUPS]
     heads = ["model", "gradients, MB", *columns, "exchange, ms"]
     lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
@@ -122,7 +122,7 @@ def rows(runs: dict[str, list[dict[str, dict[str, float]]]]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Measure all set-ups in turns and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=10, help="steps of each (default: 10)")
+    parser.add_argument("--steps", type=int, default=10, help="steps per run (default: 10)")
     parser.add_argument("--repeats", type=int, default=3, help="repetitions (default: 3)")
     parser.add_argument("--output", type=Path, default=Path("runs/processes.json"))
     parser.add_argument("--threads", type=int, default=0, help=argparse.SUPPRESS)

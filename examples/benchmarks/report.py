@@ -1,4 +1,4 @@
-"""The table and the picture of the benchmarks."""
+"""The table and the plot of the benchmarks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,11 +12,7 @@ def table(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
 
 
 def report(benchmarks: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return a table for each environment in which something was measured, as Markdown.
-
-    Args:
-        benchmarks: By name the ``environment`` and the ``rows`` of each.
-    """
+    """Return a Markdown table for each environment of the benchmarks."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for part in benchmarks.values():
         groups.setdefault(describe(part["environment"]), []).extend(part["rows"])
@@ -24,7 +20,7 @@ def report(benchmarks: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def describe(environment: Mapping[str, Any]) -> str:
-    """Return a sentence that says where figures were measured."""
+    """Return a sentence with date, threads, processor, versions and commit."""
     versions = ", ".join(f"{name} {value}" for name, value in environment["versions"].items())
     return (
         f"Measured on {environment['date']} with {environment['threads']} threads of a processor "
@@ -54,7 +50,7 @@ def _short(value: float) -> str:
 
 
 def write_plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw all ratios with a bar as one picture; does nothing where there are none."""
+    """Plot all ratios with a bar; without any, write nothing."""
     from matplotlib.figure import Figure
 
     ratios = [row for row in rows if row["unit"] == "x" and row["bar"] is not None]

@@ -1,4 +1,4 @@
-"""Benchmarks of growth: the same work at ten thousand, a hundred thousand and a million texts."""
+"""Benchmarks of growth: the same work with 10,000, 100,000 and a million texts."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ SIZES = (10_000, 100_000, 1_000_000)
 
 
 def growth(corpus: Corpus, repeats: int, sizes: tuple[int, ...] = SIZES) -> Iterator[Measurement]:
-    """Measure microseconds a text of each part, at each size."""
+    """Measure microseconds per text of each part, at each size."""
     del repeats
     costs: dict[str, list[float]] = {}
     for size in sizes:
@@ -38,7 +38,7 @@ def growth(corpus: Corpus, repeats: int, sizes: tuple[int, ...] = SIZES) -> Iter
 
 
 def _seconds(split: Split) -> dict[str, float]:
-    """Return how long each part takes for some texts."""
+    """Return the seconds of each part."""
     tokenizer = WordTokenizer()
     seconds = {
         "tokenizing": timed(lambda: [len(tokenizer(text)) for text in split.texts]),

@@ -1,4 +1,4 @@
-"""Benchmarks of the way from texts to ids."""
+"""Benchmarks from texts to ids."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from textrnn.text import encode_texts
 
 
 def tokenizing(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Cut texts one by one, against NLTK after lower-casing and deleting punctuation."""
+    """Tokenize single texts, compared with NLTK after lower-casing and deleting punctuation."""
     texts = corpus.test.texts
     tokenizer = WordTokenizer()
     different = sum(tokenizer(text) != notebook.tokenize(text) for text in corpus.train.texts)
@@ -37,7 +37,7 @@ def tokenizing(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
 
 
 def encoding(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Build the vocabulary and encode AG-33k, against counting and one epoch of tokenizing."""
+    """Build the vocabulary and encode AG-33k, compared with the notebook's first epoch."""
     texts = corpus.train.texts
 
     def ours() -> None:
@@ -63,7 +63,7 @@ def encoding(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
 
 
 def encoded_memory(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Measure the bytes of an encoded token, and the memory that encoding needs beside them."""
+    """Measure the bytes of an encoded token and the temporary memory of encoding."""
     del repeats
     vocabulary, texts = corpus.vocabulary, corpus.train.texts
     tokenizer = WordTokenizer()
@@ -78,7 +78,7 @@ def encoded_memory(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
 
 
 def importing(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Measure what the library's names cost beyond `import torch`, in new processes."""
+    """Measure the time to import the library beyond `import torch`, in new processes."""
     del corpus
 
     def start(code: str) -> float:

@@ -1,4 +1,4 @@
-"""Benchmarks of training: against the notebook's program, and against a bare loop."""
+"""Benchmarks of training, compared with the notebook's program and with a bare loop."""
 
 import statistics
 from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ _AIMS = {"RNN 256": 3.0, "GRU 256": 3.0, "GRU 512 x 3": 2.3, "LSTM 512 x 3": 3.0
 
 
 def bucketed(dataset: WordDataset, *, batch_size: int = 128) -> DataLoader[Any]:
-    """Return a loader of batches of like length."""
+    """Return a loader of batches of similar length."""
     sampler = BucketBatchSampler(dataset, batch_size, seed=0)
     return DataLoader(dataset, batch_sampler=sampler, collate_fn=PaddingCollator())
 
@@ -45,7 +45,7 @@ def classifier(vocab_size: int, name: str) -> RecurrentClassifier:
 def one_epoch(
     model: nn.Module, loader: Any, *, precision: str = "fp32", fused: bool = False
 ) -> Callable[[], object]:
-    """Return a call that trains for an epoch, with Adam in one kernel or as it is by default."""
+    """Return a call that trains for an epoch with Adam, fused or not."""
     trainer = Trainer(
         model,
         optimizer=torch.optim.Adam(model.parameters(), fused=fused),
@@ -56,7 +56,7 @@ def one_epoch(
 
 
 def against_the_notebook(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Train on as many texts as the notebook's program, each in its own batches."""
+    """Train on the same texts as the notebook's program, each with its own batches."""
     ids = notebook.count_words(corpus.train.texts)
     whole = corpus.encoded(corpus.train)
     generator = torch.Generator().manual_seed(0)
@@ -91,24 +91,19 @@ def against_the_notebook(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
 
 
 def has_bf16() -> bool:
-    """Tell whether the processor multiplies bf16 matrices itself."""
+    """Return whether the processor multiplies bf16 matrices in hardware."""
     capabilities = torch.backends.cpu.get_cpu_capability()
     return "AVX512" in capabilities and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 # torch has no public name for it
 
 
 def ready_batches(corpus: Corpus, count: int) -> list[Batch]:
-    """Return batches of AG-33k, padded already."""
+    """Return padded batches of AG-33k."""
     loader = iter(bucketed(corpus.encoded(corpus.train.head(count * 128))))
     return list(loader)
 
 
 class BareLoop:
-    """The least that training takes in PyTorch.
-
-    Args:
-        model: A model that is called with ids and lengths.
-        batches: Batches that are ready.
-    """
+    """A minimal training loop in PyTorch."""
 
     def __init__(self, model: nn.Module, batches: list[Batch]) -> None:
         self.model, self.batches = model, batches
@@ -116,7 +111,7 @@ class BareLoop:
         self.loss = nn.CrossEntropyLoss()
 
     def __call__(self) -> None:
-        """Train for one pass over the batches."""
+        """Train for one epoch."""
         self.model.train()
         for batch in self.batches:
             self.optimizer.zero_grad()
@@ -126,7 +121,7 @@ class BareLoop:
 
 
 def against_a_bare_loop(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Train RNN 256 on the same ready batches as a bare loop does."""
+    """Train RNN 256 on ready batches, compared with a bare loop."""
     batches = ready_batches(corpus, 60)
     size = len(corpus.vocabulary)
     ours = one_epoch(classifier(size, "RNN 256"), batches)
@@ -144,11 +139,11 @@ def against_a_bare_loop(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
 
 
 def matrix_rate(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Compare the useful matrix operations of training GRU 512 x 3 with a bare matrix product."""
+    """Compare useful matrix operations per second of training with a bare matrix product."""
     dataset = corpus.encoded(corpus.train.head(768))
     model = classifier(len(corpus.vocabulary), "GRU 512 x 3")
     weights = sum(p.numel() for name, p in model.encoder.named_parameters() if "weight" in name)
-    # A multiplication and an addition for each weight and token, forward and twice backward.
+    # One multiplication and addition per weight and token, forward and twice backward.
     operations = 6.0 * weights * int(dataset.lengths.sum())
     run = one_epoch(model, bucketed(dataset), fused=True)
     run()
@@ -171,7 +166,7 @@ def matrix_rate(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
 
 
 def long_texts(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Train GRU 256 on reviews of up to 400 tokens, against the notebook's program."""
+    """Train GRU 256 on reviews of up to 400 tokens, compared with the notebook's program."""
     split = corpus.imdb.head(512)
     ids = notebook.count_words(split.texts, more_than=5)
     program = notebook.Program(split.texts, split.labels, ids, **MODELS["GRU 256"])

@@ -1,1 +1,1 @@
-"""`TextClassifier` at work: a CSV file, a Hugging Face data set, a scikit-learn grid search."""
+"""Examples of `TextClassifier`: CSV files, Hugging Face data sets, scikit-learn."""

@@ -1,8 +1,7 @@
 """From a CSV file to predictions: three commands, and two lines of Python to load the model.
 
-Run it with ``python -m examples.text_classifier.from_csv``. It writes the carried news texts into
-CSV files first, so that it has something to begin with; yours need a column of texts and one of
-labels.
+Run it with `python -m examples.text_classifier.from_csv`. It first writes the included news texts
+to CSV files. Your own files need a column of texts and a column of labels.
 """
 
 import argparse
@@ -19,7 +18,7 @@ __all__ = ["main"]
 
 
 def write_csv(path: Path, part: str, limit: int | None) -> None:
-    """Write news texts into a CSV file with the columns ``label`` and ``text``."""
+    """Write news texts to a CSV file with the columns `label` and `text`."""
     texts, labels = read_sample(part, limit)
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("label", "text"), *zip(labels, texts, strict=True)])
@@ -28,8 +27,8 @@ def write_csv(path: Path, part: str, limit: int | None) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the example."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, help="how many texts to learn from (default: 4000)")
-    parser.add_argument("--epochs", help="how often to go through them (default: by their number)")
+    parser.add_argument("--texts", type=int, help="number of training texts (default: 4000)")
+    parser.add_argument("--epochs", help="number of epochs (default: by the number of texts)")
     options = parser.parse_args(argv)
     epochs = [] if options.epochs is None else ["--epochs", options.epochs]
 
@@ -48,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             if code := textrnn(command):
                 raise SystemExit(code)
 
-        # Anywhere else, also in another process:
+        # In any other process:
         classifier = TextClassifier.load(model)
         print(classifier.predict(["Oil prices soar as the storm nears the coast"])[0])
 

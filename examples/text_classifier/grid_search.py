@@ -1,7 +1,7 @@
 """Choose settings with scikit-learn: a pipeline in a grid search.
 
-Run it with ``python -m examples.text_classifier.grid_search``. Every setting is tried on three
-folds of the carried news texts; the best one learns from all of them.
+Run it with `python -m examples.text_classifier.grid_search`. It evaluates each setting on three
+folds of the included news texts and trains with the best one on all of them.
 """
 
 import argparse
@@ -20,15 +20,15 @@ __all__ = ["main"]
 
 
 def unescape(texts: Sequence[str]) -> list[str]:
-    """Repair the half entities (``#39;``) that the news texts have."""
+    """Repair the incomplete entities (`#39;`) of the news texts."""
     return [html.unescape(re.sub(r" ?&?#(\d+);", r"&#\1;", text)) for text in texts]
 
 
 def main(argv: Sequence[str] | None = None) -> float:
-    """Run the example, and return the best setting's accuracy on test texts."""
+    """Run the example and return the test accuracy of the best setting."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, default=600, help="how many texts to learn from")
-    parser.add_argument("--epochs", type=int, help="how often to go through them")
+    parser.add_argument("--texts", type=int, default=600, help="number of training texts")
+    parser.add_argument("--epochs", type=int, help="number of epochs")
     options = parser.parse_args(argv)
     texts, labels = read_sample("train", options.texts)
 

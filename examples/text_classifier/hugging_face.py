@@ -1,8 +1,8 @@
-"""Learn from a Hugging Face data set, and keep the names of its classes.
+"""Train on a Hugging Face data set and keep the names of its classes.
 
-Run it with ``python -m examples.text_classifier.hugging_face``. It makes the data set out of the
-carried news texts, so it needs no network; with one, ``datasets.load_dataset("fancyzhx/ag_news")``
-gives a data set of the same form.
+Run it with `python -m examples.text_classifier.hugging_face`. It makes the data set from the
+included news texts, so it needs no network. `datasets.load_dataset("fancyzhx/ag_news")` returns a
+data set of the same form.
 """
 
 import argparse
@@ -18,7 +18,7 @@ __all__ = ["main"]
 
 
 def make_dataset(part: str, limit: int | None) -> Any:
-    """Return news texts as a data set with the columns ``text`` and ``label``."""
+    """Return news texts as a data set with the columns `text` and `label`."""
     texts, labels = read_sample(part, limit)
     names = ClassLabel(names=["World", "Sports", "Business", "Sci/Tech"])
     features = Features({"text": Value("string"), "label": names})
@@ -26,14 +26,14 @@ def make_dataset(part: str, limit: int | None) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> float:
-    """Run the example, and return the accuracy."""
+    """Run the example and return the accuracy."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", type=int, help="how many texts to learn from (default: 4000)")
-    parser.add_argument("--epochs", type=int, help="how often to go through them")
+    parser.add_argument("--texts", type=int, help="number of training texts (default: 4000)")
+    parser.add_argument("--epochs", type=int, help="number of epochs")
     options = parser.parse_args(argv)
     train, test = make_dataset("train", options.texts), make_dataset("test", options.texts)
 
-    # Columns are taken as they are; the names of the classes make better labels than their ids.
+    # Pass columns directly; use the names of the classes as labels.
     name_of = train.features["label"].int2str
     classifier = TextClassifier(epochs=options.epochs, seed=0)
     classifier.fit(train["text"], [name_of(label) for label in train["label"]])

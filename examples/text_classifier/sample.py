@@ -1,4 +1,4 @@
-"""The news texts that the AG News example carries, with the names of their classes."""
+"""The news texts of the AG News example, with the names of their classes."""
 
 from pathlib import Path
 
@@ -11,14 +11,6 @@ _NAMES = ("World", "Sports", "Business", "Sci/Tech")
 
 
 def read_sample(part: str, limit: int | None = None) -> tuple[list[str], list[str]]:
-    """Read news texts.
-
-    Args:
-        part: ``"train"`` (4,000 texts) or ``"test"`` (1,000).
-        limit: How many texts to read at most (default: all).
-
-    Returns:
-        The texts and the names of their classes.
-    """
+    """Read news texts of `"train"` (4,000) or `"test"` (1,000) with their class names."""
     table = parquet.read_table(_FOLDER / f"{part}.parquet").slice(0, limit)
     return table["text"].to_pylist(), [_NAMES[label] for label in table["label"].to_pylist()]

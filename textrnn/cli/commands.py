@@ -1,4 +1,4 @@
-"""What the commands of the command line do."""
+"""The commands of the command line; each returns its exit code."""
 
 import json
 import logging
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from textrnn._storage import check_writable
-from textrnn.cli.inputs import chunks, examples, unlabelled_texts
+from textrnn.cli.inputs import labelled_texts, text_chunks, unlabelled_texts
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra
 from textrnn.estimator import TextClassifier
 from textrnn.estimator.labels import label_to_json
 from textrnn.estimator.saving import FOLDER_FORMAT
+from textrnn.estimator.settings import OPTIONS
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.plotting import plot_confusion
 from textrnn.training import ClassificationReport
@@ -31,32 +32,22 @@ _BREAKS = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"})
 
 
 def train(options: Namespace) -> int:
-    """Learn from a table, save the classifier, tell how good it is.
-
-    Of several processes, the main one alone saves and tells.
-
-    Args:
-        options: The command line's options.
-
-    Returns:
-        The exit code: 130 if Ctrl-C ended the training early, else 0.
-    """
+    """Train on a table, save the classifier and print its metrics; 130 if Ctrl-C ended it early."""
     processes = join()
     _check_output(options.output)  # before the work rather than after it
     if options.base_model is None:
         classifier = TextClassifier()
     else:
         classifier = TextClassifier.load(options.base_model).set_params(warm_start=True)
-    names = classifier.get_params().keys() & vars(options).keys()
-    classifier.set_params(progress=not options.quiet, **{n: getattr(options, n) for n in names})
-    known = None if options.base_model is None else _by_spelling(classifier.classes_.tolist())
-    texts, labels = examples(options.train, options, known=known)
+    classifier.set_params(progress=not options.quiet, **_params(options))
+    known = None if options.base_model is None else _by_text(classifier.classes_.tolist())
+    texts, labels = labelled_texts(options.train, options, known=known)
     eval_set = None
     if options.eval is not None:
         each = (
             part for label in labels for part in (label if isinstance(label, list) else [label])
         )
-        eval_set = examples(options.eval, options, known=known or _by_spelling(each))
+        eval_set = labelled_texts(options.eval, options, known=known or _by_text(each))
     more = None if options.unlabelled is None else unlabelled_texts(options.unlabelled, options)
     with _logging(quiet=options.quiet or not processes.is_main):
         classifier.fit(texts, labels, eval_set, unlabelled=more)
@@ -67,7 +58,7 @@ def train(options: Namespace) -> int:
         _LOGGER.info("Saved to %s.", options.output)
     if options.json:
         _write(json.dumps({"output": options.output, "metrics": classifier.metrics_}))
-    elif eval_set is not None:
+    elif eval_set is not None and code == 0:  # after Ctrl-C, nothing is predicted any more
         _write(classifier.evaluate(*eval_set))
     else:
         _write(text_table([[n, f"{value:.4f}"] for n, value in classifier.metrics_.items()]))
@@ -75,19 +66,12 @@ def train(options: Namespace) -> int:
 
 
 def evaluate(options: Namespace) -> int:
-    """Measure a saved classifier on a table.
-
-    Args:
-        options: The command line's options.
-
-    Returns:
-        The exit code, 0.
-    """
+    """Evaluate a saved classifier on a table."""
     classifier = TextClassifier.load(options.model, device=options.device)
-    known = _by_spelling(classifier.classes_.tolist())
+    known = _by_text(classifier.classes_.tolist())
     if options.plot is not None:
         _check_picture(options.plot, multi_label=classifier.multi_label_)
-    texts, labels = examples(options.file, options, known=known)
+    texts, labels = labelled_texts(options.file, options, known=known)
     report = classifier.evaluate(texts, labels)
     if options.plot is not None and isinstance(report, ClassificationReport):
         names = [scores.label for scores in report.classes]
@@ -97,24 +81,14 @@ def evaluate(options: Namespace) -> int:
 
 
 def predict(options: Namespace) -> int:
-    """Label texts from a file or a pipe, a few at a time, in their order.
-
-    Args:
-        options: The command line's options.
-
-    Returns:
-        The exit code, 0.
-
-    Raises:
-        CorruptFileError: At the first bad row, after the texts before it were labelled.
-    """
+    """Label texts from a file or a pipe in their order, up to the first bad row."""
     classifier = TextClassifier.load(options.model, device=options.device)
     if options.threshold is not None:
         classifier.set_params(threshold=options.threshold)
-    for texts, complaint in chunks(options):
+    for texts, complaint in text_chunks(options):
         if texts:
             _write("\n".join(_answers(classifier, texts, options)))
-        # Whoever waits at the other end of a pipe gets each answer at once.
+        # The reader of a pipe gets each answer at once.
         sys.stdout.flush()
         if complaint is not None:
             raise CorruptFileError(complaint)
@@ -122,14 +96,7 @@ def predict(options: Namespace) -> int:
 
 
 def info(options: Namespace) -> int:
-    """Tell what a saved classifier is.
-
-    Args:
-        options: The command line's options.
-
-    Returns:
-        The exit code, 0.
-    """
+    """Describe a saved classifier."""
     classifier = TextClassifier.load(options.model, device="cpu")
     model = classifier.network_
     ngrams = model.ngrams if isinstance(model, BlendedClassifier) else None
@@ -168,8 +135,20 @@ def info(options: Namespace) -> int:
     return 0
 
 
+def _params(options: Namespace) -> dict[str, Any]:
+    """Return the parameters of `TextClassifier` that were given."""
+    params = {}
+    for option in OPTIONS:
+        if option.name in options:
+            value = getattr(options, option.name)
+            if isinstance(value, list):
+                value = tuple(value)
+            params[option.name] = None if option.kind.nullable and value == "none" else value
+    return params
+
+
 def _check_output(path: str) -> None:
-    """Raise an error now if the model can't be written there later."""
+    """Raise an error if a model can't be written there."""
     target = FOLDER_FORMAT.check_target(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -179,7 +158,7 @@ def _check_output(path: str) -> None:
 
 
 def _check_picture(path: str, *, multi_label: bool) -> None:
-    """Complain where no confusion matrix can be drawn, or not in a file of that name."""
+    """Raise an error if no confusion matrix can be drawn into a file of that name."""
     if multi_label:
         rule = "left out: several labels have no confusion matrix"
         raise InvalidValueError(expected("plot", rule, path))
@@ -190,14 +169,14 @@ def _check_picture(path: str, *, multi_label: bool) -> None:
         raise InvalidValueError(expected("plot", rule, path))
 
 
-def _by_spelling(labels: Iterable[Any]) -> dict[str, Any]:
-    """Name labels by how they are written: 3 of a Parquet file is the "3" of a CSV file."""
+def _by_text(labels: Iterable[Any]) -> dict[str, Any]:
+    """Return labels by their text: the 3 of a Parquet file is the "3" of a CSV file."""
     return {str(label): label for label in labels}
 
 
 def _answers(classifier: TextClassifier, texts: list[str], options: Namespace) -> Iterator[str]:
-    """Yield the line that answers each text."""
-    found = _labels_found(classifier, texts)
+    """Yield a line of output for each text."""
+    found = _predicted_labels(classifier, texts)
     if not (options.json or options.proba or options.top_k):
         yield from ("\t".join(map(_printable, labels)) for labels in found)
         return
@@ -218,8 +197,8 @@ def _answers(classifier: TextClassifier, texts: list[str], options: Namespace) -
         yield json.dumps(answer, ensure_ascii=False)
 
 
-def _labels_found(classifier: TextClassifier, texts: list[str]) -> list[list[Any]]:
-    """Return the labels predicted for each text, in a list also where it has just one."""
+def _predicted_labels(classifier: TextClassifier, texts: list[str]) -> list[list[Any]]:
+    """Return a list of the labels of each text."""
     found = classifier.predict(texts)
     if not classifier.multi_label_:
         return [[label] for label in found.tolist()]
@@ -240,11 +219,11 @@ def _printable(label: object) -> str:
 
 
 def _write(result: object) -> None:
-    """Write a result and a line feed to standard output, in UTF-8 whatever the terminal."""
+    """Write a result and a line feed to standard output, always in UTF-8."""
     if not (text := str(result)):
         return
     buffer = getattr(sys.stdout, "buffer", None)
-    if buffer is None:  # a notebook's output takes strings alone
+    if buffer is None:  # a notebook's output takes strings only
         sys.stdout.write(f"{text}\n")
     else:
         buffer.write(f"{text}\n".encode("utf-8", "backslashreplace"))
@@ -252,7 +231,7 @@ def _write(result: object) -> None:
 
 @contextmanager
 def _logging(*, quiet: bool) -> Iterator[None]:
-    """Show what the library logs on standard error."""
+    """Write the library's log to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     level = _LOGGER.level
     _LOGGER.setLevel(logging.WARNING if quiet else logging.INFO)

@@ -1,4 +1,4 @@
-"""From the command line's files and pipes to texts and labels."""
+"""Texts and labels from the files and pipes of the command line."""
 
 import sys
 from argparse import Namespace
@@ -11,34 +11,16 @@ from typing import Any, BinaryIO
 from textrnn.data.tables import BadRow, Layout, Row, format_of, read_lines, read_rows
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, show
 
-__all__ = ["chunks", "examples", "unlabelled_texts"]
+__all__ = ["labelled_texts", "text_chunks", "unlabelled_texts"]
 
-_MOST_COMPLAINTS = 10  # further bad rows have the same cause
+_MAX_COMPLAINTS = 10  # further bad rows have the same cause
 _CHUNK_ROWS = 512
 
 
-def examples(
+def labelled_texts(
     path: str, options: Namespace, *, known: Mapping[str, Any] | None = None
 ) -> tuple[list[str], list[Any]]:
-    """Read a table of labelled texts.
-
-    Args:
-        path: The file, or ``"-"`` for standard input.
-        options: The command line's ``text_column``, ``label_column``, ``label_separator``,
-            ``header``, ``delimiter``, ``format`` and ``skip_bad_rows``.
-        known: The labels of a classifier by how they are written; those of the table become what
-            looks the same. None takes them as they are.
-
-    Returns:
-        The texts and the labels.
-
-    Raises:
-        CorruptFileError: If rows are bad, the first of which are listed with their lines, or if
-            there are none that are good.
-        InvalidValueError: If the format is not known.
-        MissingKeyError: If there is no such column.
-        OSError: If the file can't be read.
-    """
+    """Read a table of labelled texts; `known` are a classifier's labels by their text."""
     form = _format(path, options)
     if form == "lines":
         raise InvalidValueError(expected("format", "one with columns for texts and labels", form))
@@ -61,23 +43,7 @@ def examples(
 
 
 def unlabelled_texts(path: str, options: Namespace) -> list[str]:
-    """Read a table of texts whose labels, if there are any, are left aside.
-
-    Args:
-        path: The file, or ``"-"`` for standard input.
-        options: The command line's ``text_column``, ``header``, ``delimiter``, ``format`` and
-            ``skip_bad_rows``.
-
-    Returns:
-        The texts.
-
-    Raises:
-        CorruptFileError: If rows are bad, the first of which are listed with their lines, or if
-            there are no texts.
-        InvalidValueError: If the format is not known.
-        MissingKeyError: If there is no such column.
-        OSError: If the file can't be read.
-    """
+    """Read a table of texts; labels are ignored."""
     texts: list[str] = []
     complaints: list[str] = []
     form = _format(path, options)
@@ -98,9 +64,27 @@ def unlabelled_texts(path: str, options: Namespace) -> list[str]:
     return texts
 
 
+def text_chunks(options: Namespace) -> Iterator[tuple[list[str], str | None]]:
+    """Yield consecutive texts as they come, with the complaint about a bad row after the last."""
+    form = "lines" if options.file == "-" and not options.format else _format(options.file, options)
+    with _opened(options.file) as stream:
+        if form == "lines":
+            parts = read_lines(stream)
+        else:
+            parts = _parts(read_rows(stream, form, _layout(options, labelled=False)))
+        for rows in parts:
+            texts: list[str] = []
+            for row in rows:
+                if isinstance(row, BadRow):
+                    yield texts, f"{_name(options.file)}:{row.line}: {row.reason}"
+                    return
+                texts.append(row.text)
+            yield texts, None
+
+
 def _complain(path: str, complaints: list[str], *, skip: bool) -> None:
-    """List the first bad rows, on standard error if they are to be left out."""
-    shown = complaints[:_MOST_COMPLAINTS]
+    """Raise an error that lists the first bad rows; with `skip`, print them."""
+    shown = complaints[:_MAX_COMPLAINTS]
     if len(complaints) > len(shown):
         shown.append(f"{_name(path)}: and {len(complaints) - len(shown)} more bad rows")
     if complaints and not skip:
@@ -118,39 +102,6 @@ def _translated(label: Any, known: Mapping[str, Any]) -> Any:
     if isinstance(label, list):
         return [known[str(part)] for part in label]
     return known[str(label)]
-
-
-def chunks(options: Namespace) -> Iterator[tuple[list[str], str | None]]:
-    """Read texts without labels, a few at a time and, from a pipe, as soon as they come.
-
-    Args:
-        options: The command line's ``file``, ``format``, ``text_column``, ``header`` and
-            ``delimiter``.
-
-    Returns:
-        Some consecutive texts, and the complaint about the row that follows them, which is the
-        last to be read, or None.
-
-    Raises:
-        CorruptFileError: If the file has another format, or a line that is far too long.
-        InvalidValueError: If the format is not known.
-        MissingKeyError: If there is no such column.
-        OSError: If the file can't be read.
-    """
-    form = "lines" if options.file == "-" and not options.format else _format(options.file, options)
-    with _opened(options.file) as stream:
-        if form == "lines":
-            parts = read_lines(stream)
-        else:
-            parts = _parts(read_rows(stream, form, _layout(options, labelled=False)))
-        for rows in parts:
-            texts: list[str] = []
-            for row in rows:
-                if isinstance(row, BadRow):
-                    yield texts, f"{_name(options.file)}:{row.line}: {row.reason}"
-                    return
-                texts.append(row.text)
-            yield texts, None
 
 
 def _parts(rows: Iterator[Row | BadRow]) -> Iterator[list[Row | BadRow]]:

@@ -1,138 +1,142 @@
-"""From texts to the batches that a classifier learns from or predicts."""
+"""Columns of texts and labels, and the batches to train on or to predict."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.data.columns import read_texts
+from textrnn.errors import InvalidTypeError, InvalidValueError, expected
+from textrnn.estimator.labels import LabelValues, label_values
 from textrnn.text import Vocabulary
+from textrnn.training.distributed.processes import join
 
-__all__ = ["Column", "Loader", "WordDropout", "learning_loader", "only_batch", "prediction_loader"]
+__all__ = [
+    "Examples",
+    "Loader",
+    "WordDropout",
+    "learning_loader",
+    "padded_batches",
+    "prediction_loader",
+    "read_examples",
+    "read_strings",
+]
+
+Examples: TypeAlias = tuple[list[str], LabelValues]
+"""Texts, and a label or a list of labels for each."""
 
 Loader: TypeAlias = "DataLoader[dict[str, Any]]"
 
-_PREDICTED_IDS = 65_536  # of a batch at most, padding included, so that memory stays bounded
-_PREDICTED_TEXTS = 256
+_MAX_PREDICTED_IDS = 65_536  # in a batch, padding included, to bound the memory
+_MAX_PREDICTED_TEXTS = 256
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of texts, or some of its rows, which may be iterated any number of times.
+def read_strings(name: str, texts: Any) -> list[str]:
+    """Return the strings of a column of any kind; `name` is the argument in messages."""
+    strings = list(read_texts(texts, name))
+    for position, text in enumerate(strings):
+        if not isinstance(text, str):
+            raise InvalidTypeError(expected(f"{name}[{position}]", "a string", text))
+    return strings
 
-    Args:
-        texts: Anything with a length that gives strings each time it is iterated.
-        rows: Which rows to take, bool `(texts,)`; None for all.
 
-    Example:
-        >>> list(Column(["oil", "gas", "war"], np.array([True, False, True])))
-        ['oil', 'war']
-    """
-
-    texts: Any
-    rows: NDArray[np.bool_] | None = None
-
-    @classmethod
-    def of(cls, texts: Any, name: str = "texts") -> "Column":
-        """Return a column; what can be iterated only once is kept in a list.
-
-        Args:
-            texts: The texts, which are not looked at.
-            name: What the argument is called, for the message.
-
-        Raises:
-            InvalidTypeError: If `texts` is no column.
-        """
-        column = read_texts(texts, name)
-        return cls(texts if hasattr(texts, "__len__") else list(column))
-
-    def __len__(self) -> int:
-        return len(self.texts) if self.rows is None else int(self.rows.sum())
-
-    def __iter__(self) -> Iterator[Any]:
-        texts = read_texts(self.texts)
-        return texts if self.rows is None else compress(texts, self.rows)
+def read_examples(
+    texts: Any, labels: Any, names: tuple[str, str] = ("texts", "labels")
+) -> Examples:
+    """Return the texts and labels of two columns; `names` are the arguments in messages."""
+    strings, values = read_strings(names[0], texts), label_values(labels, names[1])
+    if len(values) != len(strings):
+        rule = f"as many as the {len(strings)} texts"
+        raise InvalidValueError(expected(names[1], rule, len(values)))
+    if not strings:
+        raise InvalidValueError(expected(names[0], "at least one text", []))
+    return strings, values
 
 
 class WordDropout:
-    """Collate a batch, and hide some words of its texts behind `<unk>`.
+    """Collate a batch, with words replaced by `<unk>` with probability `p` (Iyyer et al., 2015)."""
 
-    A text is seen with other gaps in every epoch, so that no single word decides alone, and the
-    unknown word gets a meaning (Iyyer et al., 2015, "Deep Unordered Composition Rivals Syntactic
-    Methods for Text Classification").
-
-    Args:
-        collate: What makes the batch.
-        vocabulary: Whose words the ids are; its special tokens are never hidden.
-        p: The probability that a word is hidden.
-    """
-
-    def __init__(self, collate: PaddingCollator, vocabulary: Vocabulary, p: float) -> None:
+    def __init__(
+        self, collate: PaddingCollator, vocabulary: Vocabulary, p: float, *, seed: int
+    ) -> None:
         self.collate = collate
         self.unk_id = vocabulary.unk_id
         self.first_word = len(vocabulary.specials)
         self.p = p
+        # The processes that train together hide different words.
+        self._generator = np.random.default_rng([seed, join().rank, 1])
 
     def __call__(self, items: Sequence[Any]) -> Batch:
-        """Return the batch, with gaps drawn from torch's global generator."""
+        """Return the batch."""
         batch = self.collate(items)
         ids = batch.input_ids  # (batch, time)
-        hidden = (torch.rand(ids.shape) < self.p) & (ids >= self.first_word)
+        drawn = torch.from_numpy(self._generator.random(tuple(ids.shape)) < self.p)
+        hidden = drawn & (ids >= self.first_word)
         return replace(batch, input_ids=ids.masked_fill(hidden, self.unk_id))
 
 
 def learning_loader(
     dataset: WordDataset, *, batch_size: int, word_dropout: float, seed: int, pin_memory: bool
 ) -> Loader:
-    """Return batches to learn from, in another order in each epoch.
-
-    Args:
-        dataset: The texts.
-        batch_size: How many of them a batch has.
-        word_dropout: The probability that a word is hidden.
-        seed: Seed of the order.
-        pin_memory: Whether batches lie in page-locked memory, for a GPU.
-    """
+    """Return batches to train on, in another order in each epoch."""
     collate: Any = PaddingCollator(dataset.vocabulary.pad_id)
     if word_dropout:
-        collate = WordDropout(collate, dataset.vocabulary, word_dropout)
-    sampler = BucketBatchSampler(dataset, batch_size, seed=seed)
-    return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=pin_memory)
+        collate = WordDropout(collate, dataset.vocabulary, word_dropout, seed=seed)
+    return _loader(
+        dataset,
+        BucketBatchSampler(dataset, batch_size, seed=seed),
+        collate,
+        pin_memory=pin_memory,
+    )
 
 
 def prediction_loader(dataset: WordDataset, *, shared: bool = False) -> Loader:
-    """Return batches to predict, none of which has too many ids.
-
-    Args:
-        dataset: The texts.
-        shared: Whether processes that train together share the texts out.
-    """
-    batch_size = _prediction_batch_size(dataset)
+    """Return batches to predict; `shared` divides them among processes that train together."""
     rank, world_size = (None, None) if shared else (0, 1)
     sampler = BucketBatchSampler(
-        dataset, batch_size, shuffle=False, rank=rank, world_size=world_size
+        dataset,
+        _prediction_batch_size(int(dataset.lengths.max())),
+        shuffle=False,
+        rank=rank,
+        world_size=world_size,
     )
-    collate = PaddingCollator(dataset.vocabulary.pad_id)
-    return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate)
+    return _loader(dataset, sampler, PaddingCollator(dataset.vocabulary.pad_id))
 
 
-def only_batch(dataset: WordDataset) -> Batch | None:
-    """Return all texts as one batch, if they are few; to start a loader takes longer than one text.
+def _loader(
+    dataset: WordDataset, sampler: BucketBatchSampler, collate: Any, *, pin_memory: bool = False
+) -> Loader:
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # PyTorch draws a seed for workers, even without any
+    )
 
-    Args:
-        dataset: The texts.
-    """
-    if not 0 < len(dataset) <= _prediction_batch_size(dataset):
-        return None
-    return PaddingCollator(dataset.vocabulary.pad_id)(dataset.__getitems__(range(len(dataset))))
+
+def padded_batches(
+    ids: NDArray[np.int32], lengths: NDArray[np.int64], pad_id: int
+) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
+    """Yield positions, padded ids and lengths of encoded texts, the longest texts first."""
+    order = np.argsort(-lengths, kind="stable")
+    starts = lengths.cumsum() - lengths  # (texts,)
+    size = _prediction_batch_size(int(lengths.max(initial=1)))
+    for first in range(0, len(order), size):
+        rows = order[first : first + size]
+        sizes = lengths[rows]  # (batch,)
+        steps = np.arange(sizes[0])  # (time,)
+        places = np.minimum(starts[rows, np.newaxis] + steps, len(ids) - 1)  # (batch, time)
+        padded = ids[places].astype(np.int64)
+        padded[steps >= sizes[:, np.newaxis]] = pad_id
+        yield rows, torch.from_numpy(padded), torch.from_numpy(sizes)
 
 
-def _prediction_batch_size(dataset: WordDataset) -> int:
-    longest = int(dataset.lengths.max()) if len(dataset) else 1
-    return min(max(_PREDICTED_IDS // longest, 1), _PREDICTED_TEXTS)
+def _prediction_batch_size(longest: int) -> int:
+    return min(max(_MAX_PREDICTED_IDS // longest, 1), _MAX_PREDICTED_TEXTS)

@@ -1,4 +1,4 @@
-"""The model card: what a person should know about a saved model, in Markdown."""
+"""The model card of a saved classifier, in Markdown."""
 
 import math
 import platform
@@ -12,20 +12,11 @@ from textrnn.text.tokenizers import is_known
 
 __all__ = ["model_card"]
 
-_MOST_LABELS = 50  # more rows than these tell a reader nothing
+_MAX_LABELS = 50  # rows of the table of labels
 
 
-def model_card(model: Model, *, version: str) -> str:
-    """Describe a model for the people who find its folder.
-
-    Args:
-        model: The model.
-        version: The version of the library.
-
-    Returns:
-        Markdown with the header that model hubs read: what the model does, how to load it, its
-        labels, data, measures, settings and limits.
-    """
+def model_card(model: Model, version: str) -> str:
+    """Describe a model to its users, with the header that model hubs read."""
     settings, data = model.settings, model.data
     network = model.recurrent.config
     kind = "any number of labels" if model.labels.multi_label else "one label"
@@ -33,8 +24,8 @@ def model_card(model: Model, *, version: str) -> str:
         _header(network["cell"]),
         "# Text classifier",
         (
-            f"It gives a text {kind} out of {len(model.labels)}. It is a recurrent network "
-            f"({_layers(network)}) over words{_beside(model)}, trained from scratch on "
+            f"It assigns a text {kind} out of {len(model.labels)}. It is a recurrent network "
+            f"({_layers(network)}) over words{_ngrams(model)}, trained from scratch on "
             f"{data['train_texts']:,} texts with textrnn {version}."
         ),
         "## Use",
@@ -46,12 +37,9 @@ def model_card(model: Model, *, version: str) -> str:
         "## Evaluation",
         _evaluation(model, data),
         "## Training",
-        (
-            "These settings were used; what its user left open was chosen by the preset and the "
-            "number of texts."
-        ),
+        "The settings, including those chosen by the preset and the number of texts:",
         _table(("setting", "value"), settings.items(), code=True),
-        _course(model),
+        _duration(model),
         "## Limits",
         _limits(model),
         "## Versions",
@@ -71,7 +59,7 @@ def _layers(network: Mapping[str, Any]) -> str:
     return f"{number} {direction}{network['cell'].upper()} layer{'s' if number > 1 else ''}"
 
 
-def _beside(model: Model) -> str:
+def _ngrams(model: Model) -> str:
     if model.ngrams is None:
         return ""
     number, order = model.ngrams.num_ngrams, model.ngrams.max_order
@@ -80,23 +68,23 @@ def _beside(model: Model) -> str:
 
 
 def _use(model: Model) -> str:
-    given = not is_known(model.tokenizer)
-    argument = ", tokenizer=tokenizer" if given else ""
+    custom = not is_known(model.tokenizer)
+    argument = ", tokenizer=tokenizer" if custom else ""
     lines = [
         "from textrnn import TextClassifier",
         "",
         f'classifier = TextClassifier.load("this/folder"{argument})',
         'classifier.predict(["A text of the kind that it was trained on"])',
     ]
-    note = "\n\nThe tokenizer is not part of the folder, so it is given." if given else ""
+    note = "\n\nThe tokenizer is not part of the folder, so `load` needs it." if custom else ""
     return "```python\n" + "\n".join(lines) + "\n```" + note
 
 
 def _labels(model: Model) -> str:
     counts = model.data["label_counts"]
     rows = list(zip(map(str, model.labels.names), counts, strict=True))
-    table = _table(("label", "training texts"), rows[:_MOST_LABELS])
-    more = len(rows) - _MOST_LABELS
+    table = _table(("label", "training texts"), rows[:_MAX_LABELS])
+    more = len(rows) - _MAX_LABELS
     return table + (f"\n\nand {more} more, all of them in `labels.json`." if more > 0 else "")
 
 
@@ -105,46 +93,47 @@ def _data(data: Mapping[str, Any]) -> str:
         ("training texts", f"{data['train_texts']:,}"),
         ("validation texts", f"{data['eval_texts']:,}"),
         ("texts without labels, to pretrain on", f"{data['unlabelled_texts']:,}"),
-        ("words of a training text, on average", f"{data['mean_words']:.1f}"),
-        ("training texts longer than is read", f"{data['cut_texts']:,}"),
-        ("known words of the training texts", f"{data['coverage']:.1%}"),
+        ("words per training text, on average", f"{data['mean_words']:.1f}"),
+        ("training texts cut to the maximum length", f"{data['cut_texts']:,}"),
+        ("words of the training texts in the vocabulary", f"{data['coverage']:.1%}"),
     ]
     return _table(("", ""), rows)
 
 
 def _evaluation(model: Model, data: Mapping[str, Any]) -> str:
     if not model.metrics:
-        return "There was no validation part, so nothing was measured."
+        return "Nothing was measured: there was no validation part, or Ctrl-C ended training."
     rows = [(name.replace("_", " "), f"{value:.4f}") for name, value in model.metrics.items()]
-    source = "that were given for it" if data["eval_given"] else "held out of the training texts"
+    measured = "Measured" if model.ngrams is None else "Network and n-grams together, measured"
+    source = "given for evaluation" if data["eval_given"] else "held out of the training texts"
     return (
-        f"Measured on {data['eval_texts']:,} texts {source}. The best weights were chosen by them "
-        "as well, so new texts may fare slightly worse.\n\n" + _table(("measure", "value"), rows)
+        f"{measured} on {data['eval_texts']:,} texts {source}. They also chose the best weights, "
+        "so results on new texts may be slightly worse.\n\n" + _table(("measure", "value"), rows)
     )
 
 
-def _course(model: Model) -> str:
+def _duration(model: Model) -> str:
     last = model.history[-1] if len(model.history) else {}
-    course = f"Training took {last.get('seconds', 0):.0f} s for {last.get('epoch', 0)} epochs"
+    duration = f"Training took {last.get('seconds', 0):.0f} s for {last.get('epoch', 0)} epochs"
     stopped = model.data["stopped"]
-    return f"{course}; it was stopped: {_cell(stopped)}." if stopped else f"{course}."
+    return f"{duration}; it was stopped: {_cell(stopped)}." if stopped else f"{duration}."
 
 
 def _limits(model: Model) -> str:
     words = len(model.vocabulary) - len(model.vocabulary.specials)
     lines = [
-        f"- It knows {words:,} words; all others look the same to it.",
-        f"- It reads the first {model.max_length - 2} words of a text.",
-        "- It gives every text one of its labels, however foreign the text is."
+        f"- The vocabulary has {words:,} words; all other words are treated alike.",
+        f"- It reads the first {model.settings['max_length'] - 2} words of a text.",
+        "- It assigns every text one of its labels, even if none of them fits."
         if not model.labels.multi_label
-        else "- It knows no labels but these.",
-        "- What is one-sided in its training texts is one-sided in its predictions.",
+        else "- It assigns no labels but these.",
+        "- Predictions repeat the biases of the training texts.",
     ]
     return "\n".join(lines)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, code: bool = False) -> str:
-    """Return a table; `code` shows the names in its first column as code."""
+    """Return a table; `code` formats its first column as code."""
     lines = [[*map(_cell, row)] for row in rows]
     for line in lines if code else ():
         line[0] = f"`{line[0]}`".replace("\\", "")
@@ -152,7 +141,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, code: bool = F
 
 
 def _cell(value: object) -> str:
-    """Write a value on one line, with nothing in it that Markdown would read."""
+    """Write a value on one line, with Markdown's marks escaped."""
     if isinstance(value, float) and math.isfinite(value):
         value = f"{value:g}"
     text = str(value)

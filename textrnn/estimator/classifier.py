@@ -8,8 +8,8 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from textrnn._version import __version__
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
@@ -21,12 +21,12 @@ from textrnn.errors import (
     listing,
     show,
 )
-from textrnn.estimator.card import model_card
-from textrnn.estimator.learning import Examples, learn, strings
+from textrnn.estimator.batches import read_examples, read_strings
+from textrnn.estimator.learning import learn
 from textrnn.estimator.model import Model, Network
 from textrnn.estimator.network import resolve_device
 from textrnn.estimator.saving import read_folder, write_folder
-from textrnn.estimator.settings import params_to_json
+from textrnn.estimator.settings import OPTIONS
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.text.tokenizers import is_known
 from textrnn.training import (
@@ -37,346 +37,81 @@ from textrnn.training import (
     MultilabelReport,
 )
 
-__all__ = ["Parameters", "Predictor", "TextClassifier", "Threshold"]
-
-
-class Parameters:
-    """A class whose constructor only stores its arguments, each as an attribute of its name.
-
-    That makes `get_params`, `set_params`, a `repr` and `sklearn.base.clone` work.
-
-    Example:
-        >>> class Cut(Parameters):
-        ...     def __init__(self, *, size=3):
-        ...         self.size = size
-        >>> Cut().set_params(size=4)
-        Cut(size=4)
-    """
-
-    @classmethod
-    def _defaults(cls) -> dict[str, Any]:
-        """Return the constructor's parameters with their defaults, in their order."""
-        parameters = signature(cls).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor's arguments by name.
-
-        Args:
-            deep: Taken for scikit-learn's sake; there are no estimators within this one.
-
-        Returns:
-            A new dictionary.
-        """
-        del deep
-        return {name: getattr(self, name) for name in self._defaults()}
-
-    def set_params(self, **params: Any) -> Self:
-        """Change constructor arguments; the next `fit` uses them.
-
-        Args:
-            **params: New values by name; they are checked by `fit`.
-
-        Returns:
-            The estimator itself.
-
-        Raises:
-            InvalidValueError: If a name is none of the constructor's; those there are, are listed.
-        """
-        known = self._defaults()
-        for name in params:
-            if name not in known:
-                raise InvalidValueError(
-                    f"Expected a parameter of {type(self).__name__}, but got {show(name)}; "
-                    f"there are: {listing(known)}."
-                )
-        for name, value in params.items():
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        changed = [
-            f"{name}={getattr(self, name)!r}"
-            for name, default in self._defaults().items()
-            if not _same(getattr(self, name), default)
-        ]
-        return f"{type(self).__name__}({', '.join(changed)})"
-
-    def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn what kind of estimator this is."""
-        utils = import_extra("sklearn.utils", extra="sklearn")
-        return utils.Tags(
-            estimator_type="classifier",
-            target_tags=utils.TargetTags(required=True),
-            classifier_tags=utils.ClassifierTags(multi_class=True, multi_label=True),
-            input_tags=utils.InputTags(one_d_array=True, two_d_array=False, string=True),
-        )
-
-
-def _same(value: object, default: object) -> bool:
-    """Tell whether a value is the default; values that can't be compared are not."""
-    try:
-        return type(value) is type(default) and bool(value == default)
-    except (TypeError, ValueError):
-        return False
-
+__all__ = ["TextClassifier", "Threshold"]
 
 Threshold: TypeAlias = float | Mapping[Any, float]
 """A probability above which a text has a label: the same for all labels, or one for each."""
 
-
-class Predictor:
-    """The methods of a classifier that ask its model.
-
-    Attributes:
-        threshold: For multi-label data, the threshold where none is given.
-    """
-
-    threshold: Threshold
-    _fitted: Model
-
-    def __sklearn_is_fitted__(self) -> bool:
-        """Tell whether `fit` was called."""
-        return "_fitted" in vars(self)
-
-    def _model(self) -> Model:
-        if not self.__sklearn_is_fitted__():
-            name = type(self).__name__
-            raise NotFittedError(f"This {name} is not fitted yet; call `fit` or `load` first.")
-        return self._fitted
-
-    def predict(self, texts: Iterable[str], *, threshold: Threshold | None = None) -> Any:
-        """Return the most probable label of each text.
-
-        Args:
-            texts: The texts.
-            threshold: For multi-label data: the probability above which a text has a label, or a
-                mapping of labels to theirs (default: the parameter `threshold`).
-
-        Returns:
-            The labels, an array `(texts,)`; for multi-label data a list of labels for each text,
-            or a matrix of zeros and ones if the classifier learned from one.
-
-        Raises:
-            NotFittedError: If `fit` was not called.
-            InvalidTypeError: If `texts` is no column of strings.
-            InvalidValueError: If a threshold is not between 0 and 1.
-            MissingKeyError: If a threshold is that of no label.
-        """
-        model = self._model()
-        if not model.labels.multi_label:
-            return model.labels.classes[model.logits(texts).argmax(dim=1).numpy()]
-        found = (self._above_threshold(texts, threshold) > 0).numpy()  # (texts, labels)
-        if model.labels.matrix:
-            return found.astype(np.int64)
-        names = model.labels.names
-        return [[names[index] for index in np.flatnonzero(row)] for row in found]
-
-    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
-        """Return the probability of every label for each text.
-
-        Args:
-            texts: The texts.
-
-        Returns:
-            Probabilities `(texts, labels)`, in the order of `classes_`. They sum to 1 for each
-            text, unless a text has any number of labels.
-
-        Raises:
-            NotFittedError: If `fit` was not called.
-            InvalidTypeError: If `texts` is no column of strings.
-        """
-        model = self._model()
-        logits = model.logits(texts).double()  # (texts, labels)
-        several = model.labels.multi_label
-        return np.asarray(torch.sigmoid(logits) if several else torch.softmax(logits, dim=1))
-
-    def top_k(
-        self, texts: Iterable[str], k: int = 3, *, threshold: float = 0.0
-    ) -> list[list[tuple[Any, float]]]:
-        """Return the most probable labels of each text with their probabilities.
-
-        Args:
-            texts: The texts.
-            k: How many labels at most.
-            threshold: The least probability of a label that is returned.
-
-        Returns:
-            For each text pairs of a label and its probability, the most probable first.
-
-        Raises:
-            NotFittedError: If `fit` was not called.
-            InvalidTypeError: If `texts` is no column of strings.
-            InvalidValueError: If `k` or `threshold` is out of range.
-        """
-        k = check_int("k", k)
-        threshold = check_float("threshold", threshold, minimum=0.0, maximum=1.0)
-        names = self._model().labels.names
-        probabilities = self.predict_proba(texts)
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]  # (texts, k)
-        return [
-            [(names[i], float(row[i])) for i in order if row[i] >= threshold]
-            for order, row in zip(best.tolist(), probabilities, strict=True)
-        ]
-
-    def score(self, texts: Iterable[str], labels: Iterable[Any]) -> float:
-        """Return the share of texts whose labels are predicted exactly.
-
-        Args:
-            texts: The texts.
-            labels: Their labels; one that the classifier doesn't know is never predicted.
-
-        Returns:
-            The accuracy, from 0 to 1.
-
-        Raises:
-            NotFittedError: If `fit` was not called.
-            InvalidTypeError: If texts or labels have the wrong type.
-            InvalidValueError: If there are none, or they differ in number.
-        """
-        known = self._model().labels
-        examples = Examples.of(texts, labels)
-        if not known.matrix:
-            known.check_form(examples.labels)
-        found = self.predict(examples.texts)
-        if known.multi_label and not known.matrix:
-            right = [set(a) == set(b) for a, b in zip(found, examples.labels, strict=True)]
-        elif known.matrix:
-            right = (found == known.encode(examples.labels)).all(axis=1).tolist()
-        else:
-            right = [a == b for a, b in zip(found.tolist(), examples.labels, strict=True)]
-        return sum(right) / len(right)
-
-    def evaluate(
-        self, texts: Iterable[str], labels: Iterable[Any], *, top_k: Iterable[int] = ()
-    ) -> ClassificationReport | MultilabelReport:
-        """Measure the classifier.
-
-        Args:
-            texts: The texts.
-            labels: Their labels.
-            top_k: For which ``k`` to tell how often a text's label is among the ``k`` most
-                probable ones.
-
-        Returns:
-            The report: accuracy, F1, the scores of every label and the confusions. It prints as a
-            table, and has `to_json`.
-
-        Raises:
-            NotFittedError: If `fit` was not called.
-            InvalidTypeError: If texts or labels have the wrong type.
-            InvalidValueError: If there are none, they differ in number, or `top_k` is given for
-                multi-label data.
-            MissingKeyError: If the classifier doesn't know a label; those it knows are listed.
-        """
-        model = self._model()
-        examples = Examples.of(texts, labels)
-        targets = torch.from_numpy(model.labels.encode(examples.labels))
-        if model.labels.multi_label:
-            if tuple(top_k):
-                raise InvalidValueError(expected("top_k", "empty for multi-label data", top_k))
-            several = MultilabelMetrics(len(model.labels))
-            several.update(self._above_threshold(examples.texts, None), targets)
-            return several.report(model.labels.names)
-        metrics = ClassificationMetrics(len(model.labels), top_k=tuple(top_k))
-        metrics.update(model.logits(examples.texts), targets)
-        return metrics.report(model.labels.names)
-
-    def _above_threshold(self, texts: Any, threshold: Threshold | None) -> Tensor:
-        """Return how far each logit is above its label's threshold, `(texts, labels)`."""
-        model = self._model()
-        given = self.threshold if threshold is None else threshold
-        limits = torch.full((len(model.labels),), 0.5, dtype=torch.float64)
-        if isinstance(given, Mapping):
-            for label, value in given.items():
-                limits[model.labels.id_of(label)] = _probability(f"threshold[{show(label)}]", value)
-        else:
-            limits[:] = _probability("threshold", given)
-        return model.logits(texts).double() - torch.logit(limits)
+_NOT_SAVED = {option.name for option in OPTIONS if not option.saved}
 
 
-def _probability(name: str, value: Any) -> float:
-    return check_float(name, value, minimum=0.0, maximum=1.0, exclusive=True)
+class TextClassifier:
+    """Classify texts, with a recurrent network and a linear model over n-grams.
 
+    A text has one label, any hashable value; or, for multi-label data, any number of labels: a list
+    or a set, or a row of a matrix of zeros and ones. Texts and labels may be lists, arrays, pandas
+    or polars columns, Arrow arrays or Hugging Face columns.
 
-_NOT_SAVED = {"device", "progress", "tokenizer"}  # they belong to the machine, or have a file
-
-
-class TextClassifier(Predictor, Parameters):
-    """Learn to label texts from examples: strings in, labels out.
-
-    A text has one label, any hashable value; or, for multi-label data, any number of them, written
-    as a list or a set, or as a row of a matrix of zeros and ones. Texts and labels may be lists,
-    arrays, pandas or polars columns, Arrow arrays or Hugging Face columns.
-
-    A recurrent network and a linear model over n-grams learn from the texts, and decide together.
-
-    Parameters that are None are chosen by the preset and the number of texts. A part of the texts
-    is held out to tell which weights are best and when to stop, unless `fit` gets an `eval_set`.
+    The scaled logits of the two are added. Part of the texts is held out to choose the best weights
+    and to stop early, unless `fit` gets an `eval_set`. Options that are None are chosen by the
+    preset and the number of texts.
 
     It is a scikit-learn estimator, also without scikit-learn: the constructor only stores its
-    arguments, `fit` checks them.
+    arguments, and `fit` checks them.
 
     Args:
-        preset: ``"best"`` pretrains, which pays with many texts without labels.
-            None and ``"default"`` are the same.
-        cell: Recurrent cell: ``"rnn"``, ``"gru"`` or ``"lstm"``.
-        hidden_size: Features of a state in one direction.
-        embedding_size: Features of a word's embedding.
-        num_layers: Recurrent layers.
-        bidirectional: Whether texts are read in both directions.
-        pooling: How the states of a text become one vector: ``"max"``, ``"mean"``, ``"last"`` or
-            ``"attention"``, or several of them.
-        dropout: Dropout between the last two layers, from 0 to 1.
-        embedding_dropout: Dropout on embeddings, one mask for all words of a text.
-        layer_dropout: Dropout between recurrent layers.
-        word_dropout: The probability that a word is hidden from the network in an epoch.
-        pretrain_epochs: How often to go through all texts, labels left aside, before the labels
-            are learned; 0 pretrains nothing (default: 0).
-        ngram_order: The most words of an n-gram in the linear model; 0 leaves that model out
-            (default: 2, or 3 from 20,000 texts on).
-        max_ngrams: The most n-grams in the linear model; the most frequent are kept (default:
-            262,144, or 524,288 from 20,000 texts on).
-        spelling: Whether the linear model also goes by how words are spelled, with as many
-            character n-grams as n-grams at most (default: True, or False from 20,000 texts on).
-        tokenizer: What cuts a text into words (default: ``WordPunctTokenizer()``).
-        min_freq: How often a word must occur to be known, in texts with and without labels.
-        max_vocab_size: The most words known, special tokens included (default: no limit).
-        max_length: How many words of a text are read, begin and end token included.
-        epochs: How often to go through the texts at most.
-        batch_size: Texts of an update.
-        learning_rate: The highest rate; it rises at first, then falls linearly to 0.
-        weight_decay: Weight decay of AdamW.
-        label_smoothing: The share of a target that is spread over all labels.
-        class_weight: ``"balanced"``, or a weight for each label; a label without one has 1.
-        max_grad_norm: The norm that gradients are scaled down to where they exceed it.
-        weight_averaging: ``"ema"``, ``"swa"`` or None: which average of the weights is kept. SWA
-            begins after three quarters of `epochs`, before which training may have stopped.
-        validation_fraction: The share of the texts to hold out; 0 holds out none.
-        patience: Epochs without a better validation loss after which training stops.
-        threshold: For multi-label data: the probability above which a text has a label, the same
-            for all or one for each.
-        warm_start: Whether `fit` goes on with the network, the vocabulary and the labels that
-            there are already; nothing is pretrained then.
-        precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
-        device: ``"auto"`` (a CUDA GPU if there is one), or a device's name.
-        progress: Whether a bar is shown on a terminal.
-        seed: Seed of everything random. The same seed gives the same model, bit for bit on a CPU;
-            global generators are left as they were.
-
-    Attributes:
-        classes_: The labels in the order of the probabilities.
-        network_: The trained network: a `BlendedClassifier`, or its recurrent part alone if
-            `ngram_order` is 0, a `RecurrentClassifier`.
-        vocabulary_: The words that it knows.
-        tokenizer_: What cuts texts into words.
-        history_: What was measured while training.
-        metrics_: What the validation part gave in the end; empty without one.
-        settings_: All settings, those that were chosen included.
-        data_: Numbers that describe the training texts: how many, their mean length, the share of
-            known words and so on.
-        multi_label_: Whether a text has any number of labels.
-        stopped_: Why training ended before its last epoch, or None.
+        preset: Preset of other options; "best" pretrains. That pays with many texts without labels.
+            None is the same as "default". Default: None.
+        cell: Recurrent cell. One of "rnn", "gru" and "lstm". Default: "gru".
+        hidden_size: Hidden features in each direction. Default: 128.
+        embedding_size: Features of a word embedding. Default: 128.
+        num_layers: Number of recurrent layers. Default: 1.
+        bidirectional: Read texts in both directions. Default: True.
+        pooling: Pooling of the hidden states of a text. One of "max", "mean", "last" and
+            "attention", or a tuple of several. Default: ("max", "mean").
+        dropout: Dropout between the last two layers. Default: 0.3.
+        embedding_dropout: Dropout of embeddings, one mask for a text. Default: 0.3.
+        layer_dropout: Dropout between recurrent layers. Default: 0.0.
+        word_dropout: Probability that a word is hidden in an epoch. Default: 0.1.
+        pretrain_epochs: Epochs of pretraining without labels. The preset "best" has 1. Default: 0.
+        ngram_order: Maximum n-gram length; 0 turns n-grams off. It is counted in tokens. Default:
+            2, or 3 from 20,000 texts.
+        max_ngrams: Maximum number of n-grams. The most frequent are kept. Default: 262144, or
+            524288 from 20,000 texts.
+        spelling: Use the character n-grams of words too. There are at most `max_ngrams` of them.
+            Default: True, or False from 20,000 texts.
+        tokenizer: Function that splits a text into tokens. None is a `WordPunctTokenizer`.
+            Default: None.
+        min_freq: Minimum frequency of a word in all texts. Texts without labels count. Default: 1,
+            2 from 2,000 texts, or 5 from 20,000 unlabelled texts.
+        max_vocab_size: Maximum vocabulary size, special tokens included. None sets no limit.
+            Default: None.
+        max_length: Maximum text length in tokens, begin and end token included. Longer texts are
+            cut. Default: 1000.
+        epochs: Maximum number of epochs. Default: 4 + 500 / sqrt(texts), from 5 to 40.
+        batch_size: Texts per update. Default: about texts / 80, from 8 to 128.
+        learning_rate: Maximum learning rate. It rises linearly at first, then falls linearly to 0.
+            Default: 0.002.
+        weight_decay: Weight decay of AdamW. Default: 0.01.
+        label_smoothing: Share of a target spread over all labels. Default: 0.1, or 0.0 for
+            multi-label data.
+        class_weight: Class weights; "balanced" weights labels inversely to their frequency. A
+            mapping gives weights to some labels; that of the others is 1. Default: None.
+        max_grad_norm: Maximum gradient norm. Larger gradients are scaled down. Default: 1.0.
+        weight_averaging: Exponential ("ema") or stochastic ("swa") weight averaging. "swa" begins
+            after three quarters of `epochs`; None averages nothing. Default: "ema".
+        validation_fraction: Share of the texts to hold out for validation. Fewer than 100 texts
+            are all trained on. Default: 0.1.
+        patience: Epochs without a lower validation loss until training stops. Default: 3.
+        threshold: Minimum probability of a label, if a text has several. A mapping gives labels
+            their own. Default: 0.5.
+        warm_start: Continue training. `fit` then keeps network, vocabulary and labels, and
+            pretrains nothing. Default: False.
+        precision: Floating-point precision. One of "fp32", "bf16" and "fp16". Default: "fp32".
+        device: Device, such as "cpu" or "cuda:1"; "auto" is a GPU if there is one. Default: "auto".
+        progress: Show a progress bar on a terminal. Default: True.
+        seed: Seed of all random numbers. The same seed gives the same model, bit for bit on a CPU.
+            Global random generators do not change. Default: 0.
 
     Example:
         >>> texts = ["oil prices soar", "stocks fall", "striker scores", "keeper saves"] * 10
@@ -389,6 +124,8 @@ class TextClassifier(Predictor, Parameters):
         >>> classifier.score(texts, labels)
         1.0
     """
+
+    _fitted: Model
 
     def __init__(
         self,
@@ -472,15 +209,16 @@ class TextClassifier(Predictor, Parameters):
         eval_set: tuple[Iterable[str], Iterable[Any]] | None = None,
         unlabelled: Iterable[str] | None = None,
     ) -> Self:
-        """Learn from labelled texts, and from others without labels.
+        """Train on labelled texts, and pretrain on others without labels.
 
         Args:
             texts: The texts.
-            labels: A label for each text, or a list or set of labels for each.
-            eval_set: Texts and labels that tell which weights are best and when to stop; none of
-                the texts is held out then (default: None).
-            unlabelled: More texts of the same kind, to pretrain on besides `texts`; there must be
-                some `pretrain_epochs` (default: None).
+            labels: A label for each text, or a list or set of labels for each, or a matrix of zeros
+                and ones. The columns of a data frame are the labels.
+            eval_set: Texts and labels to choose the best weights and to stop early; no text is held
+                out then. Default: None.
+            unlabelled: Further texts to pretrain on. `pretrain_epochs` must not be 0 then.
+                Default: None.
 
         Returns:
             The classifier itself.
@@ -488,11 +226,15 @@ class TextClassifier(Predictor, Parameters):
         Raises:
             InvalidTypeError: If texts, labels or a parameter have the wrong type.
             InvalidValueError: If texts and labels differ in number, there are fewer than two
-                labels, a label is missing, a parameter is out of range, or nothing is pretrained
-                on `unlabelled`.
-            KeyboardInterrupt: After Ctrl-C while pretraining; later it ends the training early.
-            MissingKeyError: If `eval_set`, `class_weight` or continued training has a label that
-                is not known.
+                labels, a label is missing, labels of different types are written alike, a parameter
+                is out of range, or `unlabelled` is given but nothing is pretrained.
+            KeyboardInterrupt: After Ctrl-C before or while pretraining. Later, the first Ctrl-C
+                ends training early: the classifier has the network as trained so far, and no
+                n-grams unless from an earlier fit. `stopped_` says so.
+            NonFiniteLossError: If training gave NaN or infinite numbers. The classifier is as
+                before.
+            MissingKeyError: If `eval_set`, `class_weight` or continued training has an unknown
+                label.
         """
         pair = None
         if eval_set is not None:
@@ -501,45 +243,178 @@ class TextClassifier(Predictor, Parameters):
             except (TypeError, ValueError):
                 rule = "a pair (texts, labels)"
                 raise InvalidTypeError(expected("eval_set", rule, eval_set)) from None
-            pair = Examples.of(eval_texts, eval_labels)
+            pair = read_examples(eval_texts, eval_labels, ("eval_set[0]", "eval_set[1]"))
         before = self._fitted if self.warm_start and self.__sklearn_is_fitted__() else None
-        more = None if unlabelled is None else strings("unlabelled", unlabelled)
-        self._fitted = learn(self.get_params(), Examples.of(texts, labels), pair, more, before)
+        more = None if unlabelled is None else read_strings("unlabelled", unlabelled)
+        self._fitted = learn(self.get_params(), read_examples(texts, labels), pair, more, before)
         return self
+
+    def predict(self, texts: Iterable[str], *, threshold: Threshold | None = None) -> Any:
+        """Return the most probable label of each text.
+
+        Args:
+            texts: The texts.
+            threshold: For multi-label data, the probability above which a text has a label, or a
+                mapping of labels to theirs. None is the parameter `threshold`. Default: None.
+
+        Returns:
+            The labels, an array `(texts,)`. For multi-label data a list of labels for each text,
+            or a matrix of zeros and ones if the classifier was trained on one.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If `texts` is not a column of strings.
+            InvalidValueError: If a threshold is not between 0 and 1.
+            MissingKeyError: If a threshold has an unknown label.
+        """
+        labels = self._model().labels
+        found = self._decide(texts, threshold)
+        if not labels.multi_label:
+            return labels.classes[found]
+        if labels.matrix:
+            return found.astype(np.int64)
+        return [[labels.names[index] for index in np.flatnonzero(row)] for row in found]
+
+    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
+        """Return the probability of every label for each text.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            Probabilities `(texts, labels)`, in the order of `classes_`. Those of a text sum to 1,
+            except for multi-label data.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If `texts` is not a column of strings.
+        """
+        model = self._model()
+        logits = model.logits(texts).double()  # (texts, labels)
+        several = model.labels.multi_label
+        return np.asarray(torch.sigmoid(logits) if several else torch.softmax(logits, dim=1))
+
+    def top_k(
+        self, texts: Iterable[str], k: int = 3, *, threshold: float = 0.0
+    ) -> list[list[tuple[Any, float]]]:
+        """Return the most probable labels of each text with their probabilities.
+
+        Args:
+            texts: The texts.
+            k: Maximum number of labels per text. Default: 3.
+            threshold: Minimum probability of a label. Default: 0.0.
+
+        Returns:
+            For each text, pairs of a label and its probability, the most probable first.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If `texts` is not a column of strings.
+            InvalidValueError: If `k` or `threshold` is out of range.
+        """
+        k = check_int("k", k)
+        threshold = check_float("threshold", threshold, minimum=0.0, maximum=1.0)
+        names = self._model().labels.names
+        probabilities = self.predict_proba(texts)
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]  # (texts, k)
+        return [
+            [(names[i], float(row[i])) for i in order if row[i] >= threshold]
+            for order, row in zip(best.tolist(), probabilities, strict=True)
+        ]
+
+    def score(self, texts: Iterable[str], labels: Iterable[Any]) -> float:
+        """Return the share of texts whose labels are predicted exactly.
+
+        Args:
+            texts: The texts.
+            labels: Their labels.
+
+        Returns:
+            The accuracy, from 0 to 1.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If texts or labels have the wrong type.
+            InvalidValueError: If there are none, or they differ in number.
+            MissingKeyError: If a label is unknown; the message lists the known ones.
+        """
+        known = self._model().labels
+        strings, values = read_examples(texts, labels)
+        targets = known.encode(values)
+        right = self._decide(strings, None) == targets
+        return float((right.all(axis=1) if known.multi_label else right).mean())
+
+    def evaluate(
+        self, texts: Iterable[str], labels: Iterable[Any], *, top_k: Iterable[int] = ()
+    ) -> ClassificationReport | MultilabelReport:
+        """Evaluate the classifier on labelled texts.
+
+        Args:
+            texts: The texts.
+            labels: Their labels.
+            top_k: Values of `k` for the top-k accuracy. Default: none.
+
+        Returns:
+            The report: accuracy, F1, the scores of every label and the confusion matrix. It prints
+            as a table, and has `to_json`.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If texts or labels have the wrong type.
+            InvalidValueError: If there are none, they differ in number, or `top_k` is given for
+                multi-label data.
+            MissingKeyError: If a label is unknown; the message lists the known ones.
+        """
+        model = self._model()
+        strings, values = read_examples(texts, labels)
+        targets = torch.from_numpy(model.labels.encode(values))
+        if model.labels.multi_label:
+            if tuple(top_k):
+                raise InvalidValueError(expected("top_k", "empty for multi-label data", top_k))
+            several = MultilabelMetrics(len(model.labels))
+            decided = torch.from_numpy(self._decide(strings, None))  # (texts, labels)
+            several.update(decided.float() - 0.5, targets)
+            return several.report(model.labels.names)
+        metrics = ClassificationMetrics(len(model.labels), top_k=tuple(top_k))
+        metrics.update(model.logits(strings), targets)
+        return metrics.report(model.labels.names)
+
+    def _model(self) -> Model:
+        if not self.__sklearn_is_fitted__():
+            name = type(self).__name__
+            raise NotFittedError(f"This {name} is not fitted yet; call `fit` or `load` first.")
+        return self._fitted
+
+    def _decide(self, texts: Any, threshold: Threshold | None) -> NDArray[Any]:
+        """Return class ids `(texts,)`, or which labels a text has, bool `(texts, labels)`."""
+        labels, probabilities = self._model().labels, self.predict_proba(texts)  # (texts, labels)
+        if not labels.multi_label:
+            return probabilities.argmax(axis=1)
+        return probabilities > labels.thresholds(self.threshold if threshold is None else threshold)
 
     def save(self, path: str | os.PathLike[str], *, custom_tokenizer: bool = False) -> None:
         """Write the classifier into a folder, whole or not at all.
 
-        The folder holds the weights as safetensors, JSON, and a model card in Markdown; no code. A
-        model that is there already is replaced.
+        The folder has the weights as safetensors, JSON, and a model card in Markdown; no code. An
+        older model in the folder is replaced.
 
         Args:
             path: The folder.
-            custom_tokenizer: Whether to leave the tokenizer out, if it is not one of this library,
-                which alone can be written as JSON. `load` must then be given it.
+            custom_tokenizer: Whether to leave out a tokenizer that is not one of this library.
+                `load` then needs it. Default: False.
 
         Raises:
             NotFittedError: If `fit` was not called.
             InvalidTypeError: If the tokenizer or a label can't be written as JSON.
             InvalidValueError: If there is something at `path` that is not a model.
-            OSError: If the folder can't be written; what was there before is intact.
+            OSError: If the folder can't be written. An older model is intact then.
         """
-        import textrnn
-
         model = self._model()
         if not (is_known(model.tokenizer) or custom_tokenizer):
-            rule = (
-                "one of this library, which can be written as JSON (or pass custom_tokenizer=True)"
-            )
+            rule = "one of this library, which JSON can describe (or pass custom_tokenizer=True)"
             raise InvalidTypeError(expected("tokenizer", rule, model.tokenizer))
         params = {k: v for k, v in self.get_params().items() if k not in _NOT_SAVED}
-        write_folder(
-            path,
-            model,
-            parameters=params_to_json(params),
-            version=textrnn.__version__,
-            card=model_card(model, version=textrnn.__version__),
-        )
+        write_folder(path, model, params=params, version=__version__)
 
     @classmethod
     def load(
@@ -549,23 +424,23 @@ class TextClassifier(Predictor, Parameters):
         tokenizer: Tokenizer | None = None,
         device: str | torch.device = "auto",
     ) -> Self:
-        """Read a classifier that `save` wrote; the folder is not trusted.
+        """Read a classifier that `save` wrote. The folder is not trusted.
 
         Args:
             path: The folder.
-            tokenizer: The classifier's tokenizer, if it was saved without (default: None).
-            device: Where to predict, as for the class.
+            tokenizer: The classifier's tokenizer, if it was saved without. Default: None.
+            device: Device to predict on, as in the class. Default: "auto".
 
         Returns:
-            The classifier, which predicts as the one that was saved did.
+            The classifier, with the predictions of the saved one.
 
         Raises:
             FileNotFoundError: If there is no such folder.
-            CorruptFileError: If it does not hold a whole and sound model.
-            InvalidValueError: If `tokenizer` is needed, or is not the classifier's own.
+            CorruptFileError: If the folder does not have a complete and valid model.
+            InvalidValueError: If `tokenizer` is needed, or differs from the classifier's own.
         """
-        names = {name for name in cls._defaults() if name not in _NOT_SAVED}
-        model, params = read_folder(path, parameters=names, tokenizer=tokenizer)
+        names = cls._defaults().keys() - _NOT_SAVED
+        model, params = read_folder(path, params=names, tokenizer=tokenizer)
         classifier = cls(**params, tokenizer=tokenizer, device=device)
         model.network.to(resolve_device(device))
         classifier._fitted = model
@@ -573,42 +448,45 @@ class TextClassifier(Predictor, Parameters):
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """The labels in the order of the probabilities."""
-        return self._model().labels.classes
+        """Labels in the order of the probabilities, `(labels,)`."""
+        return self._model().labels.classes.copy()
 
     @property
     def network_(self) -> Network:
-        """The trained network."""
+        """Trained network: a `BlendedClassifier`, or a `RecurrentClassifier` without n-grams."""
         return self._model().network
 
     @property
     def vocabulary_(self) -> Vocabulary:
-        """The words that the classifier knows."""
+        """Vocabulary of the training texts."""
         return self._model().vocabulary
 
     @property
     def tokenizer_(self) -> Tokenizer:
-        """What cuts texts into words."""
+        """Tokenizer of the texts."""
         return self._model().tokenizer
 
     @property
     def history_(self) -> History:
-        """What was measured while training."""
+        """Training history of the network; its metrics are those without n-grams."""
         return self._model().history
 
     @property
     def metrics_(self) -> dict[str, float]:
-        """What the validation part gave in the end; empty without one."""
+        """Metrics of the whole classifier on the validation part, n-grams included.
+
+        Empty without a validation part, or if training was interrupted before they were measured.
+        """
         return dict(self._model().metrics)
 
     @property
     def settings_(self) -> dict[str, Any]:
-        """All settings, those that were chosen included."""
+        """Settings of the training, including those that were chosen."""
         return dict(self._model().settings)
 
     @property
     def data_(self) -> dict[str, Any]:
-        """Numbers that describe the training texts."""
+        """Facts about the training texts: number, mean length, share of known words and others."""
         return dict(self._model().data)
 
     @property
@@ -618,6 +496,66 @@ class TextClassifier(Predictor, Parameters):
 
     @property
     def stopped_(self) -> str | None:
-        """Why training ended before its last epoch, or None."""
+        """Reason why training ended before its last epoch, or None."""
         reason = self._model().data["stopped"]
         return None if reason is None else str(reason)
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        """Return the defaults of the constructor's parameters, those of a subclass included."""
+        parameters = signature(cls).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is Parameter.KEYWORD_ONLY}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name.
+
+        Args:
+            deep: Ignored; scikit-learn passes it. Default: True.
+
+        Returns:
+            A new dictionary.
+        """
+        del deep
+        return {name: getattr(self, name) for name in self._defaults()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change parameters; the next `fit` checks and uses them.
+
+        Args:
+            **params: New values by name.
+
+        Returns:
+            The classifier itself.
+
+        Raises:
+            InvalidValueError: If there is no such parameter; the message lists all.
+        """
+        known = self._defaults()
+        for name in params:
+            if name not in known:
+                raise InvalidValueError(
+                    f"Expected a parameter of {type(self).__name__}, but got {show(name)}; "
+                    f"there are: {listing(known)}."
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        texts = {name: (repr(getattr(self, name)), repr(d)) for name, d in self._defaults().items()}
+        changed = [f"{name}={text}" for name, (text, default) in texts.items() if text != default]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell whether `fit` was called."""
+        return "_fitted" in vars(self)
+
+    def __sklearn_tags__(self) -> Any:
+        """Describe the estimator to scikit-learn."""
+        utils = import_extra("sklearn.utils", extra="sklearn")
+        return utils.Tags(
+            estimator_type="classifier",
+            target_tags=utils.TargetTags(required=True),
+            classifier_tags=utils.ClassifierTags(multi_class=True, multi_label=True),
+            input_tags=utils.InputTags(one_d_array=True, two_d_array=False, string=True),
+        )

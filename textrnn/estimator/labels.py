@@ -1,76 +1,79 @@
-"""The labels of a classifier: names of any kind outside, class ids inside."""
+"""The labels of a classifier: hashable values for users, class ids for networks."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from textrnn.data.columns import column_names
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
     MissingKeyError,
+    check_float,
     expected,
     listing,
     show,
 )
 
-__all__ = ["LabelSet", "LabelValues", "label_from_json", "label_to_json", "label_values"]
-
-LabelValues: TypeAlias = list[Any] | NDArray[np.int64]
-"""A label or a list of labels for each text, or a matrix of zeros and ones."""
+__all__ = [
+    "LabelMatrix",
+    "LabelSet",
+    "LabelValues",
+    "label_from_json",
+    "label_to_json",
+    "label_values",
+]
 
 _NO_COLUMN = (str, bytes, Mapping, AbstractSet)
-_SHOWN = 20  # more names than these make no message clearer
+_MAX_LISTED = 20  # labels in a message
+_MAX_FLOAT = float(np.finfo(np.float32).max)
 
 
+@dataclass(frozen=True, eq=False)
+class LabelMatrix:
+    """Multi-label targets as zeros and ones, a column per label."""
+
+    targets: NDArray[np.int64]  # (texts, labels)
+    names: tuple[Any, ...] | None = None  # of the columns, if they have names
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+LabelValues: TypeAlias = list[Any] | LabelMatrix
+"""A label or a list of labels for each text, or a matrix of zeros and ones."""
+
+
+@dataclass(frozen=True)
 class LabelSet:
-    """All labels of a classifier in the order of their class ids.
+    """The labels of a classifier in the order of their class ids.
 
-    A label is any hashable value. A text has one of them; or, for multi-label data, any number,
-    written as a list or a set of labels, or as a row of zeros and ones.
-
-    Args:
-        names: The labels in the order of their ids; no two are equal.
-        multi_label: Whether a text has any number of labels rather than one.
-        matrix: Whether multi-label data was a matrix of zeros and ones, so that predictions are
-            one as well.
-
-    Example:
-        >>> labels = LabelSet.of([["oil"], {"oil", "war"}, []])
-        >>> labels.names, labels.multi_label
-        (('oil', 'war'), True)
-        >>> labels.encode([["war"]])
-        array([[0., 1.]], dtype=float32)
+    `multi_label` tells whether a text has any number of labels rather than one, `matrix` whether
+    labels and predictions are a matrix of zeros and ones.
     """
 
-    def __init__(
-        self, names: Iterable[Hashable], *, multi_label: bool = False, matrix: bool = False
-    ) -> None:
-        self.names = tuple(names)
-        self.multi_label = multi_label
-        self.matrix = matrix
-        self._ids = {name: index for index, name in enumerate(self.names)}
+    names: tuple[Any, ...]
+    _: KW_ONLY
+    multi_label: bool = False
+    matrix: bool = False
 
     @classmethod
     def of(cls, values: LabelValues) -> Self:
-        """Return the labels that occur, sorted where they can be, else as they first occur.
-
-        Args:
-            values: What `label_values` returned.
-
-        Returns:
-            The labels.
-
-        Raises:
-            InvalidTypeError: If some texts have one label and others a list of them.
-            InvalidValueError: If there are fewer than two labels to tell apart.
-        """
-        if isinstance(values, np.ndarray):
-            return cls(range(values.shape[1]), multi_label=True, matrix=True)
+        """Return the labels that occur, sorted where possible, else by first occurrence."""
+        if isinstance(values, LabelMatrix):
+            names = values.names or tuple(range(values.targets.shape[1]))
+            _check_spelling(names)
+            _warn_of_blanks(names)
+            return cls(names, multi_label=True, matrix=True)
         several = [not isinstance(value, Hashable) for value in values]
         if any(several) and not all(several):
             position = several.index(not several[0])
@@ -81,137 +84,121 @@ class LabelSet:
         multi_label = any(several)
         flat = (label for row in values for label in row) if multi_label else values
         try:
-            names = list(dict.fromkeys(flat))
+            found = list(dict.fromkeys(flat))
         except TypeError:
             raise InvalidTypeError(expected("labels", "hashable values", values)) from None
-        if len(names) < (1 if multi_label else 2):
-            rule, found = (
-                ("labels", "none") if multi_label else ("two classes or more", "one class")
-            )
+        if len(found) < (1 if multi_label else 2):
+            rule, got = ("labels", "none") if multi_label else ("two classes or more", "one class")
             raise InvalidValueError(
-                f"Expected `labels` to have {rule}, but got {found}: {listing(names)}."
+                f"Expected `labels` to have {rule}, but got {got}: {listing(found)}."
             )
-        with suppress(TypeError):  # labels of different kinds stay in the order of the texts
-            names.sort()
-        return cls(names, multi_label=multi_label)
+        with suppress(TypeError):  # labels of different types keep their order
+            found.sort()
+        _check_spelling(found)
+        _warn_of_blanks(found)
+        return cls(tuple(found), multi_label=multi_label)
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def __contains__(self, name: object) -> bool:
-        try:
-            return name in self._ids
-        except TypeError:  # it can't be hashed
-            return False
+    @cached_property
+    def _ids(self) -> dict[Any, int]:
+        """The class id of each label."""
+        return {name: index for index, name in enumerate(self.names)}
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, LabelSet):
-            return NotImplemented
-        return (self.names, self.multi_label, self.matrix) == (
-            other.names,
-            other.multi_label,
-            other.matrix,
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.names, self.multi_label, self.matrix))
-
-    def __repr__(self) -> str:
-        return f"LabelSet({self.names!r}, multi_label={self.multi_label}, matrix={self.matrix})"
-
-    def id_of(self, name: Any) -> int:
-        """Return a label's class id.
-
-        Raises:
-            MissingKeyError: If there is no such label; those there are, are listed.
-        """
+    def id_of(self, name: Any, place: str) -> int:
+        """Return a label's class id; an unknown one is an error that names its place."""
         try:
             return self._ids[name]
         except (KeyError, TypeError):
-            known = ", ".join(show(known) for known in self.names[:_SHOWN])
-            more = ", ..." if len(self) > _SHOWN else ""
-            raise MissingKeyError(f"No label {show(name)}; there are: {known}{more}.") from None
+            known = ", ".join(show(known) for known in self.names[:_MAX_LISTED])
+            more = ", ..." if len(self) > _MAX_LISTED else ""
+            message = f"No label {show(name)}, as in {place}; there are: {known}{more}."
+            raise MissingKeyError(message) from None
 
-    def encode(self, values: LabelValues) -> NDArray[Any]:
-        """Return the class ids of labels, or the targets of multi-label data.
-
-        Args:
-            values: What `label_values` returned.
-
-        Returns:
-            Class ids, int64 `(texts,)`; for multi-label data float32 `(texts, labels)`.
-
-        Raises:
-            MissingKeyError: If a label is none of these; those there are, are listed.
-            InvalidTypeError: If texts have one label where they should have a list, or a list
-                where they should have one.
-            InvalidValueError: If a matrix has another number of columns than there are labels.
-        """
+    def encode(self, values: LabelValues, argument: str = "labels") -> NDArray[Any]:
+        """Return class ids, int64 `(texts,)`, or multi-label targets, float32 `(texts, labels)`."""
+        rule = "a list or set of labels" if self.multi_label else "one label"
+        if isinstance(values, LabelMatrix):
+            if not self.multi_label:
+                raise InvalidTypeError(expected(argument, f"{rule} for each text", values.targets))
+            return self._ordered(values, argument)
+        for row, value in enumerate(values):
+            if isinstance(value, Hashable) == self.multi_label:
+                raise InvalidTypeError(expected(f"{argument}[{row}]", rule, value))
         if not self.multi_label:
-            self.check_form(values)
-            return np.array([self.id_of(value) for value in values], dtype=np.int64)
-        if isinstance(values, np.ndarray):
-            if values.shape[1] != len(self):
-                rule = f"a matrix with {len(self)} columns, one per label"
-                raise InvalidValueError(expected("labels", rule, values.shape))
-            return values.astype(np.float32)
-        self.check_form(values)
+            ids = [self.id_of(value, f"`{argument}[{row}]`") for row, value in enumerate(values)]
+            return np.array(ids, dtype=np.int64)
         targets = np.zeros((len(values), len(self)), dtype=np.float32)
         for row, labels in enumerate(values):
-            targets[row, [self.id_of(label) for label in labels]] = 1
+            targets[row, [self.id_of(label, f"`{argument}[{row}]`") for label in labels]] = 1
         return targets
 
-    def check_form(self, values: LabelValues) -> None:
-        """Refuse one label where a text has several, and the other way round.
+    def _ordered(self, matrix: LabelMatrix, argument: str) -> NDArray[np.float32]:
+        """Return a matrix with its columns in the order of the class ids."""
+        names = matrix.names
+        if names is None:
+            if matrix.targets.shape[1] != len(self):
+                rule = f"a matrix with {len(self)} columns, one per label"
+                raise InvalidValueError(expected(argument, rule, matrix.targets.shape))
+            return matrix.targets.astype(np.float32)
+        order = [self.id_of(name, f"the columns of `{argument}`") for name in names]
+        if missing := [name for name in self.names if name not in set(names)]:
+            rule = f"a table with a column for each label, also {show(missing[0])}"
+            raise InvalidValueError(expected(argument, rule, list(names)))
+        return matrix.targets[:, np.argsort(order)].astype(np.float32)
 
-        Args:
-            values: What `label_values` returned; not a matrix.
+    def class_weights(self, given: Any) -> list[float] | Any:
+        """Return a weight for each label, 1 by default; None and `"balanced"` as they are."""
+        if given is None or (isinstance(given, str) and given == "balanced"):
+            return given
+        if not isinstance(given, Mapping):
+            rule = "'balanced', or a mapping of labels to weights"
+            raise InvalidTypeError(expected("class_weight", rule, given))
+        weights = [1.0] * len(self)
+        for name, weight in given.items():
+            index = self.id_of(name, "`class_weight`")
+            weights[index] = check_float(
+                f"class_weight[{show(name)}]", weight, minimum=0, maximum=_MAX_FLOAT, exclusive=True
+            )
+        return weights
 
-        Raises:
-            InvalidTypeError: If a text's entry has the other form.
-        """
-        rule = "a list or set of labels" if self.multi_label else "one label"
-        if isinstance(values, np.ndarray):
-            raise InvalidTypeError(expected("labels", f"{rule} for each text", values))
-        for position, value in enumerate(values):
-            if isinstance(value, Hashable) == self.multi_label:
-                raise InvalidTypeError(expected(f"labels[{position}]", rule, value))
+    def thresholds(self, given: Any) -> NDArray[np.float64]:
+        """Return the probability above which a text has a label, 0.5 by default, `(labels,)`."""
+        limits = np.full(len(self), 0.5)
+        if isinstance(given, Mapping):
+            for name, value in given.items():
+                limits[self.id_of(name, "`threshold`")] = _probability(
+                    f"threshold[{show(name)}]", value
+                )
+        else:
+            limits[:] = _probability("threshold", given)
+        return limits
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the labels as plain data for JSON, tuples as lists.
-
-        Raises:
-            InvalidTypeError: If a label is of a kind that JSON does not have.
-        """
+        """Return the labels as plain data for JSON, tuples as lists."""
         names = [label_to_json(name) for name in self.names]
         return {"labels": names, "multi_label": self.multi_label, "matrix": self.matrix}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return the labels that `to_dict` described.
-
-        Args:
-            data: What `to_dict` returned.
-
-        Raises:
-            InvalidTypeError: If a part has the wrong type.
-            InvalidValueError: If there is no label, or one is there twice.
-        """
+        """Return the labels that `to_dict` described; the data is not trusted."""
         for name in ("multi_label", "matrix"):
             if not isinstance(data[name], bool):
                 raise InvalidTypeError(expected(name, "a boolean", data[name]))
         if not isinstance(data["labels"], list):
             raise InvalidTypeError(expected("labels", "a list", data["labels"]))
-        names = [label_from_json(name) for name in data["labels"]]
+        names = tuple(label_from_json(name) for name in data["labels"])
         if not names or len(set(names)) < len(names):
             raise InvalidValueError(expected("labels", "different labels", names))
+        _check_spelling(names)
         return cls(names, multi_label=data["multi_label"], matrix=data["matrix"])
 
-    @property
+    @cached_property
     def classes(self) -> NDArray[Any]:
-        """The labels as an array, of their own type where NumPy has one and of objects else."""
+        """The labels as an array, of dtype object where another one would change them."""
         kinds = set(map(type, self.names))
-        # NumPy would drop zeros at the end of a string, and round integers that are too large.
+        # NumPy drops trailing zeros of strings and rounds large integers.
         plain = kinds == {str} and not any(str(name).endswith("\0") for name in self.names)
         small = kinds == {int} and all(-(2**63) <= int(str(name)) < 2**63 for name in self.names)
         if plain or small or kinds in ({bool}, {float}):
@@ -222,27 +209,9 @@ class LabelSet:
         return classes
 
 
-def label_values(labels: Any) -> LabelValues:
-    """Return a column of labels as plain Python values.
-
-    Args:
-        labels: A sequence, array, tensor, pandas or polars column, Arrow array or Hugging Face
-            column of labels; for multi-label data its entries are lists or sets, or it is a matrix
-            of zeros and ones.
-
-    Returns:
-        A list with a label for each text, or with a list of labels for each text; or a matrix,
-        int64 `(texts, labels)`.
-
-    Raises:
-        InvalidTypeError: If `labels` is no column.
-        InvalidValueError: If a label is missing (None, NaN), or a matrix holds anything but zeros
-            and ones.
-
-    Example:
-        >>> label_values(np.array([3, 1]))
-        [3, 1]
-    """
+def label_values(labels: Any, argument: str = "labels") -> LabelValues:
+    """Return a column of labels as plain Python values, or a matrix of zeros and ones."""
+    columns = column_names(labels)
     if not hasattr(labels, "__iter__") and hasattr(labels, "__array__"):
         labels = np.asarray(labels)
     shape = getattr(labels, "shape", (0,))
@@ -251,22 +220,23 @@ def label_values(labels: Any) -> LabelValues:
         or not hasattr(labels, "__iter__")
         or len(shape) not in (1, 2)
     ):
-        raise InvalidTypeError(expected("labels", "a column (a sequence) of labels", labels))
+        raise InvalidTypeError(expected(argument, "a column (a sequence) of labels", labels))
+    if hasattr(labels, "toarray"):
+        rule = f"dense; pass `{argument}.toarray()`"
+        raise InvalidTypeError(expected(argument, rule, labels))
     if len(shape) == 2:
-        return _matrix(labels)
+        if shape[1] != 1:
+            return _matrix(labels, columns, argument)
+        labels = np.asarray(labels)[:, 0]
     for method in ("to_pylist", "to_list", "tolist"):
         if hasattr(labels, method):
             labels = getattr(labels, method)()
             break
-    return [_value(value, f"labels[{position}]") for position, value in enumerate(labels)]
+    return [_value(value, f"{argument}[{position}]") for position, value in enumerate(labels)]
 
 
 def label_to_json(name: Any) -> Any:
-    """Return a label as JSON has it, tuples as lists.
-
-    Raises:
-        InvalidTypeError: If it is of a kind that JSON does not have.
-    """
+    """Return a label as plain data for JSON, a tuple as a list."""
     if isinstance(name, tuple):
         return [label_to_json(part) for part in name]
     if not isinstance(name, str | bool | int | float):
@@ -276,11 +246,7 @@ def label_to_json(name: Any) -> Any:
 
 
 def label_from_json(name: Any, depth: int = 0) -> Any:
-    """Return the label that `label_to_json` described; lists are tuples again.
-
-    Raises:
-        InvalidTypeError: If it is not what JSON makes of a label.
-    """
+    """Return the label that `label_to_json` described, a list as a tuple."""
     if isinstance(name, list) and depth < 8:
         return tuple(label_from_json(part, depth + 1) for part in name)
     if not isinstance(name, str | bool | int | float):
@@ -288,13 +254,45 @@ def label_from_json(name: Any, depth: int = 0) -> Any:
     return name
 
 
-def _matrix(labels: Any) -> NDArray[np.int64]:
+def _probability(name: str, value: Any) -> float:
+    return check_float(name, value, minimum=0.0, maximum=1.0, exclusive=True)
+
+
+def _check_spelling(names: Sequence[Any]) -> None:
+    """Refuse labels of different types that are written alike."""
+    written: dict[str, Any] = {}
+    for name in names:
+        other = written.setdefault(str(name), name)
+        if other is not name:
+            rule = "of one type, or written differently"
+            raise InvalidValueError(expected("labels", rule, [other, name]))
+
+
+def _warn_of_blanks(names: Sequence[Any]) -> None:
+    """Warn of labels that differ only in blanks."""
+    unspaced: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        unspaced["".join(str(name).split())].append(show(name))
+    groups = [" and ".join(group) for group in unspaced.values() if len(group) > 1]
+    if groups:
+        found = "; ".join(groups[:_MAX_LISTED])
+        message = f"Labels that differ only in blanks count as different labels: {found}."
+        warnings.warn(message, stacklevel=6)  # where `fit` is called
+
+
+def _matrix(labels: Any, columns: Sequence[Any], argument: str) -> LabelMatrix:
+    """Read a matrix of zeros and ones; `columns` are the names of its columns, if it has them."""
     values = np.asarray(labels)
     zeros_and_ones = values.dtype.kind in "biuf" and bool(((values == 0) | (values == 1)).all())
     if not zeros_and_ones or not values.shape[1]:
         rule = "one label for each text, or a matrix of zeros and ones, a column per label"
-        raise InvalidValueError(expected("labels", rule, labels))
-    return values.astype(np.int64)
+        raise InvalidValueError(expected(argument, rule, labels))
+    names = tuple(_value(name, f"{argument}.columns") for name in columns)
+    if len(set(names)) < len(names):
+        repeated = [name for name, times in Counter(names).items() if times > 1]
+        rule = "a table whose columns have different names"
+        raise InvalidValueError(expected(argument, rule, repeated))
+    return LabelMatrix(values.astype(np.int64), names or None)
 
 
 def _value(value: Any, place: str) -> Any:
@@ -303,7 +301,7 @@ def _value(value: Any, place: str) -> Any:
         value = value.item()
     if isinstance(value, list | set | np.ndarray):
         entries = [_value(entry, place) for entry in value]
-        # A set has no order of its own that is the same in every run.
+        # The order of a set may differ between runs.
         return sorted(entries, key=repr) if isinstance(value, set) else entries
     missing = value is None or (isinstance(value, float) and math.isnan(value))
     if missing or type(value).__name__ in {"NAType", "NaTType"}:

@@ -1,8 +1,10 @@
-"""From columns of texts and labels to a trained model, and from that to predictions."""
+"""Training of a classifier: encode the texts, train the network, add the n-grams."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import chain
+from copy import deepcopy
+from dataclasses import replace
+from itertools import chain, compress
 from typing import Any, cast
 
 import numpy as np
@@ -11,241 +13,229 @@ from torch import Tensor
 
 from textrnn.data import Batch, WordDataset
 from textrnn.data.dataset import draw_stratified
-from textrnn.errors import InvalidTypeError, InvalidValueError, expected
-from textrnn.estimator.batches import Column, Loader, prediction_loader
-from textrnn.estimator.labels import LabelSet, LabelValues, label_values
-from textrnn.estimator.model import Model
-from textrnn.estimator.network import class_weights_of, fit_network, resolve_device, seeded
-from textrnn.estimator.settings import Settings
+from textrnn.errors import InvalidValueError, NonFiniteLossError, expected
+from textrnn.estimator.batches import Examples, prediction_loader
+from textrnn.estimator.labels import LabelSet
+from textrnn.estimator.model import Model, Network, logits_of
+from textrnn.estimator.network import Outcome, Task, fit_network, resolve_device
+from textrnn.estimator.settings import Data, choose_settings
 from textrnn.ngrams import BlendedClassifier, NgramClassifier, fit_scales, ngram_path
 from textrnn.ngrams.model import longest_order
 from textrnn.nn import RecurrentClassifier
 from textrnn.text import Vocabulary, WordPunctTokenizer
+from textrnn.training import ClassificationMetrics, MultilabelMetrics
 from textrnn.training.distributed.processes import join
-from textrnn.training.evaluation import evaluate, predict
+from textrnn.training.loop import CTRL_C
 from textrnn.training.losses import Loss
-from textrnn.training.step import Precision
 
-__all__ = ["Examples", "blend", "hold_out", "learn", "strings"]
+__all__ = ["learn"]
 
-_LEAST_TO_HOLD_OUT = 100  # fewer texts are too few to spare some, and to tell epochs apart
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Texts with a label for each, or with a list of labels for each.
-
-    Args:
-        texts: The texts.
-        labels: Their labels, as `label_values` gives them.
-
-    Raises:
-        InvalidValueError: If there are none, or not as many labels as texts.
-    """
-
-    texts: Column
-    labels: LabelValues
-
-    @classmethod
-    def of(cls, texts: Any, labels: Any) -> "Examples":
-        """Return examples from columns of any kind.
-
-        Raises:
-            InvalidTypeError: If one of them is no column, or a text is not a string.
-            InvalidValueError: If there are no texts, a label is missing, or there are not as many
-                labels as texts.
-        """
-        column, values = strings("texts", texts), label_values(labels)
-        if len(values) != len(column):
-            rule = f"as many as the {len(column)} texts"
-            raise InvalidValueError(expected("labels", rule, len(values)))
-        if not len(column):
-            raise InvalidValueError(expected("texts", "at least one text", []))
-        return cls(column, values)
-
-
-def strings(name: str, texts: Any) -> Column:
-    """Return a column of strings.
-
-    Args:
-        name: What the argument is called, for the messages.
-        texts: A column of any kind.
-
-    Raises:
-        InvalidTypeError: If it is no column, or a text is not a string.
-    """
-    column = Column.of(texts, name)
-    for position, text in enumerate(column):
-        # Looked for here, since a part of the texts would have other positions.
-        if not isinstance(text, str):
-            raise InvalidTypeError(expected(f"{name}[{position}]", "a string", text))
-    return column
+_LOGGER = logging.getLogger("textrnn")
+_CHECKED_TEXTS = 64
+_MIN_TEXTS_TO_HOLD_OUT = 100  # of fewer texts, a part can't tell epochs apart
+_VARIANCES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of the prior of the linear model
+_DEFAULT_VARIANCE = 10.0  # without a validation part to choose by
+_MAX_WEIGHTS = 2**23  # of the linear model, whose solver holds some 25 copies: 800 MB
 
 
 def learn(
     params: Mapping[str, Any],
     examples: Examples,
     eval_examples: Examples | None,
-    unlabelled: Column | None,
+    unlabelled: list[str] | None,
     before: Model | None,
 ) -> Model:
-    """Train a model, or train one further.
+    """Train a model with the parameters of a `TextClassifier`, or train a copy of `before` on."""
+    join()  # assigns a GPU to each of several processes
+    task = _encode(params, examples, eval_examples, unlabelled, before)
+    recurrent, outcome = fit_network(task, None if before is None else before.recurrent)
+    _check_logits(recurrent, task.train_set)
+    network: Network = recurrent
+    metrics, stopped = outcome.metrics, outcome.stopped
+    if task.settings["ngram_order"] and stopped != CTRL_C:
+        try:
+            network, metrics = _add_ngrams(recurrent, task, outcome.loss, before)
+        except KeyboardInterrupt:
+            stopped = CTRL_C
+    if task.settings["ngram_order"] and stopped == CTRL_C:
+        network, metrics = _keep_ngrams(recurrent, metrics, before)
+    _check_logits(network, task.train_set)
+    return _to_model(network, metrics, task, replace(outcome, stopped=stopped))
 
-    Args:
-        params: The parameters of a `TextClassifier`.
-        examples: What to learn from.
-        eval_examples: What tells which weights are best and when to stop; None holds out a part
-            of `examples`, unless they are too few.
-        unlabelled: Texts without labels to pretrain on besides those of `examples`, or None.
-        before: The model to go on with, or None.
 
-    Returns:
-        A new model; `before` is not changed.
-
-    Raises:
-        InvalidTypeError: If a parameter has the wrong type.
-        InvalidValueError: If a parameter is out of range, or nothing is pretrained on `unlabelled`.
-        MissingKeyError: If a label is not known.
-    """
-    join()  # of several processes each has its own GPU from here on
-    labels = LabelSet.of(examples.labels) if before is None else before.labels
-    targets = labels.encode(examples.labels)
-    settings = Settings.choose(
-        params,
-        num_texts=len(targets),
-        multi_label=labels.multi_label,
-        num_unlabelled=0 if unlabelled is None else len(unlabelled),
+def _encode(
+    params: Mapping[str, Any],
+    examples: Examples,
+    eval_examples: Examples | None,
+    unlabelled: list[str] | None,
+    before: Model | None,
+) -> Task:
+    """Check the parameters, hold out a validation part and encode all texts."""
+    texts, values = examples
+    labels = LabelSet.of(values) if before is None else before.labels
+    targets = labels.encode(values)
+    settings = _settings(
+        params, Data(len(texts), len(unlabelled or ()), labels.multi_label), before
     )
-    if before is not None:  # what was learned with labels would be lost by pretraining again
-        settings = replace(settings, pretrain_epochs=0)
-        if before.ngrams is not None:
-            settings = replace(settings, spelling=before.ngrams.spelling)
-    if unlabelled is not None and not settings.pretrain_epochs:
-        _refuse_unlabelled(unlabelled, goes_on=before is not None)
-    class_weights = class_weights_of(params["class_weight"], labels)
+    if unlabelled is not None and not settings["pretrain_epochs"]:
+        rule = "None where nothing is pretrained: pretrain_epochs is 0"
+        if before is not None:
+            rule = "None where training goes on (warm_start), since nothing is pretrained again"
+        raise InvalidValueError(expected("unlabelled", rule, unlabelled))
+    class_weights = labels.class_weights(params["class_weight"])
+    labels.thresholds(params["threshold"])  # checked here, used by predictions
     device = resolve_device(params["device"])
-    eval_targets = None if eval_examples is None else labels.encode(eval_examples.labels)
-    texts, eval_texts = examples.texts, None if eval_examples is None else eval_examples.texts
-    if eval_texts is None and len(targets) >= _LEAST_TO_HOLD_OUT and settings.validation_fraction:
-        held_out = hold_out(targets, settings.validation_fraction, settings.seed)
-        eval_texts, eval_targets = Column(texts.texts, held_out), targets[held_out]
-        texts, targets = Column(texts.texts, ~held_out), targets[~held_out]
+    if eval_examples is not None:
+        eval_texts = eval_examples[0]
+        eval_targets = labels.encode(eval_examples[1], "eval_set[1]")
+    else:
+        held_out = _hold_out(targets, settings["validation_fraction"], settings["seed"])
+        eval_texts, eval_targets = list(compress(texts, held_out)), targets[held_out]
+        texts, targets = list(compress(texts, ~held_out)), targets[~held_out]
     tokenizer = params["tokenizer"]
     if tokenizer is None:
         tokenizer = WordPunctTokenizer() if before is None else before.tokenizer
-    if before is None:
-        vocabulary = Vocabulary.from_texts(
-            chain(texts, unlabelled or ()),
+    corpus = [*texts, *(unlabelled or ())]
+    vocabulary = (
+        Vocabulary.from_texts(
+            corpus,
             tokenizer,
-            min_freq=settings.min_freq,
-            max_size=settings.max_vocab_size,
+            min_freq=settings["min_freq"],
+            max_size=settings["max_vocab_size"],
         )
-    else:
-        vocabulary = before.vocabulary
-    if params["ngram_order"] is None:  # of millions of words there are too many sequences to number
+        if before is None
+        else before.vocabulary
+    )
+    if params["ngram_order"] is None:  # more n-grams of a large vocabulary than there are keys
         longest = longest_order(len(vocabulary))
-        settings = replace(settings, ngram_order=min(settings.ngram_order, longest))
+        settings["ngram_order"] = min(settings["ngram_order"], longest)
 
-    def encoded(column: Iterable[Any], column_targets: NDArray[Any] | None) -> WordDataset:
-        return WordDataset(
-            column, column_targets, vocabulary, tokenizer, max_length=settings.max_length
-        )
+    def encoded(part: list[str], ids: NDArray[Any] | None) -> WordDataset:
+        return WordDataset(part, ids, vocabulary, tokenizer, max_length=settings["max_length"])
 
-    train_set = encoded(texts, targets)
-    eval_set = None if eval_texts is None else encoded(eval_texts, eval_targets)
-    corpus = encoded(chain(texts, unlabelled or ()), None) if settings.pretrain_epochs else None
-    network, outcome = fit_network(
-        train_set,
-        eval_set,
-        settings,
-        before=None if before is None else before.recurrent,
-        corpus=corpus,
-        num_classes=len(labels),
+    return Task(
+        train_set=encoded(texts, targets),
+        eval_set=encoded(eval_texts, eval_targets) if eval_texts else None,
+        eval_given=eval_examples is not None,
+        corpus=encoded(corpus, None) if settings["pretrain_epochs"] else None,
+        unlabelled=len(unlabelled or ()),
+        labels=labels,
         class_weights=class_weights,
+        settings=settings,
         device=device,
         progress=params["progress"],
     )
-    with seeded(settings.seed, device):
-        blended, metrics = None, outcome.metrics
-        if settings.ngram_order:
-            blended, metrics = blend(
-                network,
-                train_set,
-                eval_set,
-                settings,
-                previous=None if before is None else before.ngrams,
-                class_weights=class_weights,
-                loss=outcome.loss,
-                held_out=eval_examples is None,
-            )
-    return Model(
-        network=blended or network,
-        vocabulary=vocabulary,
-        tokenizer=tokenizer,
-        labels=labels,
-        max_length=settings.max_length,
-        settings=settings.to_dict(),
-        data=_describe(train_set, targets, len(labels), settings.max_length)
-        | {
-            "eval_texts": 0 if eval_set is None else len(eval_set),
-            "eval_given": eval_examples is not None,
-            "unlabelled_texts": 0 if unlabelled is None else len(unlabelled),
-            "stopped": outcome.stopped,
-        },
-        history=outcome.history,
-        metrics=metrics,
-    )
 
 
-def _refuse_unlabelled(unlabelled: Column, *, goes_on: bool) -> None:
-    """Complain about texts that nobody would read."""
-    rule = "None where nothing is pretrained: pretrain_epochs is 0"
-    if goes_on:
-        rule = "None where training goes on (warm_start), since nothing is pretrained again"
-    raise InvalidValueError(expected("unlabelled", rule, unlabelled.texts))
+def _settings(params: Mapping[str, Any], data: Data, before: Model | None) -> dict[str, Any]:
+    """Choose the settings; continued training keeps the kind of n-grams and pretrains nothing."""
+    settings = choose_settings(params, data)
+    if before is not None:
+        settings["pretrain_epochs"] = 0
+        if before.ngrams is not None:
+            settings["spelling"] = before.ngrams.spelling
+    return settings
 
 
-def hold_out(targets: NDArray[Any], fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Choose the texts of a validation part, of every class its share.
-
-    Args:
-        targets: Class ids `(texts,)`, or multi-label targets `(texts, labels)`.
-        fraction: The share of the texts to choose.
-        seed: Seed of the choice.
-
-    Returns:
-        Whether each text is chosen, bool `(texts,)`.
-    """
-    strata = np.zeros(len(targets), dtype=np.int64) if targets.ndim == 2 else targets
-    strata = np.unique(strata, return_inverse=True)[1]
+def _hold_out(targets: NDArray[Any], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """Choose the texts of a validation part, bool `(texts,)`, in proportion to the classes."""
+    if len(targets) < _MIN_TEXTS_TO_HOLD_OUT or not fraction:
+        return np.zeros(len(targets), dtype=np.bool_)
+    if targets.ndim == 2:
+        strata = np.zeros(len(targets), dtype=np.int64)
+        return draw_stratified(strata, fraction, np.random.default_rng(seed))
+    strata = np.unique(targets, return_inverse=True)[1]
     chosen = draw_stratified(strata, fraction, np.random.default_rng(seed))
-    # The only text of a class has to be learned from.
-    return chosen & ((np.bincount(strata) > 1)[strata] | (targets.ndim == 2))
+    # The only text of a class is needed for training.
+    return chosen & (np.bincount(strata) > 1)[strata]
 
 
-def _describe(
-    train_set: WordDataset, targets: NDArray[Any], num_labels: int, max_length: int
-) -> dict[str, Any]:
-    """Return the numbers that a model card tells about the data."""
-    counts = targets.sum(0) if targets.ndim == 2 else np.bincount(targets, minlength=num_labels)
-    words = len(train_set.input_ids) - 2 * len(train_set)
-    unknown = int((train_set.input_ids == train_set.vocabulary.unk_id).sum())
-    return {
-        "train_texts": len(train_set),
-        "label_counts": [int(count) for count in counts],
-        "mean_words": words / len(train_set),
-        "cut_texts": int((train_set.lengths >= max_length).sum()),
-        "coverage": 1 - unknown / max(words, 1),
-    }
+def _add_ngrams(
+    recurrent: RecurrentClassifier, task: Task, loss: Loss, before: Model | None
+) -> tuple[Network, dict[str, float]]:
+    """Blend a network with n-grams, weighted and regularized by the validation part."""
+    settings, device = task.settings, task.device
+    train_loader: Any = prediction_loader(task.train_set)
+
+    def fit(loader: Iterable[Batch], *prior_variances: float) -> list[NgramClassifier]:
+        most = _MAX_WEIGHTS // (recurrent.num_classes * (1 + settings["spelling"]))
+        return ngram_path(
+            loader,
+            vocab_size=recurrent.vocab_size,
+            num_classes=recurrent.num_classes,
+            prior_variances=prior_variances,
+            max_order=settings["ngram_order"],
+            max_ngrams=min(settings["max_ngrams"], most),
+            class_weights=task.class_weights,
+            padding_id=recurrent.padding_id,
+            words=_words(task.train_set.vocabulary) if settings["spelling"] else None,
+            previous=None if before is None else before.ngrams,
+        )
+
+    if task.eval_set is None:
+        (ngrams,) = fit(train_loader, _DEFAULT_VARIANCE)
+        return BlendedClassifier(recurrent, ngrams).to(device).eval(), {}
+    labels = cast("Tensor", task.eval_set.labels)
+    logits = _logits(recurrent, task.eval_set)  # (texts, classes)
+    trials = []
+    for variance, ngrams in zip(_VARIANCES, fit(train_loader, *_VARIANCES), strict=True):
+        found = _logits(ngrams.to(device), task.eval_set)  # (texts, classes)
+        scales, trial_loss = fit_scales((logits, found), labels)
+        trials.append((trial_loss, variance, ngrams, scales, found))
+    _, variance, ngrams, scales, found = min(trials, key=lambda trial: trial[0])
+    network = BlendedClassifier(recurrent, ngrams)
+    network.scales.copy_(scales)
+    metrics = _measure(scales[0] * logits + scales[1] * found, labels, loss)
+    _LOGGER.info(
+        "Network and n-grams, with the weights %.2f and %.2f: eval_log_loss %.4f, "
+        "eval_accuracy %.4f.",
+        *scales.tolist(),
+        metrics["log_loss"],
+        metrics["accuracy"],
+    )
+    if not task.eval_given:  # the linear model is refitted on all texts
+        eval_loader: Any = prediction_loader(task.eval_set)
+        (network.ngrams,) = fit(_Chain(train_loader, eval_loader), variance)
+    return network.to(device).eval(), metrics
 
 
-_PRIOR_VARIANCES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
-_UNTRIED = 10.0  # where there is no validation part to choose by
-_MOST_WEIGHTS = 2**23  # of the linear model, whose solver holds some 25 copies: 800 MB
+def _keep_ngrams(
+    recurrent: RecurrentClassifier, metrics: dict[str, float], before: Model | None
+) -> tuple[Network, dict[str, float]]:
+    """Return the classifier of a fit that Ctrl-C ended before n-grams were fitted."""
+    if before is None or before.ngrams is None:
+        _LOGGER.warning("N-grams were not fitted (%s); the classifier has none.", CTRL_C)
+        return recurrent, metrics
+    network = deepcopy(before.network)
+    network.recurrent = recurrent
+    _LOGGER.warning("N-grams were not fitted (%s); the classifier has its earlier ones.", CTRL_C)
+    return network.to(next(recurrent.parameters()).device).eval(), {}  # nothing measured the two
+
+
+def _logits(network: RecurrentClassifier | NgramClassifier, dataset: WordDataset) -> Tensor:
+    return logits_of(network, dataset.input_ids.numpy(), dataset.lengths.numpy())
+
+
+def _measure(logits: Tensor, labels: Tensor, loss: Loss) -> dict[str, float]:
+    """Return the metrics of logits (texts, classes), with the names that a network's have."""
+    kind = MultilabelMetrics if labels.is_floating_point() else ClassificationMetrics
+    metrics = kind(logits.shape[1])
+    metrics.update(logits, labels)
+    return {"log_loss": float(loss.cpu()(logits, labels)), **metrics.compute()}
+
+
+def _check_logits(network: Network, dataset: WordDataset) -> None:
+    """Raise an error if the logits of the first texts are not finite."""
+    some = dataset.select(range(min(len(dataset), _CHECKED_TEXTS)))
+    if not bool(logits_of(network, some.input_ids.numpy(), some.lengths.numpy()).isfinite().all()):
+        raise NonFiniteLossError(
+            "The logits of the trained classifier are NaN or infinite. A lower `learning_rate` or "
+            "`max_grad_norm` may help."
+        )
 
 
 class _Chain:
-    """The batches of several loaders, one after the other, any number of times."""
+    """The batches of several loaders, one loader after the other, any number of times."""
 
     def __init__(self, *loaders: Iterable[Batch]) -> None:
         self.loaders = loaders
@@ -254,74 +244,36 @@ class _Chain:
         return chain.from_iterable(self.loaders)
 
 
-def blend(
-    recurrent: RecurrentClassifier,
-    train_set: WordDataset,
-    eval_set: WordDataset | None,
-    settings: Settings,
-    *,
-    previous: NgramClassifier | None,
-    class_weights: Any,
-    loss: Loss,
-    held_out: bool,
-) -> tuple[BlendedClassifier, dict[str, float]]:
-    """Put a linear model over n-grams beside a trained recurrent network.
-
-    The validation part tells how closely that model should fit, and how much each of the two has to
-    say.
-
-    Args:
-        recurrent: The trained network.
-        train_set: The texts to learn from.
-        eval_set: The validation part, or None.
-        settings: How to train.
-        previous: A linear model to go on from, or None.
-        class_weights: As the `Trainer` takes them.
-        loss: What measures the loss.
-        held_out: Whether the validation part was taken from the texts to learn from. The linear
-            model, whose fit is chosen by then, learns from it as well in the end.
-
-    Returns:
-        Both together, and the measures of the validation part before the linear model saw it.
-    """
-    device = next(recurrent.parameters()).device
-    precision = Precision("fp32", device)
-    train_loader: Any = prediction_loader(train_set)
-    most = _MOST_WEIGHTS // (recurrent.num_classes * (1 + settings.spelling))
-    arguments: dict[str, Any] = {
-        "vocab_size": recurrent.vocab_size,
-        "num_classes": recurrent.num_classes,
-        "max_order": settings.ngram_order,
-        "max_ngrams": min(settings.max_ngrams, most),
-        "padding_id": recurrent.padding_id,
-        "class_weights": class_weights,
-        "words": _words(train_set.vocabulary) if settings.spelling else None,
-        "previous": previous,
-    }
-    if eval_set is None:
-        path = ngram_path(train_loader, prior_variances=(_UNTRIED,), **arguments)
-        return BlendedClassifier(recurrent, path[0]).to(device).eval(), {}
-    eval_loader: Loader = prediction_loader(eval_set)
-    path = ngram_path(train_loader, prior_variances=_PRIOR_VARIANCES, **arguments)
-    read = predict(recurrent, eval_loader, precision=precision)  # (texts, classes)
-    labels = cast("Tensor", eval_set.labels)
-    trials = []
-    for ngrams in path:
-        found = predict(ngrams.to(device), eval_loader, precision=precision)  # (texts, classes)
-        trials.append(fit_scales((read, found), labels))
-    best = min(range(len(trials)), key=lambda index: trials[index][1])
-    network = BlendedClassifier(recurrent, path[best])
-    network.scales.copy_(trials[best][0])
-    network.to(device).eval()
-    metrics = evaluate(network, eval_loader, loss, precision=precision)
-    if held_out:
-        variances = _PRIOR_VARIANCES[best : best + 1]
-        both = _Chain(train_loader, eval_loader)
-        network.ngrams = ngram_path(both, prior_variances=variances, **arguments)[0].to(device)
-    return network, metrics
-
-
 def _words(vocabulary: Vocabulary) -> list[str]:
-    """Return the word of each id; special tokens are none."""
+    """Return the word of each id, empty for special tokens."""
     specials = len(vocabulary.specials)
     return [""] * specials + list(vocabulary.tokens[specials:])
+
+
+def _to_model(network: Network, metrics: dict[str, float], task: Task, outcome: Outcome) -> Model:
+    """Return the model of a trained network, with the facts about its texts."""
+    train_set, labels = task.train_set, cast("Tensor", task.train_set.labels)
+    counts = labels.sum(0) if labels.ndim == 2 else labels.bincount(minlength=len(task.labels))
+    words = len(train_set.input_ids) - 2 * len(train_set)
+    unknown = int((train_set.input_ids == train_set.vocabulary.unk_id).sum())
+    data = {
+        "train_texts": len(train_set),
+        "label_counts": [int(count) for count in counts],
+        "mean_words": words / len(train_set),
+        "cut_texts": int((train_set.lengths >= task.settings["max_length"]).sum()),
+        "coverage": 1 - unknown / max(words, 1),
+        "eval_texts": 0 if task.eval_set is None else len(task.eval_set),
+        "eval_given": task.eval_given,
+        "unlabelled_texts": task.unlabelled,
+        "stopped": outcome.stopped,
+    }
+    return Model(
+        network=network,
+        vocabulary=train_set.vocabulary,
+        tokenizer=train_set.tokenizer,
+        labels=task.labels,
+        settings=task.settings,
+        data=data,
+        history=outcome.history,
+        metrics=metrics,
+    )

@@ -1,51 +1,39 @@
-"""`Model`: all that a fitted classifier consists of."""
+"""The model of a fitted classifier: network, vocabulary, tokenizer and labels."""
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from textrnn.data import WordDataset
-from textrnn.estimator.batches import Column, only_batch, prediction_loader
+from textrnn.data.columns import read_texts
+from textrnn.estimator.batches import padded_batches
 from textrnn.estimator.labels import LabelSet
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
-from textrnn.text import Tokenizer, Vocabulary
+from textrnn.text import Tokenizer, Vocabulary, encode_texts
 from textrnn.training import History
-from textrnn.training.evaluation import predict
-from textrnn.training.step import Precision
+from textrnn.training.evaluation import undisturbed_modes
 
-__all__ = ["Model", "Network"]
+__all__ = ["Model", "Network", "logits_of"]
 
 Network: TypeAlias = RecurrentClassifier | BlendedClassifier
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """All that a fitted classifier consists of.
-
-    Attributes:
-        network: The network with its weights.
-        vocabulary: Gives each token its id.
-        tokenizer: Cuts texts into tokens.
-        labels: The labels in the order of the network's logits.
-        max_length: How many ids of a text are read.
-        settings: The settings it was trained with, plain data by name.
-        data: Numbers that describe its texts, by name.
-        history: What was measured while training.
-        metrics: What the validation part gave in the end; empty without one.
-    """
+    """A trained network, everything it takes to predict with it, and how it was trained."""
 
     network: Network
     vocabulary: Vocabulary
     tokenizer: Tokenizer
     labels: LabelSet
-    max_length: int
     settings: dict[str, Any]
-    data: dict[str, Any]
+    data: dict[str, Any]  # facts about the training texts
     history: History
-    metrics: dict[str, float]
+    metrics: dict[str, float]  # of the validation part; empty without one
 
     @property
     def recurrent(self) -> RecurrentClassifier:
@@ -55,31 +43,32 @@ class Model:
 
     @property
     def ngrams(self) -> NgramClassifier | None:
-        """The part that looks at n-grams, if there is one."""
+        """The n-gram part of the network, if there is one."""
         return self.network.ngrams if isinstance(self.network, BlendedClassifier) else None
 
     def logits(self, texts: Any) -> Tensor:
-        """Compute the logits of texts.
-
-        Args:
-            texts: A column of strings.
-
-        Returns:
-            The logits in fp32, `(texts, labels)`, on the CPU.
-
-        Raises:
-            InvalidTypeError: If `texts` is no column of strings.
-        """
-        dataset = WordDataset(
-            Column.of(texts), None, self.vocabulary, self.tokenizer, max_length=self.max_length
+        """Return the logits of a column of texts, fp32 `(texts, labels)`, on the CPU."""
+        ids, lengths = encode_texts(
+            read_texts(texts),
+            self.tokenizer,
+            self.vocabulary,
+            max_length=self.settings["max_length"],
         )
-        if not len(dataset):
-            return torch.empty(0, len(self.labels))
-        device = next(self.network.parameters()).device
-        batch = only_batch(dataset)
-        if batch is not None and not self.network.training:
-            with torch.inference_mode():
-                logits: Tensor = self.network(batch.input_ids.to(device), batch.lengths)
-            return logits.cpu()
-        precision = Precision("fp32", device)
-        return predict(self.network, prediction_loader(dataset), precision=precision)
+        return logits_of(self.network, ids, lengths)
+
+
+def logits_of(
+    network: Network | NgramClassifier, ids: NDArray[np.int32], lengths: NDArray[np.int64]
+) -> Tensor:
+    """Return the logits of encoded texts, fp32 `(texts, labels)`, on the CPU."""
+    if not len(lengths):
+        return torch.empty(0, network.num_classes, dtype=torch.float32)
+    device = next(network.parameters()).device
+    positions, parts = [], []
+    with undisturbed_modes(network), torch.inference_mode():
+        network.eval()
+        for rows, batch, sizes in padded_batches(ids, lengths, network.padding_id):
+            positions.append(rows)
+            parts.append(network(batch.to(device), sizes))  # (batch, labels)
+    logits = torch.cat(parts).float().cpu()  # (texts, labels)
+    return logits[np.concatenate(positions).argsort()]

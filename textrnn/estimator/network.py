@@ -1,9 +1,7 @@
-"""From encoded texts to a network: made, pretrained and trained."""
+"""The recurrent network of a classifier: made, pretrained and trained."""
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +9,9 @@ from typing import Any
 import torch
 
 from textrnn.data import WordDataset
-from textrnn.errors import (
-    InvalidTypeError,
-    InvalidValueError,
-    check_float,
-    expected,
-    show,
-)
+from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 from textrnn.estimator.batches import learning_loader, prediction_loader
 from textrnn.estimator.labels import LabelSet
-from textrnn.estimator.settings import Settings
 from textrnn.nn import RecurrentClassifier
 from textrnn.training import (
     Callback,
@@ -34,258 +25,203 @@ from textrnn.training import (
     schedulers,
 )
 from textrnn.training.distributed.processes import join
-from textrnn.training.evaluation import evaluate
 from textrnn.training.loop import CTRL_C
 from textrnn.training.losses import Loss
 from textrnn.training.pretraining import usual_batch_size
-from textrnn.training.step import Precision
 
-__all__ = ["Outcome", "class_weights_of", "fit_network", "resolve_device", "seeded"]
+__all__ = ["Outcome", "Task", "fit_network", "resolve_device"]
 
 _LOGGER = logging.getLogger("textrnn")
-_MONITOR = "log_loss"  # the figure that tells which weights are best
+_MONITOR = "log_loss"  # the metric that the best weights are chosen by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Encoded texts, their labels, and the settings to train with."""
+
+    train_set: WordDataset
+    eval_set: WordDataset | None
+    eval_given: bool  # rather than held out
+    corpus: WordDataset | None  # to pretrain on: all texts but those held out
+    unlabelled: int  # texts without labels in the corpus
+    labels: LabelSet
+    class_weights: Any
+    settings: dict[str, Any]
+    device: torch.device
+    progress: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a training.
-
-    Attributes:
-        history: The records.
-        metrics: The measures of the validation part by the weights that were kept; empty without
-            one.
-        loss: What measured these, without smoothed labels, which help to learn, but tell nobody how
-            good the probabilities are.
-        stopped: Why training ended before its last epoch, or None.
-    """
+    """The results of training a network."""
 
     history: History
-    metrics: dict[str, float]
-    loss: Loss
+    metrics: dict[str, float]  # of the validation part; empty without an evaluation
+    loss: Loss  # without label smoothing
     stopped: str | None
 
 
-class _Witness(Callback):
-    """Log each record, and remember why training was stopped.
-
-    Args:
-        stage: What is trained, to put before the epoch; an empty string puts nothing there.
-
-    Attributes:
-        stopped: The reason, or None.
-    """
-
-    def __init__(self, stage: str = "") -> None:
-        self.stage = stage
-        self.stopped: str | None = None
-
-    def on_epoch_end(self, state: TrainingState) -> None:
-        """Log what the epoch brought."""
-        names = ("loss", f"eval_{_MONITOR}", "eval_accuracy")
-        record = state.history[-1]
-        figures = ", ".join(f"{name} {record[name]:.4f}" for name in names if name in record)
-        stage = f"{self.stage.capitalize()}, epoch" if self.stage else "Epoch"
-        _LOGGER.info("%s %d of %d: %s.", stage, state.epoch, state.epochs, figures)
-
-    def on_fit_end(self, state: TrainingState) -> None:
-        """Remember the reason."""
-        self.stopped = state.stop_reason
-
-
-def resolve_device(device: Any) -> torch.device:
-    """Return the device of that name; `"auto"` is a CUDA GPU where there is one, else the CPU.
-
-    Raises:
-        InvalidTypeError: If `device` is neither a name nor a device.
-        InvalidValueError: If there is no such device here.
-    """
-    rule = "'auto' or the name of a device that is there, such as 'cpu' or 'cuda:0'"
-    if not isinstance(device, str | torch.device):
-        raise InvalidTypeError(expected("device", rule, device))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError):  # torch's word for a GPU that it was not built for
-        raise InvalidValueError(expected("device", rule, str(device))) from None
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Draw from torch's generators as if they were seeded, and leave them as they were."""
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
 def fit_network(
-    train_set: WordDataset,
-    eval_set: WordDataset | None,
-    settings: Settings,
-    *,
-    before: RecurrentClassifier | None,
-    corpus: WordDataset | None,
-    num_classes: int,
-    class_weights: Any,
-    device: torch.device,
-    progress: bool,
+    task: Task, before: RecurrentClassifier | None
 ) -> tuple[RecurrentClassifier, Outcome]:
-    """Train a new network, pretrained on `corpus` if there is one, or a copy of `before` further.
-
-    Ctrl-C while pretraining raises a `KeyboardInterrupt`, since nothing predicts yet.
-    """
-    with seeded(settings.seed, device):
-        if before is None:
-            vocab_size = len(train_set.vocabulary)
-            network = _new_network(settings, vocab_size=vocab_size, num_classes=num_classes)
-        else:
-            network = deepcopy(before)
-        if corpus is not None:
-            _pretrain(network, corpus, settings, device=device, progress=progress)
-        outcome = _train(
-            network,
-            train_set,
-            eval_set,
-            settings,
-            class_weights=class_weights,
-            device=device,
-            progress=progress,
-        )
+    """Train a new network, pretrained if there is a corpus, or train a copy of `before` further."""
+    generator = torch.Generator().manual_seed(task.settings["seed"])
+    network = _new_network(task, generator) if before is None else deepcopy(before)
+    network.generator = generator
+    if task.corpus is not None:
+        _pretrain(network, task.corpus, task)
+    outcome = _train(network, task)
+    network.generator = None
     return network, outcome
 
 
-def _new_network(settings: Settings, *, vocab_size: int, num_classes: int) -> RecurrentClassifier:
-    """Return an untrained network."""
-    return RecurrentClassifier(
-        vocab_size,
-        num_classes=num_classes,
-        cell=settings.cell,
-        hidden_size=settings.hidden_size,
-        embedding_size=settings.embedding_size,
-        num_layers=settings.num_layers,
-        bidirectional=settings.bidirectional,
-        pooling=settings.pooling,
-        dropout=settings.dropout,
-        embedding_dropout=settings.embedding_dropout,
-        layer_dropout=settings.layer_dropout,
+def _new_network(task: Task, generator: torch.Generator) -> RecurrentClassifier:
+    options = (
+        "cell",
+        "hidden_size",
+        "embedding_size",
+        "num_layers",
+        "bidirectional",
+        "pooling",
+        "dropout",
+        "embedding_dropout",
+        "layer_dropout",
     )
+    try:
+        network = RecurrentClassifier(
+            len(task.train_set.vocabulary),
+            num_classes=len(task.labels),
+            **{name: task.settings[name] for name in options},
+            generator=generator,
+        )
+    except RuntimeError as error:  # by PyTorch's allocator
+        sizes = {name: task.settings[name] for name in ("hidden_size", "embedding_size")}
+        rule = "such that the network fits into memory"
+        raise InvalidValueError(expected("hidden_size", rule, sizes)) from error
+    return network.float()  # not in another default of PyTorch
 
 
-def _pretrain(
-    network: RecurrentClassifier,
-    corpus: WordDataset,
-    settings: Settings,
-    *,
-    device: torch.device,
-    progress: bool,
-) -> None:
-    """Train the embedding and the encoder of a network on texts without labels."""
+def _pretrain(network: RecurrentClassifier, corpus: WordDataset, task: Task) -> None:
+    """Pretrain embedding and encoder; Ctrl-C is an error, since there is no classifier yet."""
     stage = "pretraining"
-    witness = _Witness(stage)
+    log = _EpochLog(stage)
     pretrain(
         network,
         corpus,
-        epochs=settings.pretrain_epochs,
-        # Several processes share each batch out, so that their number hardly changes anything.
+        epochs=task.settings["pretrain_epochs"],
+        # Processes divide a batch, so that results hardly depend on their number.
         batch_size=math.ceil(usual_batch_size(corpus) / join().count),
-        precision=settings.precision,
-        device=device,
-        seed=settings.seed,
-        callbacks=[ProgressBar(disable=None if progress else True, description=stage), witness],
+        precision=task.settings["precision"],
+        device=task.device,
+        seed=task.settings["seed"],
+        callbacks=[_progress_bar(task, description=stage), log],
     )
-    if witness.stopped == CTRL_C:
+    if log.stopped == CTRL_C:
         raise KeyboardInterrupt
 
 
-def _train(
-    network: RecurrentClassifier,
-    train_set: WordDataset,
-    eval_set: WordDataset | None,
-    settings: Settings,
-    *,
-    class_weights: Any,
-    device: torch.device,
-    progress: bool,
-) -> Outcome:
-    """Train a network in place, and keep its best weights where there is a validation part."""
+def _train(network: RecurrentClassifier, task: Task) -> Outcome:
+    """Train a network in place; the best weights on the validation part are kept."""
+    settings, device = task.settings, task.device
     loader = learning_loader(
-        train_set,
-        batch_size=math.ceil(settings.batch_size / join().count),
-        word_dropout=settings.word_dropout,
-        seed=settings.seed,
+        task.train_set,
+        batch_size=math.ceil(settings["batch_size"] / join().count),
+        word_dropout=settings["word_dropout"],
+        seed=settings["seed"],
         pin_memory=device.type == "cuda",
     )
-    eval_loader = None if eval_set is None else prediction_loader(eval_set, shared=True)
-    witness = _Witness()
-    bar = ProgressBar(disable=None if progress else True)
-    callbacks: list[Callback] = [bar, witness]
+    eval_loader = None if task.eval_set is None else prediction_loader(task.eval_set, shared=True)
+    log = _EpochLog("network")
+    callbacks: list[Callback] = [_progress_bar(task), log]
     if eval_loader is not None:
-        callbacks.append(EarlyStopping(settings.patience))
+        callbacks.append(EarlyStopping(settings["patience"]))
     network.to(device)
 
-    def plain() -> Loss:  # only when it trains does the trainer know balanced weights
+    def plain_loss() -> Loss:  # "balanced" weights are known once training has begun
         return Loss(class_weights=trainer.loss.class_weights)
 
     trainer = Trainer(
         network,
         optimizer=torch.optim.AdamW(
             network.parameters(),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
+            lr=settings["learning_rate"],
+            weight_decay=settings["weight_decay"],
             fused=device.type in {"cpu", "cuda"},
         ),
         scheduler=schedulers.linear_warmup(),
-        class_weights=class_weights,
-        label_smoothing=settings.label_smoothing,
-        max_grad_norm=settings.max_grad_norm,
-        weight_averaging=_averaging(settings, len(loader) * settings.epochs),
-        precision=settings.precision,
-        # By smoothed labels, weights that are right more often may seem worse.
-        metrics={_MONITOR: lambda logits, labels: plain().to(logits.device)(logits, labels)},
+        class_weights=task.class_weights,
+        label_smoothing=settings["label_smoothing"],
+        max_grad_norm=settings["max_grad_norm"],
+        weight_averaging=_averaging(settings, len(loader) * settings["epochs"]),
+        precision=settings["precision"],
+        # A smoothed loss may rate weights worse whose predictions are better.
+        metrics={_MONITOR: lambda logits, labels: plain_loss().to(logits.device)(logits, labels)},
         monitor=_MONITOR,
         callbacks=callbacks,
     )
-    history = trainer.fit(loader, eval_loader, epochs=settings.epochs)
+    history = trainer.fit(loader, eval_loader, epochs=settings["epochs"])
     network.eval()
-    loss, metrics = plain(), {}
-    if eval_loader is not None:
-        precision = Precision(settings.precision, device)
-        metrics = evaluate(network, eval_loader, loss, precision=precision, processes=join())
-    return Outcome(history=history, metrics=metrics, loss=loss, stopped=witness.stopped)
+    return Outcome(
+        history=history,
+        metrics=_best_metrics(trainer.state),
+        loss=plain_loss(),
+        stopped=log.stopped,
+    )
 
 
-def _averaging(settings: Settings, steps: int) -> WeightAveraging | None:
-    """Return how weights are averaged; an EMA forgets within a tenth of all steps."""
-    if settings.weight_averaging == "ema":
+def _best_metrics(state: TrainingState | None) -> dict[str, float]:
+    """Return the metrics of the best weights, which the network has; of the smoothed loss, none."""
+    if state is None or state.best_value is None:
+        return {}
+    record = next(each for each in state.history if each["step"] == state.best_step)
+    names = [name.removeprefix("eval_") for name in record if name.startswith("eval_")]
+    order = [_MONITOR, *(name for name in names if name not in {_MONITOR, "loss"})]
+    return {name: record[f"eval_{name}"] for name in order}
+
+
+def _progress_bar(task: Task, **arguments: Any) -> ProgressBar:
+    return ProgressBar(disable=None if task.progress else True, **arguments)
+
+
+def _averaging(settings: dict[str, Any], steps: int) -> WeightAveraging | None:
+    """Return how weights are averaged; an EMA covers about a tenth of all steps."""
+    kind = settings["weight_averaging"]
+    if kind == "ema":
         return WeightAveraging(kind="ema", decay=min(max(1 - 10 / steps, 0.5), 0.999))
-    kind = settings.weight_averaging
     return None if kind is None else WeightAveraging.of(kind)
 
 
-def class_weights_of(given: Any, labels: LabelSet) -> Any:
-    """Return a weight for each class, or what the trainer understands by itself.
+class _EpochLog(Callback):
+    """Log each epoch, and keep the reason why training stopped."""
 
-    Args:
-        given: None, `"balanced"`, or a mapping of labels to weights; a label without one has 1.
-        labels: The labels.
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.stopped: str | None = None
 
-    Raises:
-        InvalidTypeError: If it is anything else.
-        InvalidValueError: If a weight is not positive.
-        MissingKeyError: If there is no such label.
-    """
-    if given is None or (isinstance(given, str) and given == "balanced"):
-        return given
-    if not isinstance(given, Mapping):
-        rule = "'balanced', or a mapping of labels to weights"
-        raise InvalidTypeError(expected("class_weight", rule, given))
-    weights = [1.0] * len(labels)
-    for name, weight in given.items():
-        weights[labels.id_of(name)] = check_float(
-            f"class_weight[{show(name)}]", weight, minimum=0.0, exclusive=True
-        )
-    return weights
+    def on_epoch_end(self, state: TrainingState) -> None:
+        """Log the losses and the accuracy."""
+        names = ("loss", f"eval_{_MONITOR}", "eval_accuracy")
+        record = state.history[-1]
+        figures = ", ".join(f"{name} {record[name]:.4f}" for name in names if name in record)
+        stage = self.stage.capitalize()
+        _LOGGER.info("%s, epoch %d of %d: %s.", stage, state.epoch, state.epochs, figures)
+
+    def on_fit_end(self, state: TrainingState) -> None:
+        """Keep the reason."""
+        self.stopped = state.stop_reason
+
+
+def resolve_device(device: Any) -> torch.device:
+    """Return the device of that name; `"auto"` is a CUDA GPU if there is one, else the CPU."""
+    rule = "'auto' or the name of a device that is there, such as 'cpu' or 'cuda:0'"
+    if not isinstance(device, str | torch.device):
+        raise InvalidTypeError(expected("device", rule, device))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        found = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError):  # raised where torch was built without CUDA
+        found = None
+    if found is None or found.type == "meta":  # which has no numbers
+        raise InvalidValueError(expected("device", rule, str(device)))
+    return found

@@ -1,4 +1,4 @@
-"""The folder of a saved classifier: written whole or not at all, read without trust."""
+"""The folder of a saved classifier: written atomically, read without trusting it."""
 
 import math
 import os
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from textrnn._storage import (
@@ -24,15 +24,17 @@ from textrnn._storage import (
 )
 from textrnn.errors import (
     CorruptFileError,
+    InvalidTypeError,
     InvalidValueError,
     TextrnnError,
     expected,
     listing,
     show,
 )
-from textrnn.estimator.labels import LabelSet
+from textrnn.estimator.card import model_card
+from textrnn.estimator.labels import LabelSet, label_from_json, label_to_json
 from textrnn.estimator.model import Model, Network
-from textrnn.estimator.settings import MAX_LENGTH, Settings, params_from_json
+from textrnn.estimator.settings import MAX_LENGTH, OPTIONS
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
 from textrnn.text import Tokenizer, Vocabulary
@@ -58,58 +60,8 @@ FOLDER_FORMAT = FolderFormat(
     others=(*FILES, "README.md"),
 )
 
-
-def write_folder(
-    path: str | os.PathLike[str],
-    model: Model,
-    *,
-    parameters: Mapping[str, Any],
-    version: str,
-    card: str,
-) -> None:
-    """Write a model into a folder, which takes the place of a model that is there already.
-
-    It is written into a new folder beside, which is then renamed.
-
-    Args:
-        path: The folder.
-        model: What to write.
-        parameters: The classifier's parameters, as plain data.
-        version: The version of the library.
-        card: The text of ``README.md``.
-
-    Raises:
-        InvalidValueError: If there is something at `path` that is not a model.
-        OSError: If it can't be written; what was there before is intact.
-    """
-    with FOLDER_FORMAT.replace(path) as folder:
-        weights = {key: value.cpu().contiguous() for key, value in _weights(model.network).items()}
-        folder.write("model.safetensors", save_tensors(weights))
-        folder.write_json("vocabulary.json", model.vocabulary.to_dict())
-        folder.write("history.json", (model.history.to_json() + "\n").encode())
-        folder.write_json("labels.json", model.labels.to_dict())
-        metrics = {k: v if math.isfinite(v) else None for k, v in model.metrics.items()}
-        folder.write_json("metrics.json", metrics)
-        folder.write_json("tokenizer.json", describe_tokenizer(model.tokenizer))
-        training = {"parameters": parameters, "settings": model.settings, "data": model.data}
-        folder.write_json("training.json", training)
-        folder.write("README.md", card.encode("utf-8", "replace"))
-        config = {
-            "format_version": FORMAT_VERSION,
-            "textrnn_version": version,
-            "network": model.recurrent.config,
-            "ngrams": None if model.ngrams is None else model.ngrams.config,
-            "files": {name: folder.files[name] for name in FILES},
-        }
-        folder.write_json("config.json", config)
-
-
-def _weights(network: Network) -> dict[str, Tensor]:
-    return {name: value.detach() for name, value in network.state_dict().items()}
-
-
-_MAX_BYTES = 16 * 2**20  # of a JSON file other than the vocabulary, and of a header of weights
-_MOST_LAYERS = 1000
+_MAX_BYTES = 16 * 2**20  # of a JSON file other than the vocabulary, and of the weights' header
+_MAX_LAYERS = 1000
 _DATA: dict[str, tuple[type, ...]] = {
     "coverage": (float, int),
     "cut_texts": (int,),
@@ -123,52 +75,66 @@ _DATA: dict[str, tuple[type, ...]] = {
 }
 
 
+def write_folder(
+    path: str | os.PathLike[str], model: Model, *, params: Mapping[str, Any], version: str
+) -> None:
+    """Write a model and a classifier's parameters into a folder, in place of an older model."""
+    training = {
+        "parameters": {name: _to_json(name, value) for name, value in params.items()},
+        "settings": model.settings,
+        "data": model.data,
+    }
+    with FOLDER_FORMAT.replace(path) as folder:
+        weights = model.network.state_dict()
+        weights = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+        folder.write("model.safetensors", save_tensors(weights))
+        folder.write_json("vocabulary.json", model.vocabulary.to_dict())
+        folder.write("history.json", (model.history.to_json() + "\n").encode())
+        folder.write_json("labels.json", model.labels.to_dict())
+        metrics = {k: v if math.isfinite(v) else None for k, v in model.metrics.items()}
+        folder.write_json("metrics.json", metrics)
+        folder.write_json("tokenizer.json", describe_tokenizer(model.tokenizer))
+        folder.write_json("training.json", training)
+        folder.write("README.md", model_card(model, version).encode("utf-8", "replace"))
+        config = {
+            "format_version": FORMAT_VERSION,
+            "textrnn_version": version,
+            "network": model.recurrent.config,
+            "ngrams": None if model.ngrams is None else model.ngrams.config,
+            "files": {name: folder.files[name] for name in FILES},
+        }
+        folder.write_json("config.json", config)
+
+
 def read_folder(
-    path: str | os.PathLike[str], *, parameters: AbstractSet[str], tokenizer: Tokenizer | None
+    path: str | os.PathLike[str], *, params: AbstractSet[str], tokenizer: Tokenizer | None
 ) -> tuple[Model, dict[str, Any]]:
-    """Read a model that `write_folder` wrote; nothing in the folder is trusted.
-
-    The network is described without content first, and the files are opened only if the weights
-    have the size that it needs. Nothing is allocated by what a file claims, and weights are taken
-    only if the network has exactly these, and all are finite.
-
-    Args:
-        path: The folder.
-        parameters: The names of the parameters that a classifier may have.
-        tokenizer: What the model was trained with, if it was saved without it.
-
-    Returns:
-        The model, on the CPU, and the classifier's parameters.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        CorruptFileError: If it does not hold a whole and sound model.
-        InvalidValueError: If `tokenizer` is needed, or is not the model's own.
-    """
+    """Read a model and its classifier's parameters, of these names, from an untrusted folder."""
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {show(os.fspath(path))}.")
-    path = folder / "config.json"
-    config = _read_config(path)
+    config = _read_config(folder / "config.json")
     for name, entry in config["files"].items():
         check_file(folder / name, Path(name).stem, entry["bytes"])
     weights = folder / "model.safetensors"
-    network = _describe(path, config, weights.stat().st_size)
+    network = _build(folder / "config.json", config, weights.stat().st_size)
     for name, entry in config["files"].items():
         check_unchanged(folder / name, Path(name).stem, fingerprint(folder / name), entry)
-    labels = _read_labels(folder / "labels.json")
+    path = folder / "labels.json"
+    described = _read_object(path, "labels", ("labels", "multi_label", "matrix"))
+    with _sound(path, "labels"):
+        labels = LabelSet.from_dict(described)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
     for name, number in (("vocab_size", len(vocabulary)), ("num_classes", len(labels))):
         if getattr(network, name) != number:
             reason = f"{name} is {getattr(network, name)}, but there are {number}"
-            raise corrupt(path, "configuration", reason)
-    training = _read_training(folder / "training.json", parameters, len(labels))
+            raise corrupt(folder / "config.json", "configuration", reason)
+    training = _read_training(folder / "training.json", params, len(labels))
     model = Model(
         network=_fill(weights, network),
         vocabulary=vocabulary,
         tokenizer=_read_tokenizer(folder / "tokenizer.json", tokenizer),
         labels=labels,
-        max_length=training["settings"]["max_length"],
         settings=training["settings"],
         data=training["data"],
         history=History.load(folder / "history.json"),
@@ -179,7 +145,7 @@ def read_folder(
 
 @contextmanager
 def _sound(path: Path, what: str) -> Iterator[None]:
-    """Turn every complaint about what a file holds into the one error for it."""
+    """Turn any error about the content of a file into a `CorruptFileError`."""
     try:
         yield
     except CorruptFileError:
@@ -191,9 +157,16 @@ def _sound(path: Path, what: str) -> Iterator[None]:
 def _read_object(path: Path, what: str, keys: Collection[str]) -> dict[str, Any]:
     """Read a JSON object with exactly these keys."""
     data = read_json(path, what=what, max_bytes=_MAX_BYTES)
+    return _check_keys(path, what, data, keys)
+
+
+def _check_keys(
+    path: Path, what: str, data: Any, keys: Collection[str], *, name: str = "it"
+) -> dict[str, Any]:
+    """Return JSON data if it is an object with exactly these keys."""
     if not isinstance(data, dict) or data.keys() != set(keys):
         found = listing(data) if isinstance(data, dict) else show(data)
-        raise corrupt(path, what, f"it should have the keys {listing(keys)}, but has {found}")
+        raise corrupt(path, what, f"{name} should have the keys {listing(keys)}, but has {found}")
     return data
 
 
@@ -206,88 +179,56 @@ def _read_config(path: Path) -> dict[str, Any]:
         reason = f"its format version is {show(version)}, and only {FORMAT_VERSION} is known here"
         raise corrupt(path, what, reason)
     keys = ("format_version", "textrnn_version", "network", "ngrams", "files")
-    config = _read_object(path, what, keys)
-    files = config["files"]
-    if not isinstance(files, dict) or files.keys() != set(FILES):
-        raise corrupt(path, what, f"`files` should name {listing(FILES)}")
+    files = _check_keys(path, what, config, keys)["files"]
+    _check_keys(path, what, files, FILES, name="`files`")
     for name, entry in files.items():
         sound = isinstance(entry, dict) and entry.keys() == {"bytes", "sha256"}
         if not (sound and type(entry["bytes"]) is int and isinstance(entry["sha256"], str)):
             raise corrupt(path, what, f"the entry of {name} is {show(entry)}")
-    return config
+    return dict(config)
 
 
-def _read_labels(path: Path) -> LabelSet:
-    data = _read_object(path, "labels", ("labels", "multi_label", "matrix"))
-    with _sound(path, "labels"):
-        return LabelSet.from_dict(data)
-
-
-class _Undrawn(TorchFunctionMode):
-    """Leave weights as they are, instead of drawing numbers that a file replaces.
-
-    Besides, to draw on a device without content PyTorch first imports its compiler, for a second.
-    """
+class _Uninitialized(TorchFunctionMode):
+    """Skip the initialization of weights, which on a meta device imports PyTorch's compiler."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call any function but those that draw."""
+        """Call any function but those of `torch.nn.init`."""
         kwargs = kwargs or {}
         if getattr(func, "__module__", None) == "torch.nn.init":
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
         return func(*args, **kwargs)
 
 
-def _describe(path: Path, described: Mapping[str, Any], num_bytes: int) -> Network:
-    """Return the network that is described, without content, if its weights fill that many bytes.
-
-    Args:
-        path: The file of the configuration, for the message.
-        described: What it holds.
-        num_bytes: The size of the file with the weights.
-    """
-    what = "configuration"
-    _check_described(path, described, num_bytes)
+def _build(path: Path, described: Mapping[str, Any], num_bytes: int) -> Network:
+    """Build the described network without memory, if its weights fill that many bytes."""
     config, ngrams = described["network"], described["ngrams"]
     network: Network
-    with _sound(path, what):
-        # On this device nothing has any content, so nothing is allocated or drawn.
-        with _Undrawn(), torch.device("meta"):
+    with _sound(path, "configuration"):
+        if not isinstance(config, dict) or not isinstance(ngrams, dict | None):
+            raise TypeError(f"`network` is {show(config)}, and `ngrams` {show(ngrams)}")
+        for name, value in [*config.items(), *(ngrams or {}).items()]:
+            limit = _MAX_LAYERS if name in {"num_layers", "max_order"} else num_bytes // 4
+            if isinstance(value, int) and value > limit:
+                raise ValueError(f"{name} is {show(value)}, too large for the weights")
+        with _Uninitialized(), torch.device("meta"):
             network = RecurrentClassifier.from_config(config)
+            network.float()  # as `fit` makes it, whatever PyTorch's default is
             if ngrams is not None:
                 network = BlendedClassifier(network, NgramClassifier.from_config(ngrams))
         if not isinstance(config["bidirectional"], bool):
             raise TypeError(f"bidirectional is {show(config['bidirectional'])}")
-        needed = _bytes_of(network)
+        needed = sum(value.nbytes for value in network.state_dict().values())
         if not needed < num_bytes <= needed + _MAX_BYTES:
             raise ValueError(f"its weights would be {needed} bytes, in a file of {num_bytes}")
     return network
 
 
-def _check_described(path: Path, described: Mapping[str, Any], num_bytes: int) -> None:
-    """Refuse what is no description, and numbers that no file of that many bytes has room for."""
-    what = "configuration"
-    config, ngrams = described["network"], described["ngrams"]
-    if not isinstance(config, dict):
-        raise corrupt(path, what, f"`network` is {show(config)}")
-    if not isinstance(ngrams, dict | None):
-        raise corrupt(path, what, f"`ngrams` is {show(ngrams)}")
-    for name, value in [*config.items(), *(ngrams or {}).items()]:
-        limit = _MOST_LAYERS if name in {"num_layers", "max_order"} else num_bytes // 4
-        if isinstance(value, int) and value > limit:
-            raise corrupt(path, what, f"{name} is {show(value)}, too large for the weights")
-
-
-def _bytes_of(network: Network) -> int:
-    return sum(value.nbytes for value in network.state_dict().values())
-
-
 def _fill(path: Path, network: Network) -> Network:
-    """Give a network the weights of a file, if they are exactly its own."""
+    """Load the weights of a file into a network, if names, shapes and types are exactly its own."""
     what = "weights"
     try:
         weights = load_tensors(path.read_bytes())
-    except Exception as error:
-        # Whatever a damaged file makes the parser raise, it means the same.
+    except Exception as error:  # a damaged file makes the parser raise all kinds
         raise corrupt(path, what, f"it is not in the safetensors format ({error})") from error
     own = network.state_dict()
     for name, tensor in weights.items():
@@ -325,35 +266,26 @@ def _read_tokenizer(path: Path, given: Tokenizer | None) -> Tokenizer:
 
 
 def _read_training(
-    path: Path, parameters: AbstractSet[str], num_labels: int
+    path: Path, params: AbstractSet[str], num_labels: int
 ) -> dict[str, dict[str, Any]]:
     what = "training"
     training = _read_object(path, what, ("parameters", "settings", "data"))
-    settings, data = Settings.__dataclass_fields__.keys(), _DATA.keys()
-    for name, keys in (("parameters", parameters), ("settings", settings), ("data", data)):
-        part = training[name]
-        if not isinstance(part, dict) or part.keys() != keys:
-            found = listing(part) if isinstance(part, dict) else show(part)
-            reason = f"`{name}` should have the keys {listing(keys)}, but has {found}"
-            raise corrupt(path, what, reason)
+    settings = {option.name for option in OPTIONS if option.is_setting}
+    for name, keys in (("parameters", params), ("settings", settings), ("data", _DATA.keys())):
+        _check_keys(path, what, training[name], keys, name=f"`{name}`")
     with _sound(path, what):
         for name in ("parameters", "settings"):
-            training[name] = params_from_json(training[name])
+            training[name] = {key: _from_json(key, part) for key, part in training[name].items()}
         max_length = training["settings"]["max_length"]
         if type(max_length) is not int or not 3 <= max_length <= MAX_LENGTH:
             raise ValueError(f"`max_length` is {show(max_length)}")
-        _check_data(training["data"], num_labels)
+        for name, kinds in _DATA.items():
+            if type(training["data"][name]) not in kinds:
+                raise TypeError(f"`{name}` is {show(training['data'][name])}")
+        counts = training["data"]["label_counts"]
+        if len(counts) != num_labels or {type(count) for count in counts} != {int}:
+            raise ValueError(f"`label_counts` is {show(counts)}, for {num_labels} labels")
     return training
-
-
-def _check_data(data: Mapping[str, Any], num_labels: int) -> None:
-    """Refuse anything but the numbers that describe the training texts."""
-    for name, kinds in _DATA.items():
-        if type(data[name]) not in kinds:
-            raise TypeError(f"`{name}` is {show(data[name])}")
-    counts = data["label_counts"]
-    if len(counts) != num_labels or {type(count) for count in counts} != {int}:
-        raise ValueError(f"`label_counts` is {show(counts)}, for {num_labels} labels")
 
 
 def _read_metrics(path: Path) -> dict[str, float]:
@@ -364,3 +296,33 @@ def _read_metrics(path: Path) -> dict[str, float]:
         if isinstance(value, bool) or not isinstance(value, int | float | None):
             raise corrupt(path, "metrics", f"{show(name)} is {show(value)}")
     return {name: math.nan if value is None else value for name, value in metrics.items()}
+
+
+def _to_json(name: str, value: Any) -> Any:
+    """Return a parameter as plain data; a mapping has labels as keys."""
+    if isinstance(value, Mapping):
+        return {"by_label": [[label_to_json(k), _to_json(name, v)] for k, v in value.items()]}
+    if isinstance(value, tuple | list):
+        return [_to_json(name, part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, str | bool | int | float | None):
+        raise InvalidTypeError(expected(name, "a value that can be written as JSON", value))
+    return value
+
+
+def _from_json(name: str, value: Any) -> Any:
+    """Return the parameter that `_to_json` described, a list as a tuple."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    if isinstance(value, dict) and value.keys() == {"by_label"}:
+        pairs = value["by_label"]
+        if isinstance(pairs, list) and all(map(_is_weight, pairs)):
+            return {label_from_json(label): number for label, number in pairs}
+    if not isinstance(value, str | bool | int | float | None):
+        raise InvalidTypeError(expected(name, "a plain value", value))
+    return value
+
+
+def _is_weight(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and type(pair[1]) in {int, float}

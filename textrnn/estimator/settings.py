@@ -1,11 +1,10 @@
-"""How a classifier is trained where its user says nothing: settings by the size of the data."""
+"""The options of `TextClassifier`, each stated once, and the settings chosen for those left out."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
-
-import numpy as np
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 from textrnn.errors import (
     InvalidTypeError,
@@ -15,9 +14,17 @@ from textrnn.errors import (
     check_int,
     expected,
 )
-from textrnn.estimator.labels import label_from_json, label_to_json
 
-__all__ = ["MAX_LENGTH", "PRESETS", "Settings", "params_from_json", "params_to_json"]
+__all__ = [
+    "MAX_LENGTH",
+    "OPTIONS",
+    "PRESETS",
+    "Chosen",
+    "Data",
+    "Kind",
+    "Option",
+    "choose_settings",
+]
 
 MAX_LENGTH = 2**31 - 1
 """The largest `max_length`, which limits nothing."""
@@ -26,224 +33,230 @@ PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
     "best": {"pretrain_epochs": 1},
 }
-"""What a preset sets, of the parameters that its user left None."""
+"""The values of each preset for options that are None."""
 
-_MANY_TEXTS = 20_000  # so many that three words in a row, or rare ones, come again
+_MAX_INT = 2**63 - 1  # of 64 bits, which PyTorch and NumPy need
+_MANY_TEXTS = 20_000  # from here on, rare words and sequences of three words recur
 
-_WHOLE = {
-    "hidden_size": 1,
-    "embedding_size": 1,
-    "num_layers": 1,
-    "min_freq": 1,
-    "max_vocab_size": 4,
-    "max_length": 3,
-    "epochs": 1,
-    "batch_size": 1,
-    "patience": 1,
-    "pretrain_epochs": 0,
-    "ngram_order": 0,
-    "max_ngrams": 1,
-    "seed": 0,
-}
-_SHARES = (
-    "dropout",
-    "embedding_dropout",
-    "layer_dropout",
-    "word_dropout",
-    "label_smoothing",
-    "validation_fraction",
-)
-_FLAGS = ("bidirectional", "spelling")
+
+class Data(NamedTuple):
+    """The facts about the training texts that defaults depend on."""
+
+    texts: int
+    unlabelled: int = 0
+    multi_label: bool = False
+
+
+class Chosen(NamedTuple):
+    """A default that depends on the training texts, and its description."""
+
+    text: str
+    of: Callable[[Data], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """All that a training needs to know, with nothing left open.
+class Kind:
+    """The type and the range of an option's values."""
 
-    The attributes are the parameters of `TextClassifier` of the same names.
+    type: type
+    minimum: int = 0
+    maximum: float = math.inf
+    exclusive: bool = False  # whether the bounds are excluded
+    choices: tuple[str, ...] = ()
+    several: bool = False  # whether a tuple of choices is a value
+    nullable: bool = False  # whether None is a value
 
-    Raises:
-        InvalidTypeError: If one has the wrong type.
-        InvalidValueError: If one is out of range.
-    """
-
-    cell: str
-    hidden_size: int
-    embedding_size: int
-    num_layers: int
-    bidirectional: bool
-    pooling: str | tuple[str, ...]
-    dropout: float
-    embedding_dropout: float
-    layer_dropout: float
-    word_dropout: float
-    min_freq: int
-    max_vocab_size: int | None
-    max_length: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    label_smoothing: float
-    max_grad_norm: float
-    weight_averaging: str | None
-    validation_fraction: float
-    patience: int
-    pretrain_epochs: int
-    ngram_order: int
-    max_ngrams: int
-    spelling: bool
-    precision: str
-    seed: int
-
-    def __post_init__(self) -> None:
-        for name, minimum in _WHOLE.items():
-            value = getattr(self, name)
-            if value is not None or name != "max_vocab_size":
-                self._set(name, check_int(name, value, minimum=minimum))
-        self._set("max_length", min(self.max_length, MAX_LENGTH))
-        for name in _SHARES:
-            self._set(name, check_float(name, getattr(self, name), minimum=0.0, maximum=1.0))
-        self._set("weight_decay", check_float("weight_decay", self.weight_decay, minimum=0.0))
-        for name in ("learning_rate", "max_grad_norm"):
-            value = check_float(name, getattr(self, name), minimum=0.0, exclusive=True)
-            self._set(name, value)
-        if self.validation_fraction == 1:
-            raise InvalidValueError(expected("validation_fraction", "a number below 1", 1))
-        wrong = [name for name in _FLAGS if not isinstance(getattr(self, name), bool)]
-        if wrong:
-            raise InvalidTypeError(expected(wrong[0], "a boolean", getattr(self, wrong[0])))
-        check_choice("cell", self.cell, ("rnn", "gru", "lstm"))
-        check_choice("precision", self.precision, ("fp32", "bf16", "fp16"))
-        if self.weight_averaging is not None:
-            check_choice("weight_averaging", self.weight_averaging, ("ema", "swa"))
-
-    def _set(self, name: str, value: float) -> None:
-        """Store what a check gave: a plain number, whatever it was before."""
-        object.__setattr__(self, name, value)
-
-    @classmethod
-    def choose(
-        cls,
-        params: Mapping[str, Any],
-        *,
-        num_texts: int,
-        multi_label: bool,
-        num_unlabelled: int = 0,
-    ) -> Self:
-        """Check a classifier's parameters and fill in those that are None.
-
-        Args:
-            params: The classifier's parameters.
-            num_texts: How many labelled texts there are to learn from.
-            multi_label: Whether a text has any number of labels.
-            num_unlabelled: How many texts there are without labels.
-
-        Returns:
-            The settings.
-
-        Raises:
-            InvalidTypeError: If a parameter has the wrong type.
-            InvalidValueError: If a parameter is out of range.
-
-        Example:
-            >>> from textrnn import TextClassifier
-            >>> params = TextClassifier(epochs=3).get_params()
-            >>> settings = Settings.choose(params, num_texts=5000, multi_label=False)
-            >>> settings.epochs, settings.batch_size
-            (3, 64)
-        """
-        preset = params["preset"]
-        if preset is not None:
-            check_choice("preset", preset, PRESETS)
-        chosen = _by_size(num_texts, num_unlabelled) | PRESETS[preset or "default"]
-        chosen.setdefault("label_smoothing", 0.0 if multi_label else 0.1)
-        for name in cls.__dataclass_fields__:
-            if name not in chosen or params[name] is not None:
-                chosen[name] = params[name]
-        return cls(**chosen)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain data."""
-        return asdict(self)
+    def check(self, name: str, value: Any) -> Any:
+        """Return a value as a plain Python object, or raise an error if it is not of this kind."""
+        if value is None and self.nullable:
+            return None
+        if self.type is int:
+            maximum = min(self.maximum, _MAX_INT)
+            return check_int(name, value, minimum=self.minimum, maximum=maximum)
+        if self.type is float:
+            bounds = {"minimum": self.minimum, "maximum": self.maximum}
+            return check_float(name, value, **bounds, exclusive=self.exclusive)
+        if self.type is bool and not isinstance(value, bool):
+            raise InvalidTypeError(expected(name, "a boolean", value))
+        if self.choices and not self.several:
+            return check_choice(name, value, self.choices)
+        return value
 
 
-def _by_size(num_texts: int, num_unlabelled: int) -> dict[str, Any]:
-    """Return the settings that depend on the number of texts."""
-    few_unlabelled = num_unlabelled < _MANY_TEXTS  # else they hold ever so many rare words
-    return {
-        "pretrain_epochs": 0,
-        "ngram_order": 2 if num_texts < _MANY_TEXTS else 3,
-        "max_ngrams": 2**18 if num_texts < _MANY_TEXTS else 2**19,
-        "spelling": num_texts < _MANY_TEXTS,
-        "hidden_size": 128,
-        "embedding_size": 128,
-        "dropout": 0.3,
-        "embedding_dropout": 0.3,
-        "word_dropout": 0.1,
-        "min_freq": 1 if num_texts + num_unlabelled < 2000 else 2 if few_unlabelled else 5,
-        "max_length": 1000,
-        "epochs": round(min(max(4 + 500 / math.sqrt(num_texts), 5), 40)),
-        "batch_size": 2 ** round(math.log2(min(max(num_texts / 80, 8), 128))),
-        "learning_rate": 2e-3,
-    }
+@dataclass(frozen=True)
+class Option:
+    """A parameter of `TextClassifier`: name, kind, default and one line of help."""
+
+    name: str
+    kind: Kind
+    default: Any  # a value, or `Chosen` where the parameter is None
+    help: str
+    is_setting: bool = True  # whether it is checked before training and part of `settings_`
+    in_shell: bool = True  # whether the command line has it
+    saved: bool = True  # whether a saved classifier has it
+
+    @property
+    def default_text(self) -> str:
+        """The default as documentation shows it."""
+        if isinstance(self.default, Chosen):
+            return self.default.text
+        return repr(self.default).replace("'", '"')
 
 
-def params_to_json(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters as plain data for JSON.
-
-    Args:
-        params: Strings, numbers, tuples of these, None, and mappings from labels to numbers.
-
-    Raises:
-        InvalidTypeError: If one is anything else.
-
-    Example:
-        >>> params_to_json({"pooling": ("max", "mean"), "class_weight": {"spam": 2.0}})
-        {'pooling': ['max', 'mean'], 'class_weight': {'by_label': [['spam', 2.0]]}}
-    """
-    return {name: _plain(name, value) for name, value in params.items()}
-
-
-def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {"by_label": [[label_to_json(k), _plain(name, v)] for k, v in value.items()]}
-    if isinstance(value, tuple | list):
-        return [_plain(name, part) for part in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if not isinstance(value, str | bool | int | float | None):
-        raise InvalidTypeError(expected(name, "a value that can be written as JSON", value))
-    return value
+def choose_settings(params: Mapping[str, Any], data: Data) -> dict[str, Any]:
+    """Check a classifier's parameters and fill in those that are None."""
+    preset = params["preset"]
+    if preset is not None:
+        check_choice("preset", preset, PRESETS)
+    preset_values = PRESETS[preset or "default"]
+    settings = {}
+    for option in OPTIONS:
+        if not option.is_setting:
+            continue
+        value = params[option.name]
+        if value is None and isinstance(option.default, Chosen):
+            value = preset_values.get(option.name, option.default.of(data))
+        settings[option.name] = option.kind.check(option.name, value)
+    if settings["validation_fraction"] == 1:
+        raise InvalidValueError(expected("validation_fraction", "a number below 1", 1))
+    settings["max_length"] = min(settings["max_length"], MAX_LENGTH)
+    return settings
 
 
-def params_from_json(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that `params_to_json` described, lists as tuples.
-
-    Args:
-        data: What `params_to_json` returned.
-
-    Raises:
-        InvalidTypeError: If it is anything else.
-
-    Example:
-        >>> params_from_json({"pooling": ["max", "mean"], "class_weight": {"by_label": [[3, 2.0]]}})
-        {'pooling': ('max', 'mean'), 'class_weight': {3: 2.0}}
-    """
-    return {name: _restored(name, value) for name, value in data.items()}
+def _always(value: Any) -> Chosen:
+    """Return a default that no data changes."""
+    return Chosen(repr(value), lambda _data: value)
 
 
-def _restored(name: str, value: Any) -> Any:
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return tuple(value)
-    if isinstance(value, dict) and value.keys() == {"by_label"}:
-        pairs = value["by_label"]
-        if isinstance(pairs, list) and all(map(_is_weight, pairs)):
-            return {label_from_json(label): number for label, number in pairs}
-    if not isinstance(value, str | bool | int | float | None):
-        raise InvalidTypeError(expected(name, "a plain value", value))
-    return value
+def _by_texts(few: Any, many: Any) -> Chosen:
+    """Return a default for few training texts and one for many."""
+    text = f"{few}, or {many} from {_MANY_TEXTS:,} texts"
+    return Chosen(text, lambda data: few if data.texts < _MANY_TEXTS else many)
 
 
-def _is_weight(pair: Any) -> bool:
-    return isinstance(pair, list) and len(pair) == 2 and type(pair[1]) in {int, float}
+@partial(Chosen, "4 + 500 / sqrt(texts), from 5 to 40")
+def _epochs(data: Data) -> int:
+    return round(min(max(4 + 500 / math.sqrt(data.texts), 5), 40))
+
+
+@partial(Chosen, "about texts / 80, from 8 to 128")
+def _batch_size(data: Data) -> int:
+    return int(2 ** round(math.log2(min(max(data.texts / 80, 8), 128))))
+
+
+@partial(Chosen, "1, 2 from 2,000 texts, or 5 from 20,000 unlabelled texts")
+def _min_freq(data: Data) -> int:
+    if data.texts + data.unlabelled < 2000:
+        return 1
+    return 2 if data.unlabelled < _MANY_TEXTS else 5
+
+
+@partial(Chosen, "0.1, or 0.0 for multi-label data")
+def _label_smoothing(data: Data) -> float:
+    return 0.0 if data.multi_label else 0.1
+
+
+def _choice(*choices: str, several: bool = False, nullable: bool = False) -> Kind:
+    return Kind(type=str, choices=choices, several=several, nullable=nullable)
+
+
+_POSITIVE, _COUNT = Kind(type=int, minimum=1), Kind(type=int)
+_SIZE = Kind(type=int, minimum=1, maximum=2**16)  # more would not fit into any memory
+_SHARE, _ABOVE_0 = Kind(type=float, maximum=1), Kind(type=float, exclusive=True)
+_FLAG = Kind(type=bool)
+_POOLING = _choice("max", "mean", "last", "attention", several=True)
+
+OPTIONS = (
+    Option(
+        "preset",
+        _choice(*PRESETS),
+        None,
+        'Preset of other options; "best" pretrains',
+        is_setting=False,
+    ),
+    Option("cell", _choice("rnn", "gru", "lstm"), "gru", "Recurrent cell"),
+    Option("hidden_size", _SIZE, _always(128), "Hidden features in each direction"),
+    Option("embedding_size", _SIZE, _always(128), "Features of a word embedding"),
+    Option("num_layers", Kind(type=int, minimum=1, maximum=1000), 1, "Number of recurrent layers"),
+    Option("bidirectional", _FLAG, True, "Read texts in both directions"),
+    Option("pooling", _POOLING, ("max", "mean"), "Pooling of the hidden states of a text"),
+    Option("dropout", _SHARE, _always(0.3), "Dropout between the last two layers"),
+    Option("embedding_dropout", _SHARE, _always(0.3), "Dropout of embeddings, one mask for a text"),
+    Option("layer_dropout", _SHARE, 0.0, "Dropout between recurrent layers"),
+    Option("word_dropout", _SHARE, _always(0.1), "Probability that a word is hidden in an epoch"),
+    Option("pretrain_epochs", _COUNT, _always(0), "Epochs of pretraining without labels"),
+    Option("ngram_order", _COUNT, _by_texts(2, 3), "Maximum n-gram length; 0 turns n-grams off"),
+    Option("max_ngrams", _POSITIVE, _by_texts(2**18, 2**19), "Maximum number of n-grams"),
+    Option("spelling", _FLAG, _by_texts(True, False), "Use the character n-grams of words too"),
+    Option(
+        "tokenizer",
+        Kind(type=object),
+        None,
+        "Function that splits a text into tokens",
+        is_setting=False,
+        in_shell=False,
+        saved=False,
+    ),
+    Option("min_freq", _POSITIVE, _min_freq, "Minimum frequency of a word in all texts"),
+    Option(
+        "max_vocab_size",
+        Kind(type=int, minimum=4, nullable=True),
+        None,
+        "Maximum vocabulary size, special tokens included",
+    ),
+    Option(
+        "max_length",
+        Kind(type=int, minimum=3),
+        _always(1000),
+        "Maximum text length in tokens, begin and end token included",
+    ),
+    Option("epochs", _POSITIVE, _epochs, "Maximum number of epochs"),
+    Option("batch_size", _POSITIVE, _batch_size, "Texts per update"),
+    Option("learning_rate", _ABOVE_0, _always(0.002), "Maximum learning rate"),
+    Option("weight_decay", Kind(type=float), 0.01, "Weight decay of AdamW"),
+    Option("label_smoothing", _SHARE, _label_smoothing, "Share of a target spread over all labels"),
+    Option(
+        "class_weight",
+        _choice("balanced"),
+        None,
+        'Class weights; "balanced" weights labels inversely to their frequency',
+        is_setting=False,
+    ),
+    Option("max_grad_norm", _ABOVE_0, 1.0, "Maximum gradient norm"),
+    Option(
+        "weight_averaging",
+        _choice("ema", "swa", nullable=True),
+        "ema",
+        'Exponential ("ema") or stochastic ("swa") weight averaging',
+    ),
+    Option("validation_fraction", _SHARE, 0.1, "Share of the texts to hold out for validation"),
+    Option("patience", _POSITIVE, 3, "Epochs without a lower validation loss until training stops"),
+    Option(
+        "threshold",
+        _SHARE,
+        0.5,
+        "Minimum probability of a label, if a text has several",
+        is_setting=False,
+    ),
+    Option("warm_start", _FLAG, False, "Continue training", is_setting=False, in_shell=False),
+    Option("precision", _choice("fp32", "bf16", "fp16"), "fp32", "Floating-point precision"),
+    Option(
+        "device",
+        Kind(type=str),
+        "auto",
+        'Device, such as "cpu" or "cuda:1"; "auto" is a GPU if there is one',
+        is_setting=False,
+        saved=False,
+    ),
+    Option(
+        "progress",
+        _FLAG,
+        True,
+        "Show a progress bar on a terminal",
+        is_setting=False,
+        in_shell=False,
+        saved=False,
+    ),
+    Option("seed", _COUNT, 0, "Seed of all random numbers"),
+)
+"""The parameters of `TextClassifier`, in the order of its signature."""

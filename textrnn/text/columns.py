@@ -8,6 +8,7 @@ from itertools import groupby
 import numpy as np
 
 from textrnn.errors import InvalidTypeError, expected, show
+from textrnn.text.normalization import normalize
 from textrnn.text.tokenizers import (
     ENCODED_PUNCTUATION,
     Tokenizer,
@@ -101,6 +102,8 @@ def _column(texts: list[str], tokenizer: Tokenizer) -> str | None:
     """Join texts so that `str.split` finds their tokens, unless the tokenizer is a custom one."""
     # Subclasses may tokenize differently.
     if type(tokenizer) is WordTokenizer and tokenizer.remove_punctuation:
+        if tokenizer.normalize:
+            texts = [normalize(text) for text in texts]
         return _space_words(texts, tokenizer.lowercase)
     if type(tokenizer) is WordPunctTokenizer:
         return _DIVIDER.join(

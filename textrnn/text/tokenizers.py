@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeAlias, TypeGuard
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected, listing
+from textrnn.text.normalization import normalize
 
 __all__ = [
     "ENCODED_PUNCTUATION",
@@ -28,8 +29,8 @@ __all__ = [
 ]
 
 ENCODED_PUNCTUATION = string.punctuation.encode()
-_WORD_OR_PUNCTUATION = r"\w+|[^\w\s\x1c-\x1f]+"
-_IN_ASCII = re.compile(_WORD_OR_PUNCTUATION, re.ASCII)
+_IN_ASCII = re.compile(r"\w+|[^\w\s\x1c-\x1f]+", re.ASCII)
+_OPTIONS = ("lowercase", "remove_punctuation", "normalize")  # of a `WordTokenizer`
 _PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
 _QUOTES_AND_DASHES = re.compile("[\u00ab\u201c\u2018\u201e\u00bb\u201d\u2019\u2012-\u2015]")
 
@@ -43,16 +44,20 @@ _IN_ANY_CASE = re.compile(
 )
 
 Tokenizer: TypeAlias = Callable[[str], list[str]]
-"""Any callable from a text to the list of its tokens."""
+"""Any callable from a text to the list of its tokens. A custom one also has to normalize them."""
 
 
 class WordTokenizer:
-    """Split a text into lower-case words without punctuation, as NLTK does.
+    r"""Split a text into lower-case words without punctuation, as NLTK does.
 
     The words are those of `nltk.word_tokenize(text, preserve_line=True)` after lower-casing the
     text and deleting every character of `string.punctuation`. This holds for every string,
     including very long texts and lone surrogates. A text without words gives an empty list. No
     download is needed, and NLTK is only imported if punctuation is kept.
+
+    Like NLTK it takes texts as they are: "café" in composed and in decomposed characters (NFC and
+    NFD) are two words, and a soft hyphen is part of a word. Set `normalize=True` for texts from
+    several sources.
 
     Tokenizers are immutable; two with the same options are equal.
 
@@ -61,6 +66,8 @@ class WordTokenizer:
         remove_punctuation: Delete ASCII punctuation after lower-casing. If False, most texts go
             through NLTK, which is about a hundred times slower; `WordPunctTokenizer` is a fast
             tokenizer that keeps punctuation. Default: True.
+        normalize: First normalize texts as `WordPunctTokenizer` does: NFC, without invisible
+            characters. The words are then those of NLTK for the normalized text. Default: False.
 
     Raises:
         InvalidTypeError: If an option is not a boolean.
@@ -71,16 +78,20 @@ class WordTokenizer:
         ['oil', 'prices', 'cant', 'soar', 'they', 'can', 'not']
         >>> WordTokenizer(remove_punctuation=False)("Oil prices can't soar!")
         ['oil', 'prices', 'ca', "n't", 'soar', '!']
+        >>> WordTokenizer(normalize=True)("cafe\u0301 co\u00adop")
+        ['café', 'coop']
     """
 
-    __slots__ = ("_lowercase", "_remove_punctuation")
+    __slots__ = ("_lowercase", "_normalize", "_remove_punctuation")
 
-    def __init__(self, *, lowercase: bool = True, remove_punctuation: bool = True) -> None:
-        for name, value in (("lowercase", lowercase), ("remove_punctuation", remove_punctuation)):
+    def __init__(
+        self, *, lowercase: bool = True, remove_punctuation: bool = True, normalize: bool = False
+    ) -> None:
+        options = (lowercase, remove_punctuation, normalize)
+        for name, value in zip(_OPTIONS, options, strict=True):
             if not isinstance(value, bool):
                 raise InvalidTypeError(expected(name, "a boolean", value))
-        self._lowercase = lowercase
-        self._remove_punctuation = remove_punctuation
+        self._lowercase, self._remove_punctuation, self._normalize = options
 
     @property
     def lowercase(self) -> bool:
@@ -91,6 +102,11 @@ class WordTokenizer:
     def remove_punctuation(self) -> bool:
         """Whether ASCII punctuation is deleted."""
         return self._remove_punctuation
+
+    @property
+    def normalize(self) -> bool:
+        """Whether texts are normalized."""
+        return self._normalize
 
     def __call__(self, text: str) -> list[str]:
         """Split a text into words.
@@ -106,6 +122,8 @@ class WordTokenizer:
         """
         if not isinstance(text, str):
             raise InvalidTypeError(expected("text", "a string", text))
+        if self._normalize:
+            text = normalize(text)
         if self._lowercase:
             text = text.lower()
         if self._remove_punctuation:
@@ -125,9 +143,9 @@ class WordTokenizer:
 
         Example:
             >>> WordTokenizer(lowercase=False).to_dict()
-            {'lowercase': False, 'remove_punctuation': True}
+            {'lowercase': False, 'remove_punctuation': True, 'normalize': False}
         """
-        return {"lowercase": self._lowercase, "remove_punctuation": self._remove_punctuation}
+        return {name: getattr(self, name) for name in _OPTIONS}
 
     @classmethod
     def from_dict(cls, options: Mapping[str, Any]) -> Self:
@@ -144,10 +162,11 @@ class WordTokenizer:
             InvalidValueError: If an option is missing or unknown.
 
         Example:
-            >>> WordTokenizer.from_dict({"lowercase": False, "remove_punctuation": True})
-            WordTokenizer(lowercase=False, remove_punctuation=True)
+            >>> tokenizer = WordTokenizer(lowercase=False)
+            >>> WordTokenizer.from_dict(tokenizer.to_dict()) == tokenizer
+            True
         """
-        _check_options(options, ("lowercase", "remove_punctuation"))
+        _check_options(options, _OPTIONS)
         return cls(**options)
 
     def __eq__(self, other: object) -> bool:
@@ -156,21 +175,26 @@ class WordTokenizer:
         return type(self) is type(other) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
-        return hash((type(self), self._lowercase, self._remove_punctuation))
+        return hash((type(self), *self.to_dict().values()))
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(lowercase={self._lowercase}, "
-            f"remove_punctuation={self._remove_punctuation})"
-        )
+        options = ", ".join(f"{name}={value}" for name, value in self.to_dict().items())
+        return f"{type(self).__name__}({options})"
 
 
 class WordPunctTokenizer:
-    """Split a text into lower-case words and runs of punctuation.
+    r"""Split a text into lower-case words and runs of punctuation.
 
     The rules are those of `nltk.wordpunct_tokenize`. A word is a run of letters (with their accents
     and vowel signs), digits and underscores. Any other run of characters between white space is a
     token too. So "well-known" has two words and a hyphen, and "great!!!" contains the word "great".
+
+    Texts are normalized first, so that what looks the same is the same token. Accents are composed
+    (Unicode's NFC). Characters that can't be seen are dropped: soft hyphens, zero-width spaces,
+    byte order marks, marks of direction, variation selectors and the others that Unicode calls
+    default-ignorable. Those that carry meaning stay: joiners (ZWJ, ZWNJ) in emoji, next to a virama
+    in Indic scripts and between letters that join, as in Persian; tags in flags. A zero-width space
+    in a script without blanks, such as Thai and Khmer, is a blank.
 
     Tokenizers are immutable; two with the same options are equal.
 
@@ -184,6 +208,8 @@ class WordPunctTokenizer:
         >>> tokenizer = WordPunctTokenizer()
         >>> tokenizer("Oil prices can't soar!!!")
         ['oil', 'prices', 'can', "'", 't', 'soar', '!!!']
+        >>> tokenizer("cafe\u0301 co\u00adop")
+        ['café', 'coop']
     """
 
     __slots__ = ("_lowercase",)
@@ -212,6 +238,7 @@ class WordPunctTokenizer:
         """
         if not isinstance(text, str):
             raise InvalidTypeError(expected("text", "a string", text))
+        text = normalize(text)
         if self._lowercase:
             text = text.lower()
         words = _IN_ASCII if text.isascii() else _in_any_script()
@@ -284,7 +311,7 @@ def _in_any_script() -> Any:
     """Return the pattern in which accents and vowel signs are part of a word."""
     import regex  # `re` splits the words of Hindi, Tamil or Thai at their vowel signs
 
-    return regex.compile(_WORD_OR_PUNCTUATION)
+    return regex.compile(r"\w+|(?:[^\w\s\x1c-\x1f]|\u200d)+")  # emoji are joined by U+200D
 
 
 def space_quotes(text: str) -> str:

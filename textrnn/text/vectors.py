@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from textrnn._storage import corrupt
 from textrnn.errors import CorruptFileError, InvalidTypeError, check_int, expected, show
+from textrnn.text.normalization import compose
 from textrnn.text.vocabulary import Vocabulary
 
 __all__ = ["VectorCoverage", "WordVectors", "read_vectors"]
@@ -116,7 +117,8 @@ def read_vectors(
     Each line has a word and the components of its vector, separated by blanks. A header with the
     number of vectors and their dimension may come first (word2vec and fastText's `.vec` have one,
     GloVe has none). Files may be compressed by gzip. Only vectors of the vocabulary are held in
-    memory. If a word occurs twice, its first vector is used.
+    memory. Words and tokens are compared in NFC, so the vector of a word in decomposed characters
+    is that of the composed token. If a word occurs twice, its first vector is used.
 
     Tokenize texts like those the vectors were trained on. For example, a lower-case vocabulary
     finds no capitalized names unless `ignore_case` is True.
@@ -172,17 +174,17 @@ class _Table:
     ) -> None:
         self.path = path
         self.vocabulary = vocabulary
-        # Bytes, so that other words are not decoded and need not be UTF-8.
-        self.rows = {
-            token.encode("utf-8", "surrogatepass"): i for i, token in enumerate(vocabulary)
-        }
-        pad = vocabulary.tokens[vocabulary.pad_id]
-        del self.rows[pad.encode("utf-8", "surrogatepass")]
+        # Bytes, so that other words need not be UTF-8, and most of them are not decoded.
+        self.rows: dict[bytes, list[int]] = {}
+        for row, token in enumerate(vocabulary):
+            if row != vocabulary.pad_id:
+                key = compose(token).encode("utf-8", "surrogatepass")
+                self.rows.setdefault(key, []).append(row)
         self.lowered: dict[str, list[int]] = {}
         if ignore_case:
             for row, token in enumerate(vocabulary):
                 if row >= len(vocabulary.specials):
-                    self.lowered.setdefault(token.lower(), []).append(row)
+                    self.lowered.setdefault(compose(token).lower(), []).append(row)
         self.matrix = np.zeros((len(vocabulary), 0), np.float32)
         self.exact = np.zeros(len(vocabulary), np.bool_)
         self.other_case = np.zeros(len(vocabulary), np.bool_)
@@ -229,19 +231,23 @@ class _Table:
                 found = max(len(line.split()) - 1, 0)
                 raise self._corrupt(number, f"has {found} components instead of {size}")
             word = start[0]
-        row = self.rows.get(word)
-        wanted = [] if row is None else [row]
-        if row is not None and self.exact[row]:
+        rows = self.rows.get(word, [])
+        if not rows and not word.isascii():
+            text = word.decode("utf-8", "surrogateescape")
+            word = compose(text).encode("utf-8", "surrogateescape")
+            rows = self.rows.get(word, [])
+        if rows and self.exact[rows[0]]:
             self.repeated += 1
             return
+        wanted = rows
         if self.lowered:
             known = self.lowered.get(word.decode("utf-8", "replace").lower(), ())
             others = [each for each in known if not (self.exact[each] or self.other_case[each])]
             self.other_case[others] = True
-            wanted += others
-        if row is not None:
-            self.exact[row] = True
-            self.other_case[row] = False
+            wanted = rows + others
+        if rows:
+            self.exact[rows] = True
+            self.other_case[rows] = False
         if wanted:
             self.matrix[wanted] = self._parse(number, numbers)
 

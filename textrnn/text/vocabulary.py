@@ -35,8 +35,12 @@ class Vocabulary:
 
     Special tokens come first: padding 0, unknown 1, beginning 2, end 3, then any others. Words
     follow by descending count, then alphabetically (by code point), so the same texts always give
-    the same ids. A token in the texts that equals a special token is not a word; it is counted as
-    left out. Without words, only the special tokens remain.
+    the same ids. Without words, only the special tokens remain.
+
+    A token of a text that equals a special token is not that special token: it is counted as left
+    out and encoded as unknown, so a literal `<pad>` in a text never becomes padding. Only
+    `vocabulary["<pad>"]` and `decode` refer to special tokens by name. Tokens are compared as they
+    are; `WordPunctTokenizer` normalizes texts before it splits them.
 
     Vocabularies are immutable; two with the same tokens and counts are equal.
 
@@ -73,7 +77,7 @@ class Vocabulary:
     _tokens: tuple[str, ...]
     _counts: tuple[int, ...]
     _num_specials: int
-    _ids: dict[str, int] = field(compare=False)
+    _ids: dict[str, int] = field(compare=False)  # of words, because texts have no special tokens
 
     def __init__(
         self,
@@ -99,7 +103,8 @@ class Vocabulary:
         object.__setattr__(self, "_tokens", tokens)
         object.__setattr__(self, "_counts", (0, left_out, *[0] * (len(first) - 2), *word_counts))
         object.__setattr__(self, "_num_specials", len(first))
-        object.__setattr__(self, "_ids", {token: index for index, token in enumerate(tokens)})
+        ids = {word: index for index, word in enumerate(words, start=len(first))}
+        object.__setattr__(self, "_ids", ids)
 
     @classmethod
     def build(
@@ -197,9 +202,10 @@ class Vocabulary:
 
     @property
     def get(self) -> Callable[[str, int], int]:
-        """The function `get(token, default)`, which returns a token's id, or `default` without one.
+        """The function `get(word, default)`, which returns a word's id, or `default` without one.
 
-        It checks nothing and is the fastest way to look up many tokens.
+        Special tokens are no words, so they give `default`. It checks nothing and is the fastest
+        way to look up many tokens of texts.
 
         Example:
             >>> Vocabulary({"oil": 1}).get("gas", 0)
@@ -213,6 +219,8 @@ class Vocabulary:
             raise InvalidTypeError(expected("token", "a string", token))
         if token in self._ids:
             return self._ids[token]
+        if token in self.specials:
+            return self.specials.index(token)
         raise MissingKeyError(
             f"Unknown token {show(token)}. The vocabulary has {len(self)} tokens, such as "
             f"{listing(self._tokens[:8])}; `encode` maps others to "
@@ -220,7 +228,7 @@ class Vocabulary:
         )
 
     def __contains__(self, token: object) -> bool:
-        return isinstance(token, str) and token in self._ids
+        return isinstance(token, str) and (token in self._ids or token in self.specials)
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -234,7 +242,9 @@ class Vocabulary:
         return f"<Vocabulary of {len(self)} tokens: {', '.join(words + more) or 'no words'}>"
 
     def encode(self, tokens: Iterable[str]) -> list[int]:
-        """Return the ids of tokens; a token without one gets that of the unknown token.
+        """Return the ids of a text's tokens; those that are no words get the unknown token's id.
+
+        Special tokens are no words: a literal `<pad>` in a text is unknown.
 
         Args:
             tokens: The tokens of a text.
@@ -246,8 +256,8 @@ class Vocabulary:
             InvalidTypeError: If `tokens` is a plain string, or a token is not a string.
 
         Example:
-            >>> Vocabulary({"oil": 1}).encode(["oil", "gas"])
-            [4, 1]
+            >>> Vocabulary({"oil": 1}).encode(["oil", "gas", "<pad>"])
+            [4, 1, 1]
         """
         tokens = _check_tokens(tokens)
         ids = list(map(self.get, tokens, repeat(self.unk_id)))
@@ -308,8 +318,7 @@ class Vocabulary:
             counts = _check_counts(token_lists)
         else:
             counts = _count_tokens(token_lists)
-        get, first = self.get, self._num_specials
-        known = sum(n for token, n in counts.items() if get(token, 0) >= first)
+        known = sum(n for token, n in counts.items() if token in self._ids)
         total = sum(counts.values())
         return known / total if total else 1.0
 
