@@ -223,10 +223,30 @@ def test_the_last_update_is_checked(precision, averaging):
         run(batches, epochs=1)  # the only evaluation gives no best weights
     with pytest.raises(NonFiniteLossError, match=message.format(2)):
         run(batches, epochs=2, restore_best=False)
-    trainer = run(batches, epochs=2)
+    trainer = run(batches, epochs=2)  # gives the best weights back
     assert all(bool(weight.isfinite().all()) for weight in trainer.model.parameters())
     assert trainer.state is not None
     assert trainer.state.best_step == 1
+
+
+def test_weights_too_large_to_compute_with_are_found():
+    """Finite weights whose logits are not are an error, which names the texts."""
+    batch = toys.make_batches((5,))[0]
+    model = toys.make_model(dropout=0.0)
+
+    def enlarge(state: TrainingState) -> None:
+        with torch.no_grad():
+            for weight in state.model.parameters():
+                weight.fill_(1e38)
+
+    trainer = toys.make_trainer(model, callbacks=[LambdaCallback(on_batch_end=enlarge)])
+    indices = ", ".join(map(str, range(5)))
+    with pytest.raises(
+        NonFiniteLossError,
+        match=f"The loss became (nan|inf) after step 1, on the texts with the indices {indices}. ",
+    ):
+        trainer.fit([batch], epochs=1)
+    assert all(bool(weight.isfinite().all()) for weight in model.parameters())
 
 
 class Once:

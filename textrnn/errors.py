@@ -78,7 +78,7 @@ class TrainingError(TextrnnError, RuntimeError):
 
 
 class NonFiniteLossError(TrainingError):
-    """The loss is NaN or infinite, or the weights that training ends with are."""
+    """The loss is NaN or infinite, or the weights are."""
 
 
 def show(value: object) -> str:

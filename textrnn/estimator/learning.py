@@ -49,7 +49,6 @@ def learn(
     join()  # assigns a GPU to each of several processes
     task = _encode(params, examples, eval_examples, unlabelled, before)
     recurrent, outcome = fit_network(task, None if before is None else before.recurrent)
-    _check_logits(recurrent, task.train_set)
     network: Network = recurrent
     metrics, stopped = outcome.metrics, outcome.stopped
     if task.settings["ngram_order"] and stopped != CTRL_C:

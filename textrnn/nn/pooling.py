@@ -145,7 +145,8 @@ class AttentionPooling(nn.Module):
             The pooled states, `(batch, features)`.
 
         Raises:
-            InvalidTypeError: If `lengths` is not an integer tensor.
+            InvalidTypeError: If `lengths` is not an integer tensor, or `states` have another type
+                than the weights (float32 unless they were converted).
             InvalidValueError: If the shapes don't fit, or a length is out of range.
         """
         weights = self.weights(states, lengths).unsqueeze(2)  # (batch, time, 1)
@@ -162,7 +163,8 @@ class AttentionPooling(nn.Module):
             The weights, `(batch, time)`, which sum to 1 in each text; zeros at padding.
 
         Raises:
-            InvalidTypeError: If `lengths` is not an integer tensor.
+            InvalidTypeError: If `lengths` is not an integer tensor, or `states` have another type
+                than the weights (float32 unless they were converted).
             InvalidValueError: If the shapes don't fit, or a length is out of range.
         """
         lengths = _check(states, lengths)

@@ -1,6 +1,7 @@
 """The loop of `Trainer.fit`: epochs of steps, with evaluations and checkpoints between them."""
 
 import logging
+import math
 import os
 import signal
 import threading
@@ -94,7 +95,7 @@ class TrainingLoop:
             self.step.running_loss.flush()
             self._write_checkpoints(last=True)
             self._load_final_weights()
-            self._check_weights()  # no loss has seen the last update
+            self._check_last_update()
         self._log_stop()
 
     def _notify(self, hook: str) -> None:
@@ -201,6 +202,20 @@ class TrainingLoop:
                     f"The weights {name} are not finite after step {self.state.step}. {good} "
                     "A lower learning rate or `max_grad_norm` may help."
                 )
+
+    def _check_last_update(self) -> None:
+        """Raise an error if the model that training ends with is not finite, as no loss tells."""
+        self._check_weights()
+        step = self.step
+        if step.last_batch is None:
+            return
+        # Finite weights may still be too large to compute with.
+        found = evaluate(self.state.model, [step.last_batch], step.loss, precision=step.precision)
+        (loss,) = self.processes.sum([found["loss"]])
+        if not math.isfinite(loss):
+            suspects = [] if math.isfinite(found["loss"]) else [step.last_batch]
+            when = f"after step {self.state.step}"
+            raise NonFiniteLossError(step.running_loss.message(loss, when, suspects))
 
     def _load_final_weights(self) -> None:
         """Give the model its best weights, or else the averaged ones."""

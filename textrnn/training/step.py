@@ -64,6 +64,7 @@ class TrainingStep:
         averaging = self.averaging
         self.averaged = averaging.begin(self.model) if averaging else None
         self._average_from = averaging.first_step(self.total_steps) if averaging else 0
+        self.last_batch: Batch | None = None
         self._num_classes = getattr(self.model, "num_classes", None)
 
     def __call__(self, batches: Sequence[Batch]) -> None:
@@ -76,6 +77,7 @@ class TrainingStep:
         if self.update():
             self.scheduler.step("step", state)
         state.step += 1
+        self.last_batch = batches[-1]
         state.batches += len(batches)
 
     def gradients(self, batches: Sequence[Batch]) -> tuple[Tensor, Tensor | float]:
@@ -146,11 +148,12 @@ class RunningLoss:
             if not math.isfinite(loss):
                 step, _, _, batches = waiting[i]
                 suspects = [] if math.isfinite(own[i]) else batches
-                raise NonFiniteLossError(self._message(loss, step, suspects))
+                raise NonFiniteLossError(self.message(loss, f"in step {step}", suspects))
             self._state.loss_sum += loss * weight
             self._state.loss_weight += weight
 
-    def _message(self, value: float, step: int, batches: Sequence[Batch]) -> str:
+    def message(self, value: float, when: str, batches: Sequence[Batch]) -> str:
+        """Return what an error says of a loss that is not finite."""
         own = [i for batch in batches if batch.indices is not None for i in batch.indices.tolist()]
         texts = [i for each in self._processes.gather(own) for i in each]
         listed = ", ".join(map(str, texts[:16])) + (", ..." if len(texts) > 16 else "")
@@ -158,7 +161,7 @@ class RunningLoss:
         kept = self._state.last_checkpoint
         good = f"The last good checkpoint is {kept}." if kept else "There is no checkpoint."
         advice = "A lower learning rate or `max_grad_norm` may help."
-        return f"The loss became {value} in step {step}, {where}. {good} {advice}"
+        return f"The loss became {value} {when}, {where}. {good} {advice}"
 
 
 def _numbers(values: Sequence[Tensor | float]) -> list[float]:

@@ -187,9 +187,8 @@ class Trainer:
             InvalidValueError: If a loader is empty, labels are missing or out of range, or a
                 checkpoint belongs to another run.
             MissingKeyError: If `monitor` is not a metric of the evaluation.
-            NonFiniteLossError: If the loss became NaN or infinite, or the weights did in the last
-                update. The model then has these weights; where the best ones are restored, only
-                they have to be finite.
+            NonFiniteLossError: If the loss became NaN or infinite, also that of the last batch by
+                the weights that training ends with, the best ones where they are restored.
             CorruptFileError: If a checkpoint is complete, but can't be used.
             TrainingError: If a checkpoint can't be written.
         """
