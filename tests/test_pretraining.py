@@ -151,6 +151,14 @@ def test_every_epoch_has_an_order_of_its_own():
     assert all(torch.equal(results[0][name], value) for name, value in results[1].items())
 
 
+def test_global_generators_are_not_set(monkeypatch):
+    """Other threads keep what they draw meanwhile."""
+    model = make(embedding_dropout=0.3)
+    monkeypatch.setattr(torch, "set_rng_state", None)
+    monkeypatch.setattr(torch, "manual_seed", None)
+    pretrain(model, texts(), texts(), progress=False)
+
+
 def test_a_run_depends_on_its_seed_alone():
     """Global generators neither act on it nor are moved, and modes come back."""
     results = []

@@ -31,7 +31,7 @@ from textrnn.training.loaders import (
 )
 from textrnn.training.losses import Loss
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
-from textrnn.training.resume.generators import undisturbed_generators
+from textrnn.training.resume.generators import model_generators, undisturbed_generators
 from textrnn.training.state import metric_name
 from textrnn.training.step import Precision
 
@@ -179,10 +179,8 @@ def undisturbed_modes(model: nn.Module) -> Iterator[None]:
 def _inference(model: nn.Module, loader: Iterable[Any], *, plain: bool = True) -> Iterator[None]:
     """Compute in evaluation mode without gradients; restore modes and generators at the end."""
     # Global generators are left alone where nothing draws from them, or nothing depends on them.
-    own_only = (
-        type(model) is RecurrentClassifier
-        and draws_from_own(loader)
-        and (plain or model.generator is not None)
+    own_only = draws_from_own(loader) and (
+        bool(model_generators(model)) or (plain and type(model) is RecurrentClassifier)
     )
     with (
         undisturbed_modes(model),

@@ -100,6 +100,8 @@ def _batches_are_independent(loader: DataLoader[Any]) -> bool:
 
 def draws_from_own(loader: Iterable[Any]) -> bool:
     """Return whether a loader is known to draw nothing from global generators."""
+    if getattr(loader, "draws_from_own", False) is True:
+        return True
     return (
         isinstance(loader, DataLoader)
         and loader.generator is not None

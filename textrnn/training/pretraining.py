@@ -17,7 +17,7 @@ from textrnn.nn import LanguageModel, RecurrentClassifier, perplexity
 from textrnn.training.callbacks import Callback
 from textrnn.training.evaluation import undisturbed_modes
 from textrnn.training.history import History, Record
-from textrnn.training.loaders import EpochBatches
+from textrnn.training.loaders import EpochBatches, draws_from_own
 from textrnn.training.schedulers import linear_warmup
 from textrnn.training.trainer import Trainer, check_model
 
@@ -203,6 +203,7 @@ class _DummyLabels:
 
     def __init__(self, loader: Iterable[Batch]) -> None:
         self.loader: Any = loader
+        self.draws_from_own = draws_from_own(loader)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "GeneratorStates",
     "check_generators",
     "generator_states",
+    "model_generators",
     "restore_generators",
     "separate_generators",
     "undisturbed_generators",
@@ -86,7 +87,7 @@ def separate_generators(processes: Processes, model: nn.Module | None = None) ->
         return
     states = generator_states(())
     keys = {"python": states["python"][1], "numpy": states["numpy"][1], "torch": states["torch"]}
-    found = _model_generators(model)
+    found = model_generators(model)
     keys |= {name: generator.get_state() for name, generator in found.items()}
     seeds = _SEEDS | {name: generator.manual_seed for name, generator in found.items()}
     own = {name: hashlib.sha256(key.numpy().tobytes()).digest() for name, key in keys.items()}
@@ -99,7 +100,7 @@ def separate_generators(processes: Processes, model: nn.Module | None = None) ->
 
 def check_generators(states: Any, loader: Iterable[Any], model: nn.Module | None = None) -> None:
     """Check that `restore_generators` can take these states, without setting any."""
-    found = {"loader": _loader_generators(loader), "model": _model_generators(model)}
+    found = {"loader": _loader_generators(loader), "model": model_generators(model)}
     try:
         random.Random().setstate(_python_state(states["python"]))
         np.random.RandomState().set_state(_numpy_state(states["numpy"]))
@@ -132,18 +133,18 @@ def _numpy_state(state: Any) -> tuple[Any, ...]:
 def _own_states(loader: Iterable[Any], model: nn.Module | None) -> GeneratorStates:
     return {
         "loader": {name: each.get_state() for name, each in _loader_generators(loader).items()},
-        "model": {name: each.get_state() for name, each in _model_generators(model).items()},
+        "model": {name: each.get_state() for name, each in model_generators(model).items()},
     }
 
 
 def _restore_own(states: Mapping[str, Any], loader: Iterable[Any], model: nn.Module | None) -> None:
     for name, generator in _loader_generators(loader).items():
         generator.set_state(states["loader"][name])
-    for name, generator in _model_generators(model).items():
+    for name, generator in model_generators(model).items():
         generator.set_state(states["model"][name])
 
 
-def _model_generators(model: nn.Module | None) -> dict[str, torch.Generator]:
+def model_generators(model: nn.Module | None) -> dict[str, torch.Generator]:
     """Return the different generators of a model's modules, by the first module that has each."""
     found: dict[torch.Generator, str] = {}
     for name, module in model.named_modules() if model is not None else ():
