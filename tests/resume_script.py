@@ -212,7 +212,7 @@ def run(folder: Path, kills: int, seed: int) -> dict[str, Any]:
         if not attempt(broken, number, chance, kill=killed < kills):
             break
         killed += 1
-        torn += any((broken / "checkpoints").glob(".step-0*.tmp"))
+        torn += any((broken / "checkpoints").glob(".step-0*.textrnn-new"))
     resumed = torch.load(broken / "result.pt", weights_only=True)
     return {
         "kills": killed,

@@ -364,9 +364,23 @@ def test_a_place_where_nothing_can_be_written_is_told_before_the_work(run, table
     code, _, errors = run("train", "--train", table, "--output", table / "model")
     assert (code, errors) == (1, f"textrnn: {table}: File exists\n")
     full = mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device", "x7"))
-    monkeypatch.setattr("textrnn.cli.commands.check_writable", full)
+    monkeypatch.setattr("textrnn._storage.writing.check_writable", full)
     code, _, errors = run("train", "--train", table, "--output", table.parent / "a" / "b")
     assert (code, errors) == (1, f"textrnn: {table.parent / 'a'}: No space left on device\n")
+    full.side_effect = OSError(errno.EBUSY, "Device or resource busy")
+    code, _, errors = run("train", "--train", table, "--output", table.parent / "a" / "b")
+    assert (code, "not a mount point itself, but got" in errors) == (1, True)
+    (table.parent / "empty").mkdir()
+    monkeypatch.chdir(table.parent / "empty")
+    code, _, errors = run("train", "--train", table, "--output", ".")
+    assert (code, "other than the current one" in errors) == (1, True)
+
+
+def test_info_on_any_folder_says_that_it_is_no_model(run, tmp_path, monkeypatch):
+    """A folder of something else is not damaged."""
+    monkeypatch.chdir(tmp_path)
+    code, _, errors = run("info", ".")
+    assert (code, errors) == (1, "textrnn: '.' is not a model folder: it has no config.json.\n")
 
 
 def test_fields_may_be_divided_otherwise(run, tmp_path):

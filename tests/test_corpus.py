@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset
 
-from textrnn._storage import NewFolder
+from textrnn._storage import NewFolder, writing
 from textrnn.data import BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.data import flat as flat_module
 from textrnn.data.corpus import building, stored
@@ -313,14 +313,7 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.undo()
     make("none").save(tmp_path / "news")
     before = contents(tmp_path / "news")
-    rename = os.rename
-
-    def fail(source, target, **options):
-        if str(source).endswith(".tmp"):
-            raise OSError(errno.EIO, "gone")
-        rename(source, target, **options)
-
-    monkeypatch.setattr(os, "rename", fail)
+    monkeypatch.setattr(writing, "_swap", mock.Mock(side_effect=OSError(errno.EIO, "gone")))
     with pytest.raises(OSError, match="gone"):
         make().save(tmp_path / "news")
     assert [path.name for path in tmp_path.iterdir()] == ["news"]
@@ -359,7 +352,9 @@ def test_a_missing_folder_is_refused(tmp_path):
     """So is an empty one."""
     with pytest.raises(FileNotFoundError, match="There is no folder 'nowhere'"):
         WordDataset.open("nowhere")
-    with pytest.raises(CorruptFileError, match=r"dataset.json.*can't be read"):
+    with pytest.raises(
+        CorruptFileError, match=r"is not a data-set folder: it has no dataset\.json"
+    ):
         WordDataset.open(tmp_path)
 
 
@@ -367,7 +362,7 @@ def test_a_missing_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path: path.unlink(), "can't be read"),
+        (lambda path: path.unlink(), "can't be read|has no dataset.json"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file"),
         (lambda path: (path.unlink(), path.mkdir()), "not a regular file"),
         (lambda path: path.write_bytes(path.read_bytes()[:-2]), "bytes, and had|JSON expected"),
@@ -470,6 +465,9 @@ def test_forged_targets_are_refused(tmp_path):
         ({"labels": {"kind": "targets", "classes": 2**40}}, "classes is 1099511627776"),
         ({"labels": {"kind": "targets", "classes": 3}}, "labels.bin should have 276 bytes"),
         ({"labels": {"kind": "class ids", "classes": 2}}, "a label is out of range"),
+        ({"labels": {"kind": "class ids", "classes": 10**9}}, "classes is 1000000000"),
+        ({"labels": {"kind": "class ids", "classes": 10**6}}, "have 3 classes, and should have 1"),
+        ({"texts": 10**400}, "is not a finite number"),
         ({"tokenizer": {"type": "os.system", "options": {}}}, "its tokenizer is 'os.system'"),
         ({"tokenizer": {"type": ["x"], "options": {}}}, "its tokenizer is"),
         ({"tokenizer": {"type": "WordTokenizer", "options": {"a": 1}}}, "to have the keys"),
@@ -483,6 +481,15 @@ def test_forged_manifests_are_refused(saved, change, message):
     (saved / "dataset.json").write_text(json.dumps(manifest | change))
     with pytest.raises(CorruptFileError, match=message):
         WordDataset.open(saved)
+
+
+def test_too_many_classes_are_not_saved(tmp_path):
+    """A label that could not be read again is refused."""
+    dataset = make()
+    dataset.labels = torch.full((23,), 2**20)
+    with pytest.raises(InvalidValueError, match="`labels` to be labels of at most 1048576 classes"):
+        dataset.save(tmp_path / "news")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("entry", [3, {"bytes": 8}, {"bytes": "8", "sha256": ""}])

@@ -16,6 +16,7 @@ from textrnn import errors
         (errors.InvalidValueError, ValueError),
         (errors.InvalidTypeError, TypeError),
         (errors.MissingKeyError, KeyError),
+        (errors.MissingFileError, FileNotFoundError),
         (errors.NotFittedError, ValueError),
         (errors.NotFittedError, AttributeError),
         (errors.CorruptFileError, ValueError),
@@ -68,6 +69,40 @@ def test_show_abbreviates_long_numbers():
     """Numbers that Python refuses to write are shown by their size."""
     assert errors.show([10**5000, 7]) == "[<16610-bit integer>, 7]"
     assert errors.show(10**39) == "1" + "0" * 39
+
+
+def test_nested_values_are_shown_shortly():
+    """Many parts of many parts do not make a message long."""
+    nested = "x" * 900
+    for _ in range(9):
+        nested = [nested] * 9
+    assert len(errors.show(nested)) <= 500
+    assert len(errors.show({"\U0001f600" * 900: nested})) <= 500
+
+
+def test_long_texts_lose_their_middle():
+    """The first and the last words are kept."""
+    assert errors.shorten("a" * 500) == "a" * 500
+    assert errors.shorten("a" * 400 + "b" * 100 + "c" * 97) == "a" * 400 + "..." + "c" * 97
+
+
+def test_listing_names_the_first_of_many():
+    """The rest are counted."""
+    listed = errors.listing(f"{i:03}" for i in range(500))
+    assert listed.startswith("'000', '001', ")
+    assert listed.endswith("'018', '019' and 480 more")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"a": 1, "c": 2}, "should have the keys 'a', 'b'; missing: 'b'; unknown: 'c'"),
+        ([1], "should have the keys 'a', 'b', but is [1]"),
+    ],
+)
+def test_unlike_keys_names_the_difference(value, message):
+    """Of many keys, those matter that are missing or unknown."""
+    assert errors.unlike_keys(value, ["a", "b"]) == message
 
 
 def test_listing_sorts_names():

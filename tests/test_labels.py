@@ -367,3 +367,19 @@ def test_targets_tell_which_labels_a_text_has(rows):
     targets = labels.encode(label_values(rows))
     found = [{labels.names[i] for i in np.flatnonzero(row)} for row in targets]
     assert found == rows
+
+
+@pytest.mark.parametrize("label", ["x" * 10_001, ("x" * 5000, "y" * 5000)])
+def test_a_label_has_a_maximum_length(label):
+    """It would take its space in each answer, and is hardly a label."""
+    with pytest.raises(InvalidValueError, match="`labels` to be labels of at most 10000 char"):
+        LabelSet(("a", label))
+    assert len(LabelSet(("a", "x" * 10_000))) == 2
+
+
+def test_long_labels_are_an_array_of_objects():
+    """An array of strings would give each label the space of the longest one."""
+    assert LabelSet(("a", "x" * 200)).classes.dtype == "<U200"
+    long = LabelSet(("a", "x" * 201)).classes
+    assert long.dtype == object
+    assert long.tolist() == ["a", "x" * 201]

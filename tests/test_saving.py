@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -18,8 +19,14 @@ from safetensors.torch import load_file, save_file
 
 from tests import strategies
 from textrnn import TextClassifier, WordTokenizer
-from textrnn._storage import NewFolder
-from textrnn.errors import CorruptFileError, InvalidTypeError, InvalidValueError
+from textrnn._storage import NewFolder, writing
+from textrnn.errors import (
+    CorruptFileError,
+    InvalidTypeError,
+    InvalidValueError,
+    MissingFileError,
+    TextrnnError,
+)
 from textrnn.text import WordPunctTokenizer
 
 MODEL = Path(__file__).parent / "fixtures" / "model"
@@ -36,7 +43,7 @@ FILES = {
     "training.json",
     "vocabulary.json",
 }
-DAMAGE = "damaged|a history|a record of a history"
+DAMAGE = "damaged"
 
 
 def fit(texts=("oil prices", "the striker scores"), labels=("a", "b"), **params):
@@ -334,23 +341,27 @@ def test_saving_follows_a_link(tmp_path, classifier):
     assert TextClassifier.load(tmp_path / "link").classes_.tolist() == ["business", "sports"]
 
 
-@pytest.mark.parametrize("failing", [1, 2, 3])
+@pytest.mark.parametrize("failing", ["exchange", "first rename", "second rename", "write"])
 def test_a_save_that_fails_leaves_the_old_model(folder, classifier, monkeypatch, failing):
-    """An error at any step leaves the old folder and no other files."""
+    """Whichever step breaks, the old model is unchanged and nothing lies beside it."""
     before = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
     rename, calls = Path.rename, []
 
     def broken(self, target):
-        calls.append(self)
-        if len(calls) == failing:
+        calls.append(target)
+        # The first call of all is the trial that a folder can be renamed.
+        if len(calls) == {"first rename": 2, "second rename": 3}.get(failing):
             raise OSError(28, "No space left on device")
         return rename(self, target)
 
-    if failing == 3:
-        monkeypatch.setattr(NewFolder, "write_json", lambda *_: broken(folder, folder))
-        calls += [None, None]
+    full = mock.Mock(side_effect=OSError(28, "No space left on device"))
+    monkeypatch.setattr(Path, "rename", broken)
+    if failing == "exchange":
+        monkeypatch.setattr(writing, "_replace", full)
+    elif failing == "write":
+        monkeypatch.setattr(NewFolder, "write_json", full)
     else:
-        monkeypatch.setattr(Path, "rename", broken)
+        monkeypatch.setattr(writing, "_exchange", lambda *_: False)
     with pytest.raises(OSError, match="No space left"):
         classifier.save(folder)
     monkeypatch.undo()
@@ -358,10 +369,30 @@ def test_a_save_that_fails_leaves_the_old_model(folder, classifier, monkeypatch,
     assert [entry.name for entry in folder.parent.iterdir()] == ["model"]
 
 
-def test_a_missing_folder_is_named(tmp_path):
-    """The error names the path."""
-    with pytest.raises(FileNotFoundError, match=r"There is no folder '.*nowhere'"):
-        TextClassifier.load(tmp_path / "nowhere")
+@pytest.mark.parametrize("name", ["nowhere", "file", "a\0b"])
+def test_a_missing_folder_is_named(tmp_path, name):
+    """The message has the path that may be mistyped, and both classes of errors catch it."""
+    (tmp_path / "file").touch()
+    with pytest.raises(MissingFileError, match=r"There is no folder '.*(nowhere|file|a\\x00b)'"):
+        TextClassifier.load(tmp_path / name)
+    assert issubclass(MissingFileError, FileNotFoundError)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({}, "it has no config.json"),
+        ({"README.md": "# Mine"}, "it has no config.json"),
+        ({"config.json": '{"model_type": "bert"}'}, "its config.json is of another kind"),
+        ({"config.json": "[1]"}, "its config.json is of another kind"),
+    ],
+)
+def test_a_folder_of_another_kind_is_not_called_damaged(tmp_path, files, reason):
+    """Nothing is wrong with it; it is not a model of this library."""
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(CorruptFileError, match=rf"is not a model folder: {reason}\.$"):
+        TextClassifier.load(tmp_path)
 
 
 @pytest.mark.parametrize("name", sorted(FILES - {"README.md"}))
@@ -379,7 +410,10 @@ def test_damaged_files_are_named(folder, name, damage):
         path.mkdir()
     elif damage == "pipe":
         os.mkfifo(path)
-    with pytest.raises(CorruptFileError, match=rf"file '.*{name}' is damaged: "):
+    reason = rf"file '.*{name}' is damaged: "
+    if (name, damage) == ("config.json", "missing"):
+        reason = "is not a model folder"
+    with pytest.raises(CorruptFileError, match=reason):
         TextClassifier.load(folder)
 
 
@@ -493,6 +527,32 @@ def test_an_unknown_version_is_refused(folder, version):
         ("training.json", ("data",), {"more": 1}),
         ("metrics.json", (), {"accuracy": "high"}),
         ("metrics.json", (), {"accuracy": True}),
+        ("metrics.json", (), {"accuracy": 10**400}),
+        ("metrics.json", (), {"<script>alert(1)</script>": 0.5}),
+        ("metrics.json", (), {"a" * 101: 0.5}),
+        ("metrics.json", (), {f"metric_{i}": 0.5 for i in range(101)}),
+        ("labels.json", (), {"labels": ["business", 10**400]}),
+        ("labels.json", (), {"labels": ["business", "s" * 10_001]}),
+        ("labels.json", (), {"labels": ["business", ["s"] * 10_001]}),
+        ("training.json", ("settings",), {"epochs": 10**400}),
+        ("training.json", ("settings",), {"epochs": 0}),
+        ("training.json", ("settings",), {"epochs": None}),
+        ("training.json", ("settings",), {"dropout": -0.5}),
+        ("training.json", ("settings",), {"pooling": "<script>"}),
+        ("training.json", ("settings",), {"pooling": ["max", "<script>"]}),
+        ("training.json", ("settings",), {"<script>": 1}),
+        ("training.json", ("parameters",), {"threshold": -0.5}),
+        ("training.json", ("parameters",), {"threshold": "0.5"}),
+        ("training.json", ("parameters",), {"threshold": {"by_label": [["sports", 1.5]]}}),
+        ("training.json", ("parameters",), {"threshold": {"by_label": [["weather", 0.5]]}}),
+        ("training.json", ("parameters",), {"class_weight": {"by_label": [["sports", -1]]}}),
+        ("training.json", ("parameters",), {"hidden_size": -3}),
+        ("training.json", ("parameters",), {"cell": "tanh"}),
+        ("training.json", ("data",), {"train_texts": -1}),
+        ("training.json", ("data",), {"coverage": 10**400}),
+        ("training.json", ("data",), {"mean_words": 1e300}),
+        ("training.json", ("data",), {"stopped": "x" * 1001}),
+        ("training.json", ("data",), {"label_counts": [-1, 1]}),
         ("vocabulary.json", (), {"format": 2}),
         ("vocabulary.json", ("words",), {"new": 1}),
         ("vocabulary.json", ("words",), {"oil": -1}),
@@ -517,7 +577,7 @@ def test_other_json_is_refused(folder, name, text):
     if (name, text) in {("metrics.json", "{}"), ("history.json", "[]")}:
         assert TextClassifier.load(folder).classes_.tolist() == ["business", "sports"]
         return
-    with pytest.raises(CorruptFileError, match=DAMAGE):
+    with pytest.raises(CorruptFileError, match=f"{DAMAGE}|is not a model folder"):
         TextClassifier.load(folder)
 
 
@@ -526,6 +586,73 @@ def test_json_that_is_too_long_is_not_parsed(folder, monkeypatch):
     monkeypatch.setattr("textrnn.estimator.saving._MAX_BYTES", 1000)
     with pytest.raises(CorruptFileError, match="it is longer than 1000 bytes"):
         TextClassifier.load(folder)
+
+
+def test_values_are_counted_before_they_are_parsed(folder):
+    """Each empty list of a short file would take many times its bytes."""
+    config = read(folder / "config.json")
+    for name, number in (("vocabulary.json", config["network"]["vocab_size"]), ("history.json", 0)):
+        shutil.copytree(folder, folder.with_name(name))
+        many = 2 * number + 2**17 if name == "vocabulary.json" else 2**20
+        (folder.with_name(name) / name).write_text("[" + "[]," * many + "[]]")
+        seal(folder.with_name(name))
+        with pytest.raises(CorruptFileError, match=r"it holds more than [0-9]+ values"):
+            TextClassifier.load(folder.with_name(name))
+
+
+def test_a_long_label_takes_no_space_for_the_others(tmp_path):
+    """An array of strings would pad each answer to the longest label."""
+    saved = fit(labels=("a", "b" * 10_000))
+    saved.save(tmp_path / "model")
+    loaded = TextClassifier.load(tmp_path / "model")
+    assert loaded.classes_.tolist() == ["a", "b" * 10_000]
+    assert loaded.classes_.dtype == object
+    assert loaded.predict(["oil"] * 1000).nbytes == 8000
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", lambda text: {**text, **{f"<{i}>": 1 for i in range(10**5)}}),
+        ("config.json", lambda text: {**text, "network": [[[["x" * 99] * 9] * 9] * 9] * 9}),
+        ("config.json", lambda text: {**text, "format_version": "9" * 10**6}),
+        ("labels.json", lambda text: dict.fromkeys(map(str, range(10**5)), text)),
+        ("tokenizer.json", lambda text: {**text, "type": "x" * 10**6}),
+        ("training.json", lambda text: {**text, "data": {"x" * 10**6: 1}}),
+        ("metrics.json", lambda _: {"x" * 10**6: 1}),
+        ("metrics.json", lambda _: [[["x" * 999] * 99] * 9]),
+    ],
+)
+def test_messages_about_files_are_short(folder, name, content):
+    """However long what is wrong is, the message fits on a screen."""
+    (folder / name).write_text(json.dumps(content(read(folder / name))))
+    if name != "config.json":
+        seal(folder)
+    with pytest.raises(CorruptFileError) as caught:
+        TextClassifier.load(folder)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_message_of_the_weights_parser_is_short(folder):
+    """It repeats what the header has, and that may be long."""
+    text = json.dumps({"w": {"dtype": "F" * 10**5, "shape": [1], "data_offsets": [0, 4]}}).encode()
+    path = folder / "model.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(path.stat().st_size))
+    seal(folder)
+    with pytest.raises(CorruptFileError, match="it is not in the safetensors format") as caught:
+        TextClassifier.load(folder)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs files that the system makes")
+@pytest.mark.parametrize("name", sorted(FILES - {"README.md"}))
+def test_links_to_what_the_system_makes_up_are_refused(folder, name):
+    """Such a file has no size, and reading some of them never ends."""
+    for target in ("/proc/version", "/proc/kmsg", "/proc/self/mem", "/dev/zero"):
+        (folder / name).unlink()
+        (folder / name).symlink_to(target)
+        with pytest.raises(CorruptFileError, match="damaged"):
+            TextClassifier.load(folder)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
@@ -538,6 +665,60 @@ def test_weights_must_be_finite(folder, number):
         CorruptFileError, match=r"'recurrent.embedding.weight' is not made of finite"
     ):
         TextClassifier.load(folder)
+
+
+@pytest.mark.parametrize("number", [3e38, -1e10])
+def test_weights_must_not_make_answers_infinite(folder, number):
+    """Sums of finite numbers may be infinite, and their differences NaN."""
+    change_weights(folder, lambda w: w["recurrent.embedding.weight"][1, 1:].fill_(number))
+    with pytest.raises(CorruptFileError, match=r"embedding.weight' has numbers beyond 1e\+09"):
+        TextClassifier.load(folder)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e30])
+def test_what_can_not_be_loaded_is_not_saved(folder, number):
+    """The model that was there before is intact."""
+    before = {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+    classifier = TextClassifier.load(folder, device="cpu")
+    with torch.no_grad():
+        classifier.network_.recurrent.embedding.weight[1, 1] = number
+    message = "one that can be loaded again, but got: 'recurrent.embedding.weight' (is not|has)"
+    with pytest.raises(InvalidValueError, match=message):
+        classifier.save(folder)
+    assert {entry.name: entry.read_bytes() for entry in folder.iterdir()} == before
+    assert [entry.name for entry in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("labels", [("a", 10**400), ("a", ((((((((("b",),),),),),),),),))])
+def test_labels_that_can_not_be_loaded_are_not_saved(tmp_path, labels):
+    """Integers beyond all floats and tuples in tuples are not read, so they are not written."""
+    with pytest.raises(TextrnnError):
+        fit(labels=labels).save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parameters_that_can_not_be_loaded_are_not_saved(tmp_path):
+    """A parameter out of range is found when the classifier is saved, not when it is loaded."""
+    classifier = fit()
+    classifier.set_params(hidden_size=-3)
+    with pytest.raises(InvalidValueError, match="`hidden_size` to be a positive integer"):
+        classifier.save(tmp_path / "model")
+
+
+def test_the_card_escapes_what_a_terminal_or_a_browser_obeys(tmp_path):
+    """A label is text, whatever characters it has."""
+    fit(labels=("\x1b[2Jgone", "<script>alert(1)</script>")).save(tmp_path / "model")
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "\x1b" not in card
+    assert "\\x1b" in card
+    assert "\\<script>" in card
+    assert card.count("<script>") == 1
+
+
+def test_the_card_shortens_long_labels(tmp_path):
+    """One label of thousands of characters does not hide the others."""
+    fit(labels=("short", "x" * 9000)).save(tmp_path / "model")
+    assert len((tmp_path / "model" / "README.md").read_text()) < 5000
 
 
 @pytest.mark.parametrize(

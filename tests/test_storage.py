@@ -1,6 +1,7 @@
 """Files and folders are written whole or not at all, and read without trust."""
 
 import errno
+import hashlib
 import math
 import os
 import stat
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textrnn import _storage
+from textrnn._storage import jsonfiles
 from textrnn.errors import CorruptFileError, InvalidValueError
 
 JSON = st.recursive(
@@ -141,7 +143,13 @@ def test_json_is_written_for_people(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("value", "error"), [(float("nan"), ValueError), ([float("inf")], ValueError), (b"", TypeError)]
+    ("value", "error"),
+    [
+        (float("nan"), InvalidValueError),
+        ([float("inf")], InvalidValueError),
+        ([10**5000], InvalidValueError),
+        (b"", TypeError),
+    ],
 )
 def test_what_is_no_json_is_not_written(tmp_path, value, error):
     """A value that could not be read again leaves no file."""
@@ -152,10 +160,14 @@ def test_what_is_no_json_is_not_written(tmp_path, value, error):
 
 def test_json_too_long_to_be_read_is_not_written(tmp_path, monkeypatch):
     """The limit of reading holds for writing, so that no model is lost."""
-    monkeypatch.setattr(_storage, "MAX_JSON_BYTES", 7)
+    monkeypatch.setattr(jsonfiles, "MAX_JSON_BYTES", 7)
     _storage.write_json(tmp_path / "short", "oil")
     with pytest.raises(InvalidValueError, match="to need at most 7 bytes, but got 10"):
         _storage.write_json(tmp_path / "long", "oil gas")
+    monkeypatch.setattr(jsonfiles, "MAX_JSON_VALUES", 3)
+    monkeypatch.setattr(jsonfiles, "MAX_JSON_BYTES", 99)
+    with pytest.raises(InvalidValueError, match="'long' to hold at most 3 values, but got 4"):
+        _storage.write_json(tmp_path / "long", [1, 2, 3])
     assert names(tmp_path) == ["short"]
 
 
@@ -173,16 +185,20 @@ def test_json_too_long_to_be_read_is_not_written(tmp_path, monkeypatch):
         (b'{"a": 1, "a": 2}', "names a key twice"),
         (b"[" * 200_000, "nested too deeply"),
         (b"9" * 10_000, "not the JSON expected"),
+        (b"[1" + b"0" * 400 + b"]", "is not a finite number"),
+        (b"[" + b"[]," * 500 + b"[]]", "it holds more than 1000 values"),
         (b"[1, 2, 3" + b" " * 20_000 + b"]", "longer than 20000 bytes"),
     ],
 )
-def test_damaged_json_is_named(tmp_path, data, reason):
+def test_damaged_json_is_named(tmp_path, monkeypatch, data, reason):
     """Whatever is wrong with a file, one error says which file and what."""
     path = tmp_path / "words.json"
     path.write_bytes(data)
-    limit = 20_000 if len(data) < 100_000 else 2**20
+    if len(data) < 100_000:
+        monkeypatch.setattr(jsonfiles, "MAX_JSON_VALUES", 1000)
+        monkeypatch.setattr(jsonfiles, "MAX_JSON_BYTES", 20_000)
     with pytest.raises(CorruptFileError, match=reason) as caught:
-        _storage.read_json(path, what="vocabulary", max_bytes=limit)
+        _storage.read_json(path, what="vocabulary")
     assert str(caught.value).startswith("The vocabulary file ")
     assert "words.json" in str(caught.value)
 
@@ -226,7 +242,13 @@ def test_a_new_folder_knows_its_files(tmp_path):
     target = tmp_path / "folder"
     assert (target / "grown").read_bytes() == b"oil prices"
     assert _storage.read_json(target / "words.json", what="word") == {"oil": 1}
-    assert folder.files == {path.name: _storage.fingerprint(path) for path in target.iterdir()}
+    assert folder.files == {
+        path.name: {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in target.iterdir()
+    }
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "gone"), KeyboardInterrupt()])

@@ -18,6 +18,7 @@ __all__ = [
     "InvalidTypeError",
     "InvalidValueError",
     "MissingDependencyError",
+    "MissingFileError",
     "MissingKeyError",
     "NonFiniteLossError",
     "NotFittedError",
@@ -39,6 +40,9 @@ class _ShortRepr(Repr):
 _REPR = _ShortRepr()
 _REPR.maxstring = _REPR.maxother = 80
 _REPR.maxlist = _REPR.maxtuple = _REPR.maxset = _REPR.maxdict = 8
+_REPR.maxlevel = 3
+_MAX_CHARACTERS = 500  # of a value or a reason in a message
+_MAX_NAMES = 20  # of a list in a message
 
 
 class TextrnnError(Exception):
@@ -69,6 +73,10 @@ class CorruptFileError(TextrnnError, ValueError):
     """A file has invalid contents, none of which were used."""
 
 
+class MissingFileError(TextrnnError, FileNotFoundError):
+    """A folder does not exist."""
+
+
 class MissingDependencyError(TextrnnError, ImportError):
     """An optional package is not installed; the message names the extra to install."""
 
@@ -85,7 +93,14 @@ def show(value: object) -> str:
     """Return a short ASCII `repr` in one line that never fails, for messages."""
     text = _REPR.repr(value).encode("ascii", "backslashreplace").decode("ascii")
     # White space within strings is escaped, so only a table's padding is collapsed.
-    return " ".join(text.split()) if "\n" in text else text
+    return shorten(" ".join(text.split()) if "\n" in text else text)
+
+
+def shorten(text: str) -> str:
+    """Return a text with its middle left out if it is too long for a message."""
+    if len(text) <= _MAX_CHARACTERS:
+        return text
+    return f"{text[: _MAX_CHARACTERS - 100]}...{text[-97:]}"
 
 
 def expected(name: str, rule: str, got: object) -> str:
@@ -94,8 +109,20 @@ def expected(name: str, rule: str, got: object) -> str:
 
 
 def listing(names: Iterable[object]) -> str:
-    """Return names sorted and separated by commas, or "none"."""
-    return ", ".join(sorted(show(name) for name in names)) or "none"
+    """Return names sorted and separated by commas, the first of many, or "none"."""
+    every = list(names)
+    shown = sorted(map(show, every[:1000]))[:_MAX_NAMES]
+    more = len(every) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "") or "none"
+
+
+def unlike_keys(value: object, keys: Iterable[str]) -> str:
+    """Return the clause that says how a value differs from a mapping with exactly these keys."""
+    if not isinstance(value, Mapping):
+        return f"should have the keys {listing(keys)}, but is {show(value)}"
+    known, given = set(keys), set(value)
+    missing, unknown = listing(known - given), listing(given - known)
+    return f"should have the keys {listing(keys)}; missing: {missing}; unknown: {unknown}"
 
 
 def check_int(

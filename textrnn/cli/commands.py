@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from textrnn._storage import check_writable
 from textrnn.cli.inputs import labelled_texts, text_chunks, unlabelled_texts
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra
 from textrnn.estimator import TextClassifier
@@ -34,7 +33,7 @@ _BREAKS = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"})
 def train(options: Namespace) -> int:
     """Train on a table, save the classifier and print its metrics; 130 if Ctrl-C ended it early."""
     processes = join()
-    _check_output(options.output)  # before the work rather than after it
+    FOLDER_FORMAT.prepare(options.output)  # before the work rather than after it
     if options.base_model is None:
         classifier = TextClassifier()
     else:
@@ -145,16 +144,6 @@ def _params(options: Namespace) -> dict[str, Any]:
                 value = tuple(value)
             params[option.name] = None if option.kind.nullable and value == "none" else value
     return params
-
-
-def _check_output(path: str) -> None:
-    """Raise an error if a model can't be written there."""
-    target = FOLDER_FORMAT.check_target(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        check_writable(target)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(target.parent)) from None
 
 
 def _check_picture(path: str, *, multi_label: bool) -> None:

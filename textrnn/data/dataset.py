@@ -216,10 +216,10 @@ class WordDataset(Dataset[dict[str, Any]]):
             tokenizer, vocabulary, max_length=max_length, add_bos=add_bos, add_eos=add_eos
         )
         with closing(encode_rows(rows, encode, num_workers=num_workers)) as blocks:
-            write_dataset(
+            digest = write_dataset(
                 folder, blocks, vocabulary=vocabulary, tokenizer=tokenizer, max_length=max_length
             )
-        return cls._of(MappedFolder(folder), vocabulary, tokenizer)
+        return cls._of(MappedFolder(folder, digest), vocabulary, tokenizer)
 
     @classmethod
     def open(
@@ -245,7 +245,7 @@ class WordDataset(Dataset[dict[str, Any]]):
             The data set.
 
         Raises:
-            FileNotFoundError: If there is no such folder.
+            MissingFileError: If there is no such folder.
             CorruptFileError: If it does not hold a complete, undamaged data set.
             InvalidValueError: If `tokenizer` is missing, or is not the data set's.
 
@@ -258,11 +258,8 @@ class WordDataset(Dataset[dict[str, Any]]):
             ...     WordDataset.open(f"{folder}/news")[0]
             {'input_ids': tensor([2, 4, 3]), 'label': 1, 'index': 0}
         """
-        mapped = MappedFolder(folder)
-        vocabulary = mapped.read_vocabulary()
-        if verify:
-            mapped.verify_ids(len(vocabulary))
-        return cls._of(mapped, vocabulary, mapped.read_tokenizer(tokenizer))
+        mapped = MappedFolder(folder, verify=verify)
+        return cls._of(mapped, mapped.vocabulary, mapped.read_tokenizer(tokenizer))
 
     @classmethod
     def _of(cls, folder: MappedFolder, vocabulary: Vocabulary, tokenizer: Tokenizer) -> Self:
@@ -281,7 +278,8 @@ class WordDataset(Dataset[dict[str, Any]]):
             folder: The folder.
 
         Raises:
-            InvalidValueError: If `folder` holds anything but a data set.
+            InvalidValueError: If `folder` holds anything but a data set, is the current folder or
+                a mount point, or a class id is 1,048,576 or more.
             OSError: If the folder can't be written.
         """
         write_dataset(

@@ -13,6 +13,7 @@ from textrnn.text.tokenizers import is_known
 __all__ = ["model_card"]
 
 _MAX_LABELS = 50  # rows of the table of labels
+_MAX_CHARACTERS = 200  # of a cell
 
 
 def model_card(model: Model, version: str) -> str:
@@ -145,6 +146,7 @@ def _cell(value: object) -> str:
     if isinstance(value, float) and math.isfinite(value):
         value = f"{value:g}"
     text = str(value)
+    text = text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
     text = text if text.isprintable() else repr(text)[1:-1]
     for mark in "\\`*_|<[":
         text = text.replace(mark, f"\\{mark}")

@@ -405,7 +405,8 @@ class TextClassifier:
         Raises:
             NotFittedError: If `fit` was not called.
             InvalidTypeError: If the tokenizer or a label can't be written as JSON.
-            InvalidValueError: If there is something at `path` that is not a model.
+            InvalidValueError: If there is something at `path` that is not a model, `path` is the
+                current folder or a mount point, or `load` would refuse the classifier.
             OSError: If the folder can't be written. An older model is intact then.
         """
         model = self._model()
@@ -434,7 +435,7 @@ class TextClassifier:
             The classifier, with the predictions of the saved one.
 
         Raises:
-            FileNotFoundError: If there is no such folder.
+            MissingFileError: If there is no such folder.
             CorruptFileError: If the folder does not have a complete and valid model.
             InvalidValueError: If `tokenizer` is needed, or differs from the classifier's own.
         """

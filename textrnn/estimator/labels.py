@@ -33,6 +33,8 @@ __all__ = [
     "label_values",
 ]
 
+_MAX_CHARACTERS = 10_000  # of a label
+_MAX_PADDED = 200  # characters of a label in an array of strings
 _NO_COLUMN = (str, bytes, Mapping, AbstractSet)
 _MAX_LISTED = 20  # labels in a message
 _MAX_FLOAT = float(np.finfo(np.float32).max)
@@ -65,6 +67,13 @@ class LabelSet:
     _: KW_ONLY
     multi_label: bool = False
     matrix: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            text = str(name) if isinstance(name, str | tuple) else ""
+            if len(text) > _MAX_CHARACTERS:
+                rule = f"labels of at most {_MAX_CHARACTERS} characters"
+                raise InvalidValueError(expected("labels", rule, name))
 
     @classmethod
     def of(cls, values: LabelValues) -> Self:
@@ -199,7 +208,10 @@ class LabelSet:
         """The labels as an array, of dtype object where another one would change them."""
         kinds = set(map(type, self.names))
         # NumPy drops trailing zeros of strings and rounds large integers.
-        plain = kinds == {str} and not any(str(name).endswith("\0") for name in self.names)
+        # It also gives each string the space of the longest one.
+        plain = kinds == {str} and not any(
+            name.endswith("\0") or len(name) > _MAX_PADDED for name in map(str, self.names)
+        )
         small = kinds == {int} and all(-(2**63) <= int(str(name)) < 2**63 for name in self.names)
         if plain or small or kinds in ({bool}, {float}):
             return np.array(self.names)

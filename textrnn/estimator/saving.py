@@ -1,5 +1,6 @@
 """The folder of a saved classifier: written atomically, read without trusting it."""
 
+import json
 import math
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -14,27 +15,22 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch.overrides import TorchFunctionMode
 
-from textrnn._storage import (
-    FolderFormat,
-    check_file,
-    check_unchanged,
-    corrupt,
-    fingerprint,
-    read_json,
-)
+from textrnn._storage import FolderFormat, OpenFolder, corrupt
 from textrnn.errors import (
     CorruptFileError,
     InvalidTypeError,
     InvalidValueError,
     TextrnnError,
+    check_choice,
+    check_float,
     expected,
-    listing,
     show,
+    unlike_keys,
 )
 from textrnn.estimator.card import model_card
 from textrnn.estimator.labels import LabelSet, label_from_json, label_to_json
 from textrnn.estimator.model import Model, Network
-from textrnn.estimator.settings import MAX_LENGTH, OPTIONS
+from textrnn.estimator.settings import MAX_LENGTH, OPTIONS, Option
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
 from textrnn.text import Tokenizer, Vocabulary
@@ -54,6 +50,7 @@ FILES = (
     "vocabulary.json",
 )
 FOLDER_FORMAT = FolderFormat(
+    kind="model folder",
     what="a saved model",
     argument="path",
     manifest="config.json",
@@ -61,7 +58,10 @@ FOLDER_FORMAT = FolderFormat(
 )
 
 _MAX_BYTES = 16 * 2**20  # of a JSON file other than the vocabulary, and of the weights' header
+_MAX_VALUES = 2**20  # of such a file, each of which takes far more memory than its bytes
 _MAX_LAYERS = 1000
+_MAX_WEIGHT = 1e9  # sums of products of three weights are finite then
+_MAX_METRICS = 100  # different names in metrics or history
 _DATA: dict[str, tuple[type, ...]] = {
     "coverage": (float, int),
     "cut_texts": (int,),
@@ -79,6 +79,7 @@ def write_folder(
     path: str | os.PathLike[str], model: Model, *, params: Mapping[str, Any], version: str
 ) -> None:
     """Write a model and a classifier's parameters into a folder, in place of an older model."""
+    # The new folder is read before it takes its place, so that each model saved can be loaded.
     training = {
         "parameters": {name: _to_json(name, value) for name, value in params.items()},
         "settings": model.settings,
@@ -104,42 +105,42 @@ def write_folder(
             "files": {name: folder.files[name] for name in FILES},
         }
         folder.write_json("config.json", config)
+        try:
+            read_folder(folder.path, params=params.keys(), tokenizer=model.tokenizer)
+        except CorruptFileError as error:
+            reason = str(error).partition(" is damaged: ")[2]
+            raise InvalidValueError(
+                f"Expected the classifier to be one that can be loaded again, but got: {reason}"
+            ) from error
 
 
 def read_folder(
     path: str | os.PathLike[str], *, params: AbstractSet[str], tokenizer: Tokenizer | None
 ) -> tuple[Model, dict[str, Any]]:
     """Read a model and its classifier's parameters, of these names, from an untrusted folder."""
-    folder = Path(path)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"There is no folder {show(os.fspath(path))}.")
-    config = _read_config(folder / "config.json")
-    for name, entry in config["files"].items():
-        check_file(folder / name, Path(name).stem, entry["bytes"])
-    weights = folder / "model.safetensors"
-    network = _build(folder / "config.json", config, weights.stat().st_size)
-    for name, entry in config["files"].items():
-        check_unchanged(folder / name, Path(name).stem, fingerprint(folder / name), entry)
-    path = folder / "labels.json"
-    described = _read_object(path, "labels", ("labels", "multi_label", "matrix"))
-    with _sound(path, "labels"):
-        labels = LabelSet.from_dict(described)
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    for name, number in (("vocab_size", len(vocabulary)), ("num_classes", len(labels))):
-        if getattr(network, name) != number:
-            reason = f"{name} is {getattr(network, name)}, but there are {number}"
-            raise corrupt(folder / "config.json", "configuration", reason)
-    training = _read_training(folder / "training.json", params, len(labels))
-    model = Model(
-        network=_fill(weights, network),
-        vocabulary=vocabulary,
-        tokenizer=_read_tokenizer(folder / "tokenizer.json", tokenizer),
-        labels=labels,
-        settings=training["settings"],
-        data=training["data"],
-        history=History.load(folder / "history.json"),
-        metrics=_read_metrics(folder / "metrics.json"),
-    )
+    with FOLDER_FORMAT.open(path) as folder:
+        config = _read_config(folder)
+        folder.expect(config["files"])
+        network = _build(folder, config)
+        described = _read_object(folder, "labels.json", ("labels", "multi_label", "matrix"))
+        with _sound(folder.path / "labels.json", "labels"):
+            labels = LabelSet.from_dict(described)
+        vocabulary = _read_vocabulary(folder, network.vocab_size)
+        for name, number in (("vocab_size", len(vocabulary)), ("num_classes", len(labels))):
+            if getattr(network, name) != number:
+                reason = f"{name} is {getattr(network, name)}, but there are {number}"
+                raise corrupt(folder.path / "config.json", "configuration", reason)
+        training = _read_training(folder, params, labels)
+        model = Model(
+            network=_fill(folder, network),
+            vocabulary=vocabulary,
+            tokenizer=_read_tokenizer(folder, tokenizer),
+            labels=labels,
+            settings=training["settings"],
+            data=training["data"],
+            history=_read_history(folder),
+            metrics=_read_metrics(folder),
+        )
     return model, training["parameters"]
 
 
@@ -148,16 +149,18 @@ def _sound(path: Path, what: str) -> Iterator[None]:
     """Turn any error about the content of a file into a `CorruptFileError`."""
     try:
         yield
-    except CorruptFileError:
-        raise
     except (TextrnnError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise corrupt(path, what, str(error).rstrip(".")) from error
 
 
-def _read_object(path: Path, what: str, keys: Collection[str]) -> dict[str, Any]:
+def _read_json(folder: OpenFolder, name: str) -> Any:
+    """Read a JSON file of limited size."""
+    return folder.read_json(name, Path(name).stem, max_bytes=_MAX_BYTES, max_values=_MAX_VALUES)
+
+
+def _read_object(folder: OpenFolder, name: str, keys: Collection[str]) -> dict[str, Any]:
     """Read a JSON object with exactly these keys."""
-    data = read_json(path, what=what, max_bytes=_MAX_BYTES)
-    return _check_keys(path, what, data, keys)
+    return _check_keys(folder.path / name, Path(name).stem, _read_json(folder, name), keys)
 
 
 def _check_keys(
@@ -165,16 +168,16 @@ def _check_keys(
 ) -> dict[str, Any]:
     """Return JSON data if it is an object with exactly these keys."""
     if not isinstance(data, dict) or data.keys() != set(keys):
-        found = listing(data) if isinstance(data, dict) else show(data)
-        raise corrupt(path, what, f"{name} should have the keys {listing(keys)}, but has {found}")
+        raise corrupt(path, what, f"{name} {unlike_keys(data, keys)}")
     return data
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    what = "configuration"
-    check_file(path, path.stem)
-    config = read_json(path, what=what, max_bytes=_MAX_BYTES)
-    version = config.get("format_version") if isinstance(config, dict) else None
+def _read_config(folder: OpenFolder) -> dict[str, Any]:
+    path, what = folder.path / "config.json", "configuration"
+    config = _read_json(folder, path.name)
+    if not isinstance(config, dict) or not {"format_version", "textrnn_version"} <= config.keys():
+        raise FOLDER_FORMAT.unlike(folder.path, f"its {path.name} is of another kind")
+    version = config["format_version"]
     if type(version) is not int or version != FORMAT_VERSION:
         reason = f"its format version is {show(version)}, and only {FORMAT_VERSION} is known here"
         raise corrupt(path, what, reason)
@@ -185,7 +188,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         sound = isinstance(entry, dict) and entry.keys() == {"bytes", "sha256"}
         if not (sound and type(entry["bytes"]) is int and isinstance(entry["sha256"], str)):
             raise corrupt(path, what, f"the entry of {name} is {show(entry)}")
-    return dict(config)
+    return config
 
 
 class _Uninitialized(TorchFunctionMode):
@@ -199,8 +202,10 @@ class _Uninitialized(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _build(path: Path, described: Mapping[str, Any], num_bytes: int) -> Network:
-    """Build the described network without memory, if its weights fill that many bytes."""
+def _build(folder: OpenFolder, described: Mapping[str, Any]) -> Network:
+    """Build the described network without memory, if its weights fill their file."""
+    num_bytes = folder.size("model.safetensors", "weights")
+    path = folder.path / "config.json"
     config, ngrams = described["network"], described["ngrams"]
     network: Network
     with _sound(path, "configuration"):
@@ -223,11 +228,12 @@ def _build(path: Path, described: Mapping[str, Any], num_bytes: int) -> Network:
     return network
 
 
-def _fill(path: Path, network: Network) -> Network:
+def _fill(folder: OpenFolder, network: Network) -> Network:
     """Load the weights of a file into a network, if names, shapes and types are exactly its own."""
-    what = "weights"
+    path, what = folder.path / "model.safetensors", "weights"
+    data = folder.read(path.name, what)
     try:
-        weights = load_tensors(path.read_bytes())
+        weights = load_tensors(data)
     except Exception as error:  # a damaged file makes the parser raise all kinds
         raise corrupt(path, what, f"it is not in the safetensors format ({error})") from error
     own = network.state_dict()
@@ -235,6 +241,8 @@ def _fill(path: Path, network: Network) -> Network:
         kind = own[name].dtype if name in own else torch.float32
         if tensor.dtype != kind or not bool(tensor.isfinite().all()):
             raise corrupt(path, what, f"{show(name)} is not made of finite {kind} numbers")
+        if kind.is_floating_point and bool((tensor.abs() > _MAX_WEIGHT).any()):
+            raise corrupt(path, what, f"{show(name)} has numbers beyond {_MAX_WEIGHT:g}")
     shapes = {name: tuple(value.shape) for name, value in own.items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     if shapes != found:
@@ -248,8 +256,17 @@ def _fill(path: Path, network: Network) -> Network:
     return network.eval()
 
 
-def _read_tokenizer(path: Path, given: Tokenizer | None) -> Tokenizer:
-    data = _read_object(path, "tokenizer", ("type", "options"))
+def _read_vocabulary(folder: OpenFolder, size: int) -> Vocabulary:
+    """Read the vocabulary, if it has no more values than one of that size."""
+    name, what = "vocabulary.json", "vocabulary"
+    data = folder.read_json(name, what, max_values=2 * size + 100)
+    with _sound(folder.path / name, what):
+        return Vocabulary.from_dict(data)
+
+
+def _read_tokenizer(folder: OpenFolder, given: Tokenizer | None) -> Tokenizer:
+    path = folder.path / "tokenizer.json"
+    data = _read_object(folder, path.name, ("type", "options"))
     if data["type"] == "custom":
         if given is None:
             rule = f"given, since the model was saved without its own ({show(data['options'])})"
@@ -266,36 +283,81 @@ def _read_tokenizer(path: Path, given: Tokenizer | None) -> Tokenizer:
 
 
 def _read_training(
-    path: Path, params: AbstractSet[str], num_labels: int
+    folder: OpenFolder, params: AbstractSet[str], labels: LabelSet
 ) -> dict[str, dict[str, Any]]:
-    what = "training"
-    training = _read_object(path, what, ("parameters", "settings", "data"))
+    path, what = folder.path / "training.json", "training"
+    training = _read_object(folder, path.name, ("parameters", "settings", "data"))
     settings = {option.name for option in OPTIONS if option.is_setting}
     for name, keys in (("parameters", params), ("settings", settings), ("data", _DATA.keys())):
         _check_keys(path, what, training[name], keys, name=f"`{name}`")
     with _sound(path, what):
         for name in ("parameters", "settings"):
             training[name] = {key: _from_json(key, part) for key, part in training[name].items()}
+        for option in OPTIONS:
+            if option.is_setting:
+                _check_option(option, training["settings"][option.name])
+                if (value := training["parameters"].get(option.name)) is not None:
+                    _check_option(option, value)
+        labels.class_weights(training["parameters"].get("class_weight"))
+        labels.thresholds(training["parameters"].get("threshold", 0.5))
         max_length = training["settings"]["max_length"]
-        if type(max_length) is not int or not 3 <= max_length <= MAX_LENGTH:
+        if max_length > MAX_LENGTH:
             raise ValueError(f"`max_length` is {show(max_length)}")
-        for name, kinds in _DATA.items():
-            if type(training["data"][name]) not in kinds:
-                raise TypeError(f"`{name}` is {show(training['data'][name])}")
-        counts = training["data"]["label_counts"]
-        if len(counts) != num_labels or {type(count) for count in counts} != {int}:
-            raise ValueError(f"`label_counts` is {show(counts)}, for {num_labels} labels")
+        _check_data(training["data"], len(labels))
     return training
 
 
-def _read_metrics(path: Path) -> dict[str, float]:
-    metrics = read_json(path, what="metrics", max_bytes=_MAX_BYTES)
+def _check_option(option: Option, value: Any) -> None:
+    """Raise an error if an option can't have a value."""
+    option.kind.check(option.name, value)
+    if option.kind.several:
+        for part in value if isinstance(value, tuple) else (value,):
+            check_choice(option.name, part, option.kind.choices)
+
+
+def _check_data(data: Mapping[str, Any], num_labels: int) -> None:
+    """Raise an error if facts about the training texts can't be true."""
+    for name, kinds in _DATA.items():
+        if type(data[name]) not in kinds:
+            raise TypeError(f"`{name}` is {show(data[name])}")
+        if float in kinds or int in kinds:
+            check_float(name, data[name], minimum=0, maximum=2**63)
+    counts = data["label_counts"]
+    if len(counts) != num_labels or {type(count) for count in counts} != {int}:
+        raise ValueError(f"`label_counts` is {show(counts)}, for {num_labels} labels")
+    if min(counts) < 0 or len(data["stopped"] or "") > 1000:
+        raise ValueError(f"it holds {show(min(counts))} texts, or {show(data['stopped'])}")
+
+
+def _read_history(folder: OpenFolder) -> History:
+    name, what = "history.json", "history"
+    rows = _read_json(folder, name)
+    with _sound(folder.path / name, what):
+        history = History.from_json(json.dumps(rows))
+        _check_names(history.names)
+    return history
+
+
+def _read_metrics(folder: OpenFolder) -> dict[str, float]:
+    name, what = "metrics.json", "metrics"
+    path, metrics = folder.path / name, _read_json(folder, name)
     if not isinstance(metrics, dict):
-        raise corrupt(path, "metrics", f"it holds {show(metrics)}")
+        raise corrupt(path, what, f"it holds {show(metrics)}")
+    with _sound(path, what):
+        _check_names(metrics)
     for name, value in metrics.items():
         if isinstance(value, bool) or not isinstance(value, int | float | None):
-            raise corrupt(path, "metrics", f"{show(name)} is {show(value)}")
+            raise corrupt(path, what, f"{show(name)} is {show(value)}")
     return {name: math.nan if value is None else value for name, value in metrics.items()}
+
+
+def _check_names(names: Collection[str]) -> None:
+    """Raise an error if the names of metrics are not like those that are written."""
+    if len(names) > _MAX_METRICS:
+        raise ValueError(f"it holds {len(names)} names")
+    for name in names:
+        if not name.isidentifier() or len(name) > 100:
+            raise ValueError(f"{show(name)} is no name of a metric")
 
 
 def _to_json(name: str, value: Any) -> Any:

@@ -65,7 +65,7 @@ class History(Sequence[Record]):
             if not isinstance(name, str):
                 raise InvalidTypeError(expected("record", "a mapping of names to numbers", record))
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise InvalidTypeError(expected(f"record[{name!r}]", "a plain number", value))
+                raise InvalidTypeError(expected(f"record[{show(name)}]", "a plain number", value))
         self._records.append(dict(record))
 
     @property

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -203,16 +204,18 @@ class Trainer:
         origin = self._origin(resume_from)
         found = None
         if origin is not None:
-            load = partial(load_latest, origin, if_any=resume_from == "auto")
+            load = partial(load_latest, origin, self.model, if_any=resume_from == "auto")
             found = self.processes.from_main(load)
         if found is not None:
             origin = found[0].parent
             loop.resume(*found)
-        for checkpoint in loop.checkpoints:
-            self.processes.from_main(partial(checkpoint.begin, state, origin))
-        self.state = state
-        with deterministic(on=self.deterministic):
-            loop.run()
+        with ExitStack() as exits:
+            for checkpoint in loop.checkpoints:
+                exits.callback(checkpoint.end)
+                self.processes.from_main(partial(checkpoint.begin, state, origin))
+            self.state = state
+            with deterministic(on=self.deterministic):
+                loop.run()
         return state.history
 
     def evaluate(self, loader: Iterable[Batch]) -> dict[str, float]:

@@ -15,16 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textrnn._storage import (
-    FolderFormat,
-    NewFile,
-    check_file,
-    check_unchanged,
-    corrupt,
-    fingerprint,
-    read_json,
-)
-from textrnn.errors import InvalidValueError, TextrnnError, expected, listing, show
+from textrnn._storage import FolderFormat, NewFile, OpenFolder, check_unchanged, corrupt, from_json
+from textrnn.errors import InvalidValueError, TextrnnError, expected, show, unlike_keys
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.text.tokenizers import TOKENIZERS, describe_tokenizer
 
@@ -40,12 +32,17 @@ _IDS, _OFFSETS, _LENGTHS, _LABELS = "input_ids.bin", "offsets.bin", "lengths.bin
 _VOCABULARY, _MANIFEST = "vocabulary.json", "dataset.json"
 _FILES = (_IDS, _LENGTHS, _OFFSETS, _VOCABULARY)  # besides labels and manifest
 _FOLDER_FORMAT = FolderFormat(
-    what="a saved data set", argument="folder", manifest=_MANIFEST, others=(*_FILES, _LABELS)
+    kind="data-set folder",
+    what="a saved data set",
+    argument="folder",
+    manifest=_MANIFEST,
+    others=(*_FILES, _LABELS),
 )
 _WHAT = "data set"
 _FORMAT_VERSION = 1
 _KEYS = ("format_version", "texts", "ids", "labels", "max_length", "tokenizer", "files")
 _MAX_MANIFEST = 2**20  # bytes
+_MAX_CLASSES = 2**20  # for each of which a network would have weights
 _READ_AROUND = 2**16  # bytes that Linux maps around one that is read
 _BLOCK = 2**20  # numbers that are checked at a time
 
@@ -57,8 +54,9 @@ def write_dataset(
     vocabulary: Vocabulary,
     tokenizer: Tokenizer,
     max_length: int | None,
-) -> None:
-    """Write encoded texts into a folder, block by block; only the name of a custom tokenizer."""
+) -> str:
+    """Write encoded texts into a folder, block by block, and return the manifest's checksum."""
+    # Of a custom tokenizer only the name is written.
     with _FOLDER_FORMAT.replace(path) as folder:
         with ExitStack() as stack:
             id_file, offset_file, length_file = (
@@ -82,6 +80,9 @@ def write_dataset(
                     is_ids = labels.ndim == 1
                     most = int(labels.max(initial=-1)) + 1 if is_ids else labels.shape[1]
                     classes = max(classes, most)
+                    if classes > _MAX_CLASSES:
+                        rule = f"labels of at most {_MAX_CLASSES} classes"
+                        raise InvalidValueError(expected("labels", rule, classes))
                     _append(label_file, labels, "<i8" if is_ids else "<f4")
                 _append(id_file, ids, "<i4")
                 _append(length_file, lengths, "<i8")
@@ -99,6 +100,7 @@ def write_dataset(
             "files": folder.files,
         }
         folder.write_json(_MANIFEST, manifest)
+    return str(folder.files[_MANIFEST]["sha256"])
 
 
 def _kind_of(labels: NDArray[Any] | None) -> str:
@@ -119,43 +121,35 @@ class MappedFolder:
     # The system reads what is needed and may drop it again, so all processes together need no more
     # memory than there is.
 
-    def __init__(self, path: str | os.PathLike[str], digest: str | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], digest: str | None = None, *, verify: bool = False
+    ) -> None:
         """Map a folder after checking it; a known `digest` of its manifest spares the content."""
         self.path = Path(os.path.realpath(path))
-        if not self.path.is_dir():
-            raise FileNotFoundError(f"There is no folder {show(os.fspath(path))}.")
-        manifest_path = self.path / _MANIFEST
-        check_file(manifest_path, _WHAT)
-        self.digest = fingerprint(manifest_path)["sha256"]
-        if digest is not None and self.digest != digest:
-            raise corrupt(manifest_path, _WHAT, "another data set was written in its place")
-        self.manifest = _read_manifest(manifest_path)
-        labels = self.manifest["labels"]
-        self.num_classes: int = 0 if labels is None else labels["classes"]
         self._maps: list[mmap.mmap] = []
         self._touched = 0
-        files, texts = self.manifest["files"], self.manifest["texts"]
-        shapes: dict[str, tuple[str, tuple[int, ...]]] = {
-            _IDS: ("<i4", (self.manifest["ids"],)),
-            _OFFSETS: ("<i8", (texts + 1,)),
-            _LENGTHS: ("<i8", (texts,)),
-        }
-        if labels is not None:
-            is_ids = labels["kind"] == "class ids"
-            shapes[_LABELS] = ("<i8", (texts,)) if is_ids else ("<f4", (texts, self.num_classes))
-        for name, (dtype, shape) in shapes.items():
-            needed = np.dtype(dtype).itemsize * math.prod(shape)
-            if files[name]["bytes"] != needed:
-                raise corrupt(manifest_path, _WHAT, f"{name} should have {needed} bytes")
-        for name, entry in files.items():
-            check_file(self.path / name, _WHAT, entry["bytes"])
-        if digest is None:
-            path = self.path / _VOCABULARY
-            check_unchanged(path, "vocabulary", fingerprint(path), files[_VOCABULARY])
-            self._check_columns()
-        self.tensors = {
-            name.removesuffix(".bin"): self._map(name, *shape) for name, shape in shapes.items()
-        }
+        with _FOLDER_FORMAT.open(path) as folder:
+            self.manifest = self._read_manifest(folder, digest)
+            files, labels = self.manifest["files"], self.manifest["labels"]
+            self.num_classes: int = 0 if labels is None else labels["classes"]
+            shapes = self._shapes()
+            for name, (dtype, shape) in shapes.items():
+                needed = np.dtype(dtype).itemsize * math.prod(shape)
+                if files[name]["bytes"] != needed:
+                    path = folder.path / _MANIFEST
+                    raise corrupt(path, _WHAT, f"{name} should have {needed} bytes")
+            folder.expect(files)
+            for name in files:
+                folder.size(name, _WHAT)
+            if digest is None:
+                self.vocabulary = self._read_vocabulary(folder)
+                self._check_columns(folder)
+                if verify:
+                    self._check_ids(folder, len(self.vocabulary))
+            self.tensors = {
+                name.removesuffix(".bin"): self._map(folder, name, *shape)
+                for name, shape in shapes.items()
+            }
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         return type(self), (str(self.path), self.digest)
@@ -170,10 +164,6 @@ class MappedFolder:
             if sum(map(len, self._maps)) > MAPPED_BYTES and hasattr(mmap, "MADV_DONTNEED"):
                 for mapped in self._maps:
                     mapped.madvise(mmap.MADV_DONTNEED)
-
-    def read_vocabulary(self) -> Vocabulary:
-        """Return the vocabulary."""
-        return Vocabulary.load(self.path / _VOCABULARY)
 
     def read_tokenizer(self, given: Tokenizer | None) -> Tokenizer:
         """Return the tokenizer, or the one given if the data set's is a custom one."""
@@ -191,52 +181,88 @@ class MappedFolder:
             raise InvalidValueError(expected("tokenizer", f"the data set's, {tokenizer}", given))
         return tokenizer
 
-    def verify_ids(self, vocab_size: int) -> None:
+    def _read_manifest(self, folder: OpenFolder, digest: str | None) -> dict[str, Any]:
+        """Read and check the manifest, and keep its checksum."""
+        path = folder.path / _MANIFEST
+        data = folder.read(_MANIFEST, _WHAT, max_bytes=_MAX_MANIFEST)
+        self.digest = hashlib.sha256(data).hexdigest()
+        if digest is not None and self.digest != digest:
+            raise corrupt(path, _WHAT, "another data set was written in its place")
+        return _check_manifest(path, from_json(path, _WHAT, data))
+
+    def _shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return the type and shape of each file of numbers."""
+        texts, labels = self.manifest["texts"], self.manifest["labels"]
+        shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+            _IDS: ("<i4", (self.manifest["ids"],)),
+            _OFFSETS: ("<i8", (texts + 1,)),
+            _LENGTHS: ("<i8", (texts,)),
+        }
+        if labels is not None:
+            is_ids = labels["kind"] == "class ids"
+            shapes[_LABELS] = ("<i8", (texts,)) if is_ids else ("<f4", (texts, self.num_classes))
+        return shapes
+
+    def _read_vocabulary(self, folder: OpenFolder) -> Vocabulary:
+        what = "vocabulary"
+        data = folder.read_json(_VOCABULARY, what)
+        try:
+            return Vocabulary.from_dict(data)
+        except TextrnnError as error:
+            raise corrupt(folder.path / _VOCABULARY, what, str(error).rstrip(".")) from None
+
+    def _check_ids(self, folder: OpenFolder, vocab_size: int) -> None:
         """Raise a `CorruptFileError` if the ids were changed or are not ids of the vocabulary."""
-        for ids in self._blocks(_IDS, "<i4"):
+        for ids in self._blocks(folder, _IDS, "<i4"):
             if ids.min() < 0 or ids.max() >= vocab_size:
                 reason = f"an id is not one of the {vocab_size} in the vocabulary"
-                raise corrupt(self.path / _IDS, _WHAT, reason)
+                raise corrupt(folder.path / _IDS, _WHAT, reason)
 
-    def _check_columns(self) -> None:
+    def _check_columns(self, folder: OpenFolder) -> None:
         """Check offsets, lengths and labels, block by block."""
-        offsets = self._blocks(_OFFSETS, "<i8", first=1)
+        offsets = self._blocks(folder, _OFFSETS, "<i8", first=1)
         last = next(offsets)
         fits = last[0] == 0
-        for ends, lengths in zip(offsets, self._blocks(_LENGTHS, "<i8"), strict=True):
+        for ends, lengths in zip(offsets, self._blocks(folder, _LENGTHS, "<i8"), strict=True):
             starts = np.concatenate([last, ends[:-1]])
             # Check the order too, because differences of far-off numbers wrap around.
             fits &= (ends > starts).all() and np.array_equal(ends - starts, lengths)
             last = ends[-1:]
         if not fits or last[0] != self.manifest["ids"]:
             reason = "it does not match the lengths of the texts or the number of ids"
-            raise corrupt(self.path / _OFFSETS, _WHAT, reason)
+            raise corrupt(folder.path / _OFFSETS, _WHAT, reason)
         if self.manifest["labels"] is None:
             return
         is_ids = self.manifest["labels"]["kind"] == "class ids"
-        most = self.num_classes - 1 if is_ids else 1
-        for labels in self._blocks(_LABELS, "<i8" if is_ids else "<f4"):
+        most, classes = self.num_classes - 1 if is_ids else 1, 0
+        for labels in self._blocks(folder, _LABELS, "<i8" if is_ids else "<f4"):
             if not ((labels >= 0) & (labels <= most)).all():
-                raise corrupt(self.path / _LABELS, _WHAT, "a label is out of range")
+                raise corrupt(folder.path / _LABELS, _WHAT, "a label is out of range")
+            classes = max(classes, int(labels.max()) + 1)
+        if is_ids and classes != self.num_classes:
+            reason = f"its labels have {classes} classes, and should have {self.num_classes}"
+            raise corrupt(folder.path / _MANIFEST, _WHAT, reason)
 
-    def _blocks(self, name: str, dtype: str, *, first: int = _BLOCK) -> Iterator[NDArray[Any]]:
+    def _blocks(
+        self, folder: OpenFolder, name: str, dtype: str, *, first: int = _BLOCK
+    ) -> Iterator[NDArray[Any]]:
         """Yield `first` numbers of a file, then many at a time, and check its checksum."""
-        path = self.path / name
+        entry = self.manifest["files"][name]
         digest = hashlib.sha256()
-        with path.open("rb") as file:
-            count = first
-            while len(values := np.fromfile(file, dtype, count)):
+        with folder.open(name, _WHAT) as file:
+            left, count = entry["bytes"] // np.dtype(dtype).itemsize, first
+            while left and len(values := np.fromfile(file, dtype, min(count, left))):
                 digest.update(values.data)
                 yield values
-                count = _BLOCK
-        check_unchanged(path, _WHAT, digest.hexdigest(), self.manifest["files"][name]["sha256"])
+                left, count = left - len(values), _BLOCK
+        check_unchanged(folder.path / name, _WHAT, digest.hexdigest(), entry["sha256"])
 
-    def _map(self, name: str, dtype: str, shape: tuple[int, ...]) -> Tensor:
+    def _map(self, folder: OpenFolder, name: str, dtype: str, shape: tuple[int, ...]) -> Tensor:
         """Map a file of numbers whose size was checked."""
         size = np.dtype(dtype).itemsize * math.prod(shape)
         if not size:
             return torch.from_numpy(np.empty(shape, dtype=dtype))
-        with (self.path / name).open("rb") as file:
+        with folder.open(name, _WHAT) as file:
             # Shared and read-only: a writable private map counts in full as committed memory,
             # which the system limits.
             mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
@@ -248,9 +274,8 @@ class MappedFolder:
             return torch.from_numpy(values)
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    """Read the manifest, checking that each entry is valid by itself."""
-    data = read_json(path, what=_WHAT, max_bytes=_MAX_MANIFEST)
+def _check_manifest(path: Path, data: Any) -> dict[str, Any]:
+    """Return the manifest, if each entry is valid by itself."""
     version = data.get("format_version") if isinstance(data, dict) else None
     if type(version) is not int or version != _FORMAT_VERSION:
         reason = f"its format version is {show(version)}, and only {_FORMAT_VERSION} is supported"
@@ -262,7 +287,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         _check_number(path, "max_length", data["max_length"])
     if data["labels"] is not None:
         _check_keys(path, "`labels`", data["labels"], ("kind", "classes"))
-        _check_number(path, "classes", data["labels"]["classes"], 2**31)
+        _check_number(path, "classes", data["labels"]["classes"], _MAX_CLASSES + 1)
         if data["labels"]["kind"] not in ("class ids", "targets"):
             raise corrupt(path, _WHAT, f"the kind of labels is {show(data['labels']['kind'])}")
     _check_keys(path, "`tokenizer`", data["tokenizer"], ("type", "options"))
@@ -279,8 +304,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 def _check_keys(path: Path, name: str, data: Any, keys: Collection[str]) -> None:
     """Raise a `CorruptFileError` if a value is not an object with these keys."""
     if not isinstance(data, dict) or data.keys() != set(keys):
-        found = listing(data) if isinstance(data, dict) else show(data)
-        raise corrupt(path, _WHAT, f"{name} should have the keys {listing(keys)}, but has {found}")
+        raise corrupt(path, _WHAT, f"{name} {unlike_keys(data, keys)}")
 
 
 def _check_number(path: Path, name: str, value: Any, limit: int = 2**60) -> None:

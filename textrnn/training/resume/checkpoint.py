@@ -1,37 +1,52 @@
 """`Checkpoint`: write the complete state of a run, from which training continues exactly."""
 
-import hashlib
+import os
 import re
-import shutil
 import warnings
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 
-from textrnn._storage import check_writable, new_folder, parse_json, remove_folder
+from torch import Tensor, nn
+
+from textrnn._storage import (
+    check_writable,
+    claim,
+    clear_leftovers,
+    new_folder,
+    open_folder,
+    remove_folder,
+)
 from textrnn.errors import (
     CorruptFileError,
     InvalidValueError,
+    MissingFileError,
     TrainingError,
     check_int,
     expected,
+    shorten,
 )
 from textrnn.training.callbacks import Callback
-from textrnn.training.resume.snapshot import Snapshot
+from textrnn.training.resume.snapshot import SNAPSHOT_FILES, Snapshot, max_bytes
 from textrnn.training.state import TrainingState
 
 __all__ = ["Checkpoint", "load_latest"]
 
-_NAME = re.compile(r"step-(\d{8,})")
-_CHECKSUMS = "checksums.json"
+_NAME = re.compile(r"step-(\d{8,18})")
+_LEFTOVER = re.compile(r"\.(step-\d{8,18})\..*")
+_CHECKSUMS, _MAX_CHECKSUMS = "checksums.json", 2**16
+_LOCK = ".lock"
+_WHAT = "checkpoint"
 
 
 class Checkpoint(Callback):
     """Write checkpoints from which `Trainer.fit` continues exactly, bit for bit on a CPU.
 
-    A checkpoint is a folder `step-00000500` with the weights (safetensors), the optimizer's state
-    and everything else that a run needs to continue. It is written under a temporary name, synced
-    and then renamed, so an interruption never damages an existing checkpoint. Its files have
-    checksums. A checkpoint is written after all callbacks of the step, and when training stops.
+    A checkpoint is a folder `step-00000500` with the weights, the optimizer's state and everything
+    else that a run needs to continue, as safetensors and JSON. It is written under a temporary
+    name, synced and then renamed, so an interruption never damages an existing checkpoint. Its
+    files have checksums. A checkpoint is written after all callbacks of the step, and when training
+    stops. While a run writes to the folder, other runs are refused.
 
     Random numbers that a data set or a `collate_fn` draws from the global generators continue as
     well, except in workers that live longer than an epoch (`persistent_workers=True`).
@@ -43,7 +58,7 @@ class Checkpoint(Callback):
 
     Raises:
         InvalidValueError: If a number is not positive; when training starts, if the folder holds
-            checkpoints of another run.
+            checkpoints of another run, or another run writes to it at the same time.
         TrainingError: If a checkpoint can't be written; existing ones stay intact. When training
             starts, if the folder can't be written to.
 
@@ -63,6 +78,7 @@ class Checkpoint(Callback):
         self.every_steps = None if every_steps is None else check_int("every_steps", every_steps)
         self.keep = check_int("keep", keep)
         self.due = False
+        self._lock = ExitStack()
         self._make_directory()
 
     def __repr__(self) -> str:
@@ -73,6 +89,8 @@ class Checkpoint(Callback):
     def begin(self, state: TrainingState, resumed_from: Path | None) -> None:
         """Prepare the folder for a run; rename unreadable checkpoints and those of later steps."""
         self._make_directory()
+        self._claim_directory(state)
+        weights = _bytes_of(state.model)
         own = (
             resumed_from is not None
             and resumed_from.exists()
@@ -80,7 +98,7 @@ class Checkpoint(Callback):
         )
         set_aside = []
         for step, folder in _checkpoints(self.directory):
-            run = state.run_id if own else _run_of(folder) if resumed_from else ""
+            run = state.run_id if own else _run_of(folder, weights) if resumed_from else ""
             if run not in {None, state.run_id}:
                 rule = "a folder without another run's checkpoints (or use `resume_from`)"
                 raise InvalidValueError(expected("directory", rule, str(self.directory)))
@@ -94,8 +112,13 @@ class Checkpoint(Callback):
             raise TrainingError(
                 f"The folder {self.directory} can't be written to: {_reason(error)}."
             ) from error
-        for leftover in self.directory.glob(".step-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        matches = [_LEFTOVER.fullmatch(path.name) for path in self.directory.iterdir()]
+        for name in {match[1] for match in matches if match}:
+            clear_leftovers(self.directory / name)
+
+    def end(self) -> None:
+        """Leave the folder to other runs."""
+        self._lock.close()
 
     def on_fit_begin(self, state: TrainingState) -> None:
         """Forget a checkpoint that was due in an earlier run."""
@@ -121,9 +144,13 @@ class Checkpoint(Callback):
         """Write a checkpoint, remove those that are too old, and return its own folder."""
         target = self.directory / _name(state.step)
         try:
-            files = snapshot.to_files()
+            files, weights = snapshot.to_files(), _bytes_of(state.model)
             with new_folder(target) as folder:
                 for name, data in files.items():
+                    if len(data) > (limit := max_bytes(name, weights)):
+                        raise InvalidValueError(  # noqa: TRY301 # met like a full disk
+                            f"{name} has {len(data)} bytes, of at most {limit}."
+                        )
                     folder.write(name, data)
                 checksums = {name: entry["sha256"] for name, entry in folder.files.items()}
                 folder.write_json(_CHECKSUMS, checksums)
@@ -137,6 +164,20 @@ class Checkpoint(Callback):
             remove_folder(old)
         return target
 
+    def _claim_directory(self, state: TrainingState) -> None:
+        """Make sure that no other run writes to the folder until `end`."""
+        self.end()
+        owner = f"{os.getpid()} {id(state)} {state.run_id}"
+        try:
+            is_own = claim(self.directory / _LOCK, owner, self._lock)
+        except OSError as error:
+            raise TrainingError(
+                f"The folder {self.directory} can't be written to: {_reason(error)}."
+            ) from error
+        if not is_own:
+            rule = "a folder to which no other run writes"
+            raise InvalidValueError(expected("directory", rule, str(self.directory)))
+
     def _make_directory(self) -> None:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -147,61 +188,68 @@ class Checkpoint(Callback):
 
 
 def load_latest(
-    directory: str | PathLike[str], *, if_any: bool = False
+    directory: str | PathLike[str], model: nn.Module | None = None, *, if_any: bool = False
 ) -> tuple[Path, Snapshot] | None:
     """Read a checkpoint, or the newest undamaged one of a folder, if any, with its own folder."""
-    directory = Path(directory)
+    directory, weights = Path(directory), _bytes_of(model)
     if if_any and not (directory.is_dir() and _checkpoints(directory)):
         return None
     if not directory.is_dir():
         raise InvalidValueError(expected("resume_from", "a folder that exists", str(directory)))
     if (directory / _CHECKSUMS).exists():
-        return directory, _read(directory)
-    for _, folder in reversed(_checkpoints(directory)):
+        return directory, _read(directory, weights)
+    damaged: set[Path] = set()
+    while sound := [folder for _, folder in _checkpoints(directory) if folder not in damaged]:
         try:
-            return folder, _read(folder)
+            return sound[-1], _read(sound[-1], weights)
+        except MissingFileError:
+            continue  # the run that writes to the folder removed it, after a newer one
         except CorruptFileError as error:
             warnings.warn(f"{error} It is skipped.", stacklevel=4)
+            damaged.add(sound[-1])
     message = f"{directory} holds no complete checkpoint; training starts from scratch."
     warnings.warn(message, stacklevel=4)
     return None
 
 
-def _read(folder: Path) -> Snapshot:
+def _read(folder: Path, weights: int) -> Snapshot:
+    """Read a checkpoint of a model whose weights have that many bytes."""
     try:
-        checksums = parse_json(_bytes(folder / _CHECKSUMS))
-        files = {name: _bytes(folder / Path(name).name) for name in checksums}
-        damaged = [
-            name
-            for name, data in files.items()
-            if hashlib.sha256(data).hexdigest() != checksums[name]
-        ]
-        if not damaged:
-            return Snapshot.from_files(files)
-    except PermissionError as error:
-        raise TrainingError(f"The checkpoint {folder} can't be read: {_reason(error)}.") from error
-    except InvalidValueError:
+        with open_folder(folder, (_CHECKSUMS, *SNAPSHOT_FILES)) as opened:
+            checksums = opened.read_json(_CHECKSUMS, _WHAT, max_bytes=_MAX_CHECKSUMS)
+            opened.expect({name: {"sha256": sha256} for name, sha256 in checksums.items()})
+            files: dict[str, bytes] = {}
+            for name in checksums:
+                size, limit = opened.size(name, _WHAT), max_bytes(name, weights)
+                if size > limit:  # which does not make the run's checkpoint a damaged one
+                    rule = f"a checkpoint of this model, whose {name} has at most {limit} bytes"
+                    raise InvalidValueError(expected("resume_from", rule, size))  # noqa: TRY301 # as it is
+                files[name] = opened.read(name, _WHAT)
+        return Snapshot.from_files(files)
+    except (InvalidValueError, MissingFileError):
         raise
     except Exception as error:
         # Whatever a damaged file makes a parser raise, it means the same.
+        if isinstance(error.__cause__, PermissionError):
+            raise TrainingError(
+                f"The checkpoint {folder} can't be read: {_reason(error.__cause__)}."
+            ) from error
         raise CorruptFileError(
             f"The checkpoint {folder} can't be read: {_reason(error)}."
         ) from error
-    reason = f"{', '.join(damaged)} changed since it was written"
-    raise CorruptFileError(f"The checkpoint {folder} can't be read: {reason}.")
 
 
-def _bytes(path: Path) -> bytes:
-    if not path.is_file():  # reading a device or a pipe might never end
-        raise CorruptFileError(f"{path.name} is missing")
-    return path.read_bytes()
+def _bytes_of(model: nn.Module | None) -> int:
+    """Return the size of a model's weights."""
+    values = [] if model is None else model.state_dict().values()
+    return sum(value.nbytes for value in values if isinstance(value, Tensor))
 
 
-def _run_of(folder: Path) -> str | None:
+def _run_of(folder: Path, weights: int) -> str | None:
     """Return the id of the run that wrote a checkpoint, or None if it can't be read."""
     try:
-        run = _read(folder).values["state"]["run_id"]
-    except (CorruptFileError, InvalidValueError, TrainingError):
+        run = _read(folder, weights).values["state"]["run_id"]
+    except (CorruptFileError, InvalidValueError, MissingFileError, TrainingError):
         return None
     return str(run)
 
@@ -220,7 +268,7 @@ def _reason(error: Exception) -> str:
     """Return an error's message in one line without a full stop."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    return shorten((str(error) or type(error).__name__).splitlines()[0].rstrip("."))
 
 
 def _set_aside(folder: Path) -> None:

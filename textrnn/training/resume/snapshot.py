@@ -1,6 +1,5 @@
 """`Snapshot`: the complete state of a run, as files that hold no code."""
 
-import io
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -18,11 +17,21 @@ from textrnn.data import Batch
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, show
 from textrnn.training.state import checked, read_state
 
-__all__ = ["Snapshot"]
+__all__ = ["SNAPSHOT_FILES", "Snapshot", "max_bytes"]
 
 _VERSION = 1
-_OPTIMIZER, _VALUES = "optimizer.pt", "state.json"
+_OPTIMIZER, _VALUES = "optimizer.json", "state.json"
+_OPTIMIZER_TENSORS = "optimizer.safetensors"
 _TENSORS = {f"{name}.safetensors": name for name in ("model", "averaged", "best", "ahead")}
+_MAX_VALUES = 2**22  # of a JSON file
+
+SNAPSHOT_FILES = (*_TENSORS, _OPTIMIZER_TENSORS, _OPTIMIZER, _VALUES)
+"""The files of a snapshot, some of which may be missing."""
+
+
+def max_bytes(file: str, weights: int) -> int:
+    """Return the maximum size of a file, for a model whose weights have `weights` bytes."""
+    return 2**26 if file.endswith(".json") else 2**30 + 16 * weights
 
 
 @dataclass(kw_only=True)
@@ -32,9 +41,8 @@ class Snapshot:
     Args:
         tensors: Tensors by file: the weights of the `model`; if there are any, those `averaged`
             over the steps, the `best` ones, and the batch that was prefetched (`ahead`).
-        optimizer: What torch saves: the states of optimizer, scheduler, scaler and generators. Of
-            several processes, `others` holds the generators and the prefetched batch of each but
-            the first.
+        optimizer: The states of optimizer, scheduler, scaler and generators. Of several processes,
+            `others` holds the generators and the prefetched batch of each but the first.
         values: Plain values: the run's settings, its state and the callbacks' states.
     """
 
@@ -46,7 +54,7 @@ class Snapshot:
         """Return the contents of the files.
 
         Returns:
-            The contents by file name, in the formats of safetensors, torch and JSON.
+            The contents by file name, in the formats of safetensors and JSON.
 
         Raises:
             TypeError: If a value can't be written without code.
@@ -57,10 +65,13 @@ class Snapshot:
             )
             for name, part in self.tensors.items()
         }
-        buffer = io.BytesIO()
-        torch.save(_plain("optimizer", self.optimizer), buffer)
+        tensors: dict[str, Tensor] = {}
+        optimizer = _encode("optimizer", self.optimizer, tensors)
+        files[_OPTIMIZER_TENSORS] = save_tensors(tensors)
         values = {"format_version": _VERSION, **self.values}
-        return {**files, _OPTIMIZER: buffer.getvalue(), _VALUES: json.dumps(values).encode()}
+        for name, part in ((_OPTIMIZER, optimizer), (_VALUES, values)):
+            files[name] = json.dumps(part).encode()
+        return files
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes]) -> "Snapshot":
@@ -76,20 +87,21 @@ class Snapshot:
             InvalidValueError: If another version of the library wrote the files.
             Exception: If the files are damaged.
         """
-        values = parse_json(files[_VALUES], finite=False)
+        values, optimizer = (
+            parse_json(files[name], finite=False, max_values=_MAX_VALUES)
+            for name in (_VALUES, _OPTIMIZER)
+        )
         version = checked(values, "format_version", int)
         if version != _VERSION:
             rule = f"of format {_VERSION}, which this version of textrnn reads"
             raise InvalidValueError(expected("resume_from", rule, f"format {version}"))
-        if unknown := files.keys() - _TENSORS.keys() - {_OPTIMIZER, _VALUES}:
+        if unknown := files.keys() - set(SNAPSHOT_FILES):
             raise CorruptFileError(f"{show(min(unknown))} does not belong here.")
         snapshot = cls(
             tensors={
                 name: load_tensors(files[file]) for file, name in _TENSORS.items() if file in files
             },
-            optimizer=torch.load(
-                io.BytesIO(files[_OPTIMIZER]), map_location="cpu", weights_only=True
-            ),
+            optimizer=_decode(optimizer, load_tensors(files[_OPTIMIZER_TENSORS])),
             values=values,
         )
         snapshot._check()
@@ -143,19 +155,52 @@ def _detached(name: str, value: object) -> Tensor:
     return value.detach().cpu().contiguous().clone()
 
 
-def _plain(name: str, value: Any) -> Any:
-    """Convert a value, such as one with NumPy's numbers, to types that are loaded without code."""
-    if value is None or isinstance(value, Tensor | torch.dtype | torch.device):
-        return value
+def _encode(name: str, value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return a value as JSON has it, and add its tensors to those that are kept beside it."""
     if isinstance(value, np.generic):
-        return value.item()
+        value = value.item()
+    if value is None:
+        return None
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)
-    if isinstance(value, Mapping):
-        items = {_plain(name, key): _plain(f"{name}.{key}", each) for key, each in value.items()}
-        return Counter(items) if isinstance(value, Counter) else items
     if isinstance(value, list | tuple):
-        parts = [_plain(f"{name}.{i}", each) for i, each in enumerate(value)]
-        return tuple(parts) if isinstance(value, tuple) else parts
-    raise TypeError(f"{name} is {show(value)}, which can't be loaded without code")
+        items = [_encode(f"{name}.{i}", each, tensors) for i, each in enumerate(value)]
+        return items if isinstance(value, list) else {"tuple": items}
+    if isinstance(value, Mapping):
+        items = [
+            [_encode(name, key, tensors), _encode(f"{name}.{key}", each, tensors)]
+            for key, each in value.items()
+        ]
+        return {"counter" if isinstance(value, Counter) else "dict": items}
+    if isinstance(value, torch.dtype | torch.device):
+        return {type(value).__name__: str(value)}
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} is {show(value)}, which can't be loaded without code")
+    key = str(len(tensors))
+    tensors[key] = _detached(name, value)
+    return {"tensor": key}
+
+
+def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return the value that `_encode` described."""
+    if isinstance(value, list):
+        return [_decode(each, tensors) for each in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    decoded: Any = None
+    if kind == "tuple":
+        decoded = tuple(_decode(content, tensors))
+    elif kind in {"counter", "dict"}:
+        decoded = {_decode(key, tensors): _decode(each, tensors) for key, each in content}
+        decoded = Counter(decoded) if kind == "counter" else decoded
+    elif kind == "tensor":
+        decoded = tensors[content]
+    elif kind == "device":
+        decoded = torch.device(content)
+    elif kind == "dtype":
+        decoded = getattr(torch, content.removeprefix("torch."))
+    if not isinstance(decoded, tuple | dict | Tensor | torch.device | torch.dtype):
+        raise CorruptFileError(f"{show(kind)} can't be {show(content)}.")
+    return decoded
