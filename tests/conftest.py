@@ -1,12 +1,16 @@
 """Shared fixtures: reproducible property tests and the optional real data."""
 
+import io
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from textrnn.cli import main
 
 settings.register_profile(
     "textrnn",
@@ -48,3 +52,21 @@ def data_dir() -> Path:
     if not (Path(folder) / "ag_news" / "train.parquet").is_file():
         pytest.skip("TEXTRNN_DATA names no folder with the data sets")
     return Path(folder)
+
+
+@pytest.fixture(name="run_cli")
+def _run_cli(capfdbinary, monkeypatch):
+    """Return a function that runs the command line: exit code, output, errors."""
+
+    def run(*arguments: object, stdin=""):
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        sys.stdout.flush()
+        output, errors = capfdbinary.readouterr()
+        return code, output.decode(), errors.decode()
+
+    return run

@@ -62,6 +62,10 @@ def test_the_commands_that_are_shown_work(tmp_path):
     (tmp_path / "lines.txt").write_text("oil stocks fall\nthe striker falls\n")
     (tmp_path / "news.tsv").write_text("sports\tCup\tThey won\nbusiness\tOil\tUp again\n" * 8)
 
+    rows = ["you oil,1,0,1", "the striker,0,1,0", "stocks,0,0,0"] * 8
+    names = "comment_text,toxic,obscene,threat"
+    (tmp_path / "toxic.csv").write_text("\n".join([names, *rows, ""]))
+
     for command in commands:
         run = subprocess.run(  # noqa: S602 - the commands are our own pages'
             re.sub(r"\btextrnn (?=[a-z])", f"{sys.executable} -m textrnn ", command, count=1),

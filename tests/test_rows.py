@@ -1,5 +1,6 @@
 """Rows of texts and labels from files and from the Hugging Face Hub."""
 
+import gzip
 import json
 from unittest import mock
 
@@ -66,6 +67,29 @@ def test_several_files_are_read_one_after_the_other(files, tmp_path):
     assert list(FileRows([plain], format="jsonl")) == ROWS
 
 
+def test_gzip_files_of_any_encoding_are_read(files):
+    """The content tells that they are compressed."""
+    packed = files["csv"].with_name("packed.csv.gz")
+    packed.write_bytes(gzip.compress(files["csv"].read_bytes().decode().encode("utf-16-le")))
+    assert list(FileRows(packed, encoding="utf-16-le")) == ROWS
+
+
+def test_fasttext_files_have_one_label_or_several(tmp_path):
+    """Labels are lists if any text has several."""
+    path = tmp_path / "news.txt"
+    path.write_text("__label__sports they won\n__label__business oil soars\n")
+    rows = FileRows(path, format="fasttext", classes=["sports", "business"])
+    assert list(rows) == [("they won", 0), ("oil soars", 1)]
+    path.write_text("__label__1 they won\n__label__0 oil\n")
+    assert list(FileRows(path, format="fasttext")) == [("they won", 1), ("oil", 0)]
+    assert list(FileRows(path, format="fasttext", label_column=None).texts()) == ["they won", "oil"]
+    path.write_text("__label__sports they won\n__label__sports __label__business oil\n")
+    assert list(rows) == [("they won", [1.0, 0.0]), ("oil", [1.0, 1.0])]
+    path.write_text("__label__sports they won\noil\n")
+    with pytest.raises(CorruptFileError, match=r"news\.txt:2: it has no label, such as __label__N"):
+        list(rows)
+
+
 def test_without_a_label_column_there_are_no_labels(files):
     """The column need not exist."""
     rows = FileRows(files["csv"], label_column=None)
@@ -107,13 +131,19 @@ def test_files_are_read_as_a_stream(tmp_path):
         ("text,label\noil,\n", {}, r"news\.csv:2: the label is missing\."),
         ("text,label\noil,1.5\n", {}, r"news\.csv:2: '1\.5' is not a class id"),
         ("text,label\noil,\u00b2\n", {}, r"news\.csv:2: '\\xb2' is not a class id"),
+        (
+            "text,label\noil \udce9,1\n",
+            {},
+            r":2: it is not in UTF-8 \(`encoding` names another\)\.",
+        ),
+        ("text,label,text\noil,1,gas\n", {}, r"news\.csv has 2 columns 'text'"),
         ("text,label\n\noil,x\n", {"classes": ["y"]}, r"\.csv:3: 'x' is not one of the classes\."),
     ],
 )
 def test_invalid_rows_are_refused(tmp_path, content, options, message):
     """The message has file, line and reason."""
     path = tmp_path / "news.csv"
-    path.write_text(content, encoding="utf-8")
+    path.write_text(content, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(CorruptFileError, match=message):
         list(FileRows(path, **options))
 
@@ -140,9 +170,10 @@ def test_parquet_needs_pyarrow(files):
     [
         (3, {}, InvalidTypeError, "`paths` to be a file or several, but got 3"),
         ([], {}, InvalidValueError, r"`paths` to be a file or several, but got \[\]"),
-        ("a.txt", {}, InvalidValueError, "`format` to be one of 'csv', 'jsonl', 'parquet', 'tsv'"),
+        ("a.txt", {}, InvalidValueError, "one of 'csv', 'fasttext', 'jsonl', 'parquet'"),
         ("a.doc", {}, InvalidValueError, "`path` to be a file whose name ends in"),
         ("a.csv", {"format": "xml"}, InvalidValueError, "`format` to be one of"),
+        ("a.csv", {"encoding": "utf9"}, InvalidValueError, "`encoding` to be the name of a text"),
         ("a.csv", {"text_column": 1}, InvalidTypeError, "`text_column` to be a string, but got 1"),
         ("a.csv", {"label_column": 2}, InvalidTypeError, "`label_column` to be a string"),
         ("a.csv", {"classes": "ab"}, InvalidTypeError, "`classes` to be a sequence of names"),

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from textrnn._version import __version__
 from textrnn.errors import TextrnnError
@@ -18,7 +18,7 @@ from textrnn.estimator.settings import OPTIONS, Chosen, Option
 
 __all__ = ["main"]
 
-_FORMATS = ("csv", "tsv", "jsonl", "parquet", "lines")
+_FORMATS = ("csv", "tsv", "jsonl", "parquet", "fasttext", "lines")
 _DEVICE = next(option for option in OPTIONS if option.name == "device")
 
 
@@ -40,38 +40,63 @@ def main(argv: Sequence[str] | None = None) -> int:
         1
     """
     options = _parser().parse_args(argv)
+    if sys.stdout is None:
+        return _complain("Standard output is closed.", code=1)
+    code = _run(options)
     try:
-        # Imported here, so that help and wrong options don't wait for PyTorch.
-        commands = importlib.import_module("textrnn.cli.commands")
-        code: int = getattr(commands, options.command)(options)
         sys.stdout.flush()
     except BrokenPipeError:
         _discard_output()
         return 0
+    except OSError as error:
+        _discard_output()
+        if code == 0:
+            code = _complain(f"standard output: {error.strerror}", code=1)
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run a command, and return its exit code."""
+    try:
+        # Imported here, so that help and wrong options don't wait for PyTorch.
+        commands = importlib.import_module("textrnn.cli.commands")
+        code: int = getattr(commands, options.command)(options)
+    except BrokenPipeError:
+        return 0
     except KeyboardInterrupt:
         return _complain("interrupted", code=130)
+    except MemoryError:
+        return _complain("There is not enough memory.", code=1)
     except OSError as error:
-        named = error.filename and error.strerror
-        return _complain(f"{error.filename}: {error.strerror}" if named else str(error), code=1)
+        reason = error.strerror or str(error)
+        return _complain(f"{error.filename}: {reason}" if error.filename else reason, code=1)
     except TextrnnError as error:
         return _complain(str(error), code=1)
     return code
 
 
 def _complain(reason: str, *, code: int) -> int:
-    with suppress(OSError):  # standard error may be closed too
+    with suppress(AttributeError, OSError):  # standard error may be closed too
         sys.stderr.write(f"textrnn: {reason}\n")
     return code
 
 
 def _discard_output() -> None:
-    """Discard the rest of the output, whose reader has left."""
+    """Discard the rest of the output, which can't be written."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="textrnn",
         description="Recurrent text classifiers: train on a table of labelled texts, and label "
         "texts.",
@@ -91,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _add_command(
         commands,
         "train",
@@ -152,7 +177,7 @@ def _add_option(
     parser.add_argument(flag, default=default, help=text, **rule)
 
 
-def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _add_command(
         commands,
         "evaluate",
@@ -167,7 +192,7 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     _add_option(parser, _DEVICE, default=_DEVICE.default)
 
 
-def _add_predict(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_predict(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _add_command(
         commands,
         "predict",
@@ -196,7 +221,7 @@ def _add_predict(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _add_option(parser, _DEVICE, default=_DEVICE.default)
 
 
-def _add_info(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_info(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _add_command(
         commands, "info", "Describe a saved classifier.", "textrnn info model --json"
     )
@@ -205,7 +230,7 @@ def _add_info(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _add_command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    commands: "argparse._SubParsersAction[_Parser]",
     name: str,
     description: str,
     example: str,
@@ -225,16 +250,19 @@ def _add_table_options(parser: argparse.ArgumentParser, *, labelled: bool) -> No
     )
     group.add_argument(
         "--text-column",
+        dest="text_columns",
         action="append",
         metavar="COLUMN",
-        help="column of the texts (default: text); several are joined by spaces",
+        help="column of the texts (default: as trained, or text); several are joined by spaces",
     )
     if labelled:
         group.add_argument(
             "--label-column",
-            default="label",
+            dest="label_columns",
+            action="append",
             metavar="COLUMN",
-            help="column of the labels (default: label)",
+            help="column of the labels (default: as trained, or label); several hold 0 or 1, and "
+            "their names are the labels of a text",
         )
         group.add_argument(
             "--label-separator",
@@ -245,7 +273,10 @@ def _add_table_options(parser: argparse.ArgumentParser, *, labelled: bool) -> No
             "--skip-bad-rows", action="store_true", help="report bad rows, and leave them out"
         )
     group.add_argument(
-        "--no-header", dest="header", action="store_false", help="CSV or TSV without column names"
+        "--header",
+        action=argparse.BooleanOptionalAction,
+        help="the first row of a CSV or TSV file has the column names (default: as trained, or "
+        "yes)",
     )
     group.add_argument(
         "--delimiter",
@@ -255,6 +286,11 @@ def _add_table_options(parser: argparse.ArgumentParser, *, labelled: bool) -> No
     )
     group.add_argument(
         "--format", choices=_FORMATS, help="format of the file (default: by its suffix)"
+    )
+    group.add_argument(
+        "--encoding",
+        metavar="NAME",
+        help="encoding of a file without a byte order mark, such as cp1252 (default: utf-8)",
     )
 
 

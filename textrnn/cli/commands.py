@@ -2,24 +2,42 @@
 
 import json
 import logging
+import math
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn.functional import pad
 
-from textrnn.cli.inputs import labelled_texts, text_chunks, unlabelled_texts
-from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra
+from textrnn.cli.inputs import (
+    LabelledTexts,
+    columns_of,
+    labelled_texts,
+    text_chunks,
+    unlabelled_texts,
+    use_columns,
+    write_error,
+)
+from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra, show
 from textrnn.estimator import TextClassifier
 from textrnn.estimator.labels import label_to_json
 from textrnn.estimator.saving import FOLDER_FORMAT
 from textrnn.estimator.settings import OPTIONS
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.plotting import plot_confusion
-from textrnn.training import ClassificationReport
+from textrnn.training import (
+    ClassificationMetrics,
+    ClassificationReport,
+    MultilabelMetrics,
+    MultilabelReport,
+)
 from textrnn.training.distributed.processes import join
 from textrnn.training.loop import CTRL_C
 from textrnn.training.reports import text_table
@@ -27,56 +45,113 @@ from textrnn.training.reports import text_table
 __all__ = ["evaluate", "info", "predict", "train"]
 
 _LOGGER = logging.getLogger("textrnn")
-_BREAKS = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"})
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # a terminal obeys them
+_JSON_CONTROLS = re.compile(r"[\x7f-\x9f\u2028\u2029]")  # JSON escapes only the others
 
 
 def train(options: Namespace) -> int:
     """Train on a table, save the classifier and print its metrics; 130 if Ctrl-C ended it early."""
     processes = join()
     FOLDER_FORMAT.prepare(options.output)  # before the work rather than after it
+    columns = known = several = None
     if options.base_model is None:
         classifier = TextClassifier()
     else:
         classifier = TextClassifier.load(options.base_model).set_params(warm_start=True)
+        columns, several = classifier.data_["columns"], classifier.multi_label_
+        known = _by_text(classifier.classes_.tolist())
+    use_columns(options, columns)
     classifier.set_params(progress=not options.quiet, **_params(options))
-    known = None if options.base_model is None else _by_text(classifier.classes_.tolist())
-    texts, labels = labelled_texts(options.train, options, known=known)
+    table = labelled_texts(options.train, options, known=known, several=several)
     eval_set = None
     if options.eval is not None:
-        each = (
-            part for label in labels for part in (label if isinstance(label, list) else [label])
-        )
-        eval_set = labelled_texts(options.eval, options, known=known or _by_text(each))
+        several = isinstance(table.labels[0], list)
+        if known is None:
+            known = _by_text(chain.from_iterable(table.labels) if several else table.labels)
+        given = labelled_texts(options.eval, options, known=known, several=several)
+        eval_set = (given.texts, given.labels)
     more = None if options.unlabelled is None else unlabelled_texts(options.unlabelled, options)
     with _logging(quiet=options.quiet or not processes.is_main):
-        classifier.fit(texts, labels, eval_set, unlabelled=more)
+        classifier.fit(table.texts, table.labels, eval_set, unlabelled=more)
         code = 130 if classifier.stopped_ == CTRL_C else 0
         if not processes.is_main:
             return code
-        classifier.save(options.output)
+        classifier.save(options.output, columns=columns_of(options.train, options))
         _LOGGER.info("Saved to %s.", options.output)
-    if options.json:
-        _write(json.dumps({"output": options.output, "metrics": classifier.metrics_}))
-    elif eval_set is not None and code == 0:  # after Ctrl-C, nothing is predicted any more
-        _write(classifier.evaluate(*eval_set))
-    else:
-        _write(text_table([[n, f"{value:.4f}"] for n, value in classifier.metrics_.items()]))
+    missing = set(options.label_columns) - set(map(str, classifier.classes_.tolist()))
+    if len(options.label_columns) > 1 and missing:
+        names = ", ".join(show(name) for name in options.label_columns if name in missing)
+        write_error(f"No text has the label {names}, so the model does not know it.")
+    report = None
+    # After Ctrl-C, nothing is predicted any more.
+    if eval_set is not None and not options.json and code == 0:
+        report = classifier.evaluate(*eval_set)
+    _write_trained(classifier, len(table.bad), report, options)
     return code
+
+
+def _write_trained(
+    classifier: TextClassifier, left_out: int, report: object, options: Namespace
+) -> None:
+    """Print the number of texts, and the report or the metrics."""
+    counts = {"train_texts": classifier.data_["train_texts"]}
+    counts["eval_texts"] = classifier.data_["eval_texts"]
+    if options.json:
+        facts = {"output": options.output, **counts, "left_out": left_out}
+        _write(_json({**facts, "metrics": classifier.metrics_}))
+        return
+    rows = [["training texts", f"{counts['train_texts']:,}"]]
+    if options.eval is None:
+        rows.append(["held-out texts", f"{counts['eval_texts']:,}"])
+    if left_out:
+        rows.append(["rows left out", f"{left_out:,}"])
+    if report is None:
+        rows += [[name, f"{value:.4f}"] for name, value in classifier.metrics_.items()]
+    _write(text_table(rows) if report is None else f"{text_table(rows)}\n\n{report}")
 
 
 def evaluate(options: Namespace) -> int:
     """Evaluate a saved classifier on a table."""
     classifier = TextClassifier.load(options.model, device=options.device)
-    known = _by_text(classifier.classes_.tolist())
+    use_columns(options, classifier.data_["columns"])
     if options.plot is not None:
         _check_picture(options.plot, multi_label=classifier.multi_label_)
-    texts, labels = labelled_texts(options.file, options, known=known)
-    report = classifier.evaluate(texts, labels)
+    table = labelled_texts(
+        options.file,
+        options,
+        known=_by_text(classifier.classes_.tolist()),
+        several=classifier.multi_label_,
+        count_unknown=True,
+    )
+    report = _evaluated(classifier, table)
     if options.plot is not None and isinstance(report, ClassificationReport):
         names = [scores.label for scores in report.classes]
         plot_confusion(report.confusion, names).savefig(options.plot)
-    _write(report.to_json() if options.json else report)
+    _write(_escaped(report.to_json()) if options.json else report)
     return 0
+
+
+def _evaluated(
+    classifier: TextClassifier, table: LabelledTexts
+) -> ClassificationReport | MultilabelReport:
+    """Evaluate a classifier; a label that it does not have is one that it never predicts."""
+    if not table.unknown:
+        return classifier.evaluate(table.texts, table.labels)
+    names = [*classifier.classes_.tolist(), *table.unknown]
+    ids = {name: index for index, name in enumerate(names)}
+    if not classifier.multi_label_:
+        metrics = ClassificationMetrics(len(names))
+        probabilities = torch.from_numpy(classifier.predict_proba(table.texts))
+        logits = pad(probabilities.log(), (0, len(table.unknown)), value=-math.inf)
+        metrics.update(logits, torch.tensor([ids[label] for label in table.labels]))
+        return metrics.report(names)
+    several = MultilabelMetrics(len(names))
+    for found, labels in zip(_predicted_labels(classifier, table.texts), table.labels, strict=True):
+        decided, target = torch.full((1, len(names)), -1.0), torch.zeros(1, len(names))
+        decided[0, [ids[label] for label in found]] = 1.0
+        target[0, [ids[label] for label in labels]] = 1.0
+        several.update(decided, target)
+    return several.report(names)
 
 
 def predict(options: Namespace) -> int:
@@ -84,6 +159,7 @@ def predict(options: Namespace) -> int:
     classifier = TextClassifier.load(options.model, device=options.device)
     if options.threshold is not None:
         classifier.set_params(threshold=options.threshold)
+    use_columns(options, classifier.data_["columns"])
     for texts, complaint in text_chunks(options):
         if texts:
             _write("\n".join(_answers(classifier, texts, options)))
@@ -116,7 +192,7 @@ def info(options: Namespace) -> int:
             "settings": classifier.settings_,
             "data": classifier.data_,
         }
-        _write(json.dumps(facts, indent=2, ensure_ascii=False))
+        _write(_json(facts, indent=2))
         return 0
     direction = "bidirectional " if network["bidirectional"] else ""
     layers = f"{network['num_layers']} {direction}{network['cell'].upper()}"
@@ -170,6 +246,9 @@ def _answers(classifier: TextClassifier, texts: list[str], options: Namespace) -
         yield from ("\t".join(map(_printable, labels)) for labels in found)
         return
     names = [label_to_json(label) for label in classifier.classes_.tolist()]
+    keys = [str(name) for name in names]
+    if len(set(keys)) < len(keys):
+        keys = [json.dumps(name, ensure_ascii=False) for name in names]
     probabilities = classifier.predict_proba(texts) if options.proba or options.top_k else None
     for position, labels in enumerate(found):
         plain = [label_to_json(label) for label in labels]
@@ -179,11 +258,11 @@ def _answers(classifier: TextClassifier, texts: list[str], options: Namespace) -
         if probabilities is not None:
             row = [round(value, 6) for value in probabilities[position].tolist()]
             if options.proba:
-                answer["probabilities"] = dict(zip(map(str, names), row, strict=True))
+                answer["probabilities"] = dict(zip(keys, row, strict=True))
             if options.top_k:
                 best = np.argsort(-probabilities[position], kind="stable")[: options.top_k]
                 answer["top_k"] = [{"label": names[i], "probability": row[i]} for i in best]
-        yield json.dumps(answer, ensure_ascii=False)
+        yield _json(answer)
 
 
 def _predicted_labels(classifier: TextClassifier, texts: list[str]) -> list[list[Any]]:
@@ -204,7 +283,19 @@ def _counted(ngrams: NgramClassifier | None) -> str:
 
 
 def _printable(label: object) -> str:
-    return str(label).translate(_BREAKS)
+    """Return a label on one line, with control characters escaped."""
+    text = str(label).replace("\\", "\\\\")
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _json(value: object, *, indent: int | None = None) -> str:
+    """Return JSON with all control characters escaped."""
+    return _escaped(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def _escaped(text: str) -> str:
+    """Escape the control characters that JSON leaves alone."""
+    return _JSON_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _write(result: object) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from inspect import Parameter, signature
 from typing import Any, Self, TypeAlias
 
@@ -391,7 +392,13 @@ class TextClassifier:
         limits = model.labels.thresholds(self.threshold if threshold is None else threshold)
         return probabilities > limits
 
-    def save(self, path: str | os.PathLike[str], *, custom_tokenizer: bool = False) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        custom_tokenizer: bool = False,
+        columns: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write the classifier into a folder, whole or not at all.
 
         The folder has the weights as safetensors, JSON, and a model card in Markdown; no code. An
@@ -401,6 +408,8 @@ class TextClassifier:
             path: The folder.
             custom_tokenizer: Whether to leave out a tokenizer that is not one of this library.
                 `load` then needs it. Default: False.
+            columns: Columns of the training table, as `data_["columns"]` has them. The command line
+                stores them here, and uses them for other tables by default. Default: None.
 
         Raises:
             NotFittedError: If `fit` was not called.
@@ -414,6 +423,8 @@ class TextClassifier:
             rule = "one of this library, which JSON can describe (or pass custom_tokenizer=True)"
             raise InvalidTypeError(expected("tokenizer", rule, model.tokenizer))
         params = {k: v for k, v in self.get_params().items() if k not in _NOT_SAVED}
+        if columns is not None:
+            model = replace(model, data={**model.data, "columns": dict(columns)})
         write_folder(path, model, params=params, version=__version__)
 
     @classmethod
@@ -486,7 +497,7 @@ class TextClassifier:
 
     @property
     def data_(self) -> dict[str, Any]:
-        """Facts about the training texts: number, mean length, share of known words and others."""
+        """Facts about the training texts: number, mean length, columns of the table and others."""
         return dict(self._model().data)
 
     @property

@@ -264,6 +264,7 @@ def _to_model(network: Network, metrics: dict[str, float], task: Task, outcome: 
         "eval_given": task.eval_given,
         "unlabelled_texts": task.unlabelled,
         "stopped": outcome.stopped,
+        "columns": None,
     }
     return Model(
         network=network,

@@ -23,6 +23,7 @@ from textrnn.errors import (
     TextrnnError,
     check_choice,
     check_float,
+    check_keys,
     expected,
     show,
     unlike_keys,
@@ -63,6 +64,7 @@ _MAX_LAYERS = 1000
 _MAX_WEIGHT = 1e9  # sums of products of three weights are finite then
 _MAX_METRICS = 100  # different names in metrics or history
 _DATA: dict[str, tuple[type, ...]] = {
+    "columns": (dict, type(None)),
     "coverage": (float, int),
     "cut_texts": (int,),
     "eval_given": (bool,),
@@ -322,11 +324,29 @@ def _check_data(data: Mapping[str, Any], num_labels: int) -> None:
             raise TypeError(f"`{name}` is {show(data[name])}")
         if float in kinds or int in kinds:
             check_float(name, data[name], minimum=0, maximum=2**63)
+    _check_columns(data["columns"])
     counts = data["label_counts"]
     if len(counts) != num_labels or {type(count) for count in counts} != {int}:
         raise ValueError(f"`label_counts` is {show(counts)}, for {num_labels} labels")
     if min(counts) < 0 or len(data["stopped"] or "") > 1000:
         raise ValueError(f"it holds {show(min(counts))} texts, or {show(data['stopped'])}")
+
+
+def _check_columns(columns: Mapping[str, Any] | None) -> None:
+    """Check the columns of the training table."""
+    if columns is None:
+        return
+    check_keys("columns", columns, ("text_columns", "label_columns", "label_separator", "header"))
+    for name in ("text_columns", "label_columns"):
+        names = columns[name]
+        if not (isinstance(names, list) and names and all(isinstance(x, str) for x in names)):
+            raise InvalidTypeError(expected(name, "a list of names", names))
+    if not isinstance(columns["label_separator"], str | None):
+        raise InvalidTypeError(
+            expected("label_separator", "a string or None", columns["label_separator"])
+        )
+    if not isinstance(columns["header"], bool):
+        raise InvalidTypeError(expected("header", "a boolean", columns["header"]))
 
 
 def _read_history(folder: OpenFolder) -> History:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from textrnn.data.tables import FORMATS, BadRow, Layout, format_of, read_rows
+from textrnn.data.lines import check_encoding
+from textrnn.data.tables import FORMATS, BadRow, Layout, Row, format_of, read_rows
 from textrnn.errors import (
     CorruptFileError,
     InvalidTypeError,
@@ -27,7 +28,9 @@ _HUB_ROWS = 1000  # rows that are decoded at a time
 
 
 class FileRows:
-    r"""Rows of JSONL, CSV, TSV or Parquet files, read with bounded memory.
+    r"""Rows of JSONL, CSV, TSV, Parquet or fastText files, read with bounded memory.
+
+    Files may be compressed with gzip, except for Parquet.
 
     Args:
         paths: A file, or several to read one after another.
@@ -37,13 +40,16 @@ class FileRows:
         classes: Names of the classes, in the order of their ids; a list of names in the label
             column becomes a row of zeros and ones. None takes labels as class ids or lists of
             numbers. Default: None.
-        format: `"csv"`, `"tsv"`, `"jsonl"` or `"parquet"`. None goes by the suffix of each file.
-            Default: None.
+        format: `"csv"`, `"tsv"`, `"jsonl"`, `"parquet"` or `"fasttext"`. None goes by the suffix of
+            each file. A fastText file has no columns; its labels are lists of names if a text has
+            several. Default: None.
         header: Read column names from the first row of a CSV or TSV file. Default: True.
+        encoding: Encoding of files without a byte order mark. None is UTF-8. Default: None.
 
     Raises:
         InvalidTypeError: If an argument has the wrong type.
-        InvalidValueError: If there are no files, a format is unknown, or a class is named twice.
+        InvalidValueError: If there are no files, a format or the encoding is unknown, or a class is
+            named twice.
         CorruptFileError: While iterating, if a file has another format, or a row has no text or no
             such label; the message names file and line.
         MissingKeyError: While iterating, if a column does not exist.
@@ -68,6 +74,7 @@ class FileRows:
         classes: Sequence[Any] | None = None,
         format: str | None = None,  # noqa: A002 - the command line's word
         header: bool = True,
+        encoding: str | None = None,
     ) -> None:
         if isinstance(paths, str | os.PathLike):
             paths = [paths]
@@ -76,9 +83,9 @@ class FileRows:
         self._paths = [Path(path) for path in paths]
         if not self._paths:
             raise InvalidValueError(expected("paths", "a file or several", []))
-        with_columns = sorted(set(FORMATS.values()) - {"lines"})
+        with_labels = sorted({*FORMATS.values(), "fasttext"} - {"lines"})
         self._formats = [
-            check_choice("format", format_of(path) if format is None else format, with_columns)
+            check_choice("format", format_of(path) if format is None else format, with_labels)
             for path in self._paths
         ]
         columns = {"text_column": text_column}
@@ -87,25 +94,44 @@ class FileRows:
         for name, column in columns.items():
             if not isinstance(column, str):
                 raise InvalidTypeError(expected(name, "a string", column))
-        self._layout = Layout(text_columns=[text_column], label_column=label_column, header=header)
+        self._layout = Layout(
+            text_columns=[text_column],
+            label_columns=[] if label_column is None else [label_column],
+            header=header,
+            encoding=None if encoding is None else check_encoding(encoding),
+        )
         self._ids = None if classes is None else _ids_of(classes)
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         """Iterate over pairs of a text and its label."""
-        for path, file_format in zip(self._paths, self._formats, strict=True):
-            with path.open("rb") as stream:
-                for row in read_rows(stream, file_format, self._layout):
-                    if isinstance(row, BadRow):
-                        raise CorruptFileError(f"{path}:{row.line}: {row.reason}.")
-                    try:
-                        label = None if row.label is None else self._label(row.label)
-                    except ValueError as error:
-                        raise CorruptFileError(f"{path}:{row.line}: {error}.") from None
-                    yield row.text, label
+        unwrap = self._has_single_labels()
+        for path, row in self._rows():
+            label = row.label[0] if unwrap and row.label else row.label
+            try:
+                label = None if label is None else self._label(label)
+            except ValueError as error:
+                raise CorruptFileError(f"{path}:{row.line}: {error}.") from None
+            yield row.text, label
 
     def texts(self) -> Iterator[str]:
         """Iterate over the texts without their labels."""
         return (text for text, _ in self)
+
+    def _rows(self) -> Iterator[tuple[Path, Row]]:
+        """Iterate over files and their rows."""
+        for path, file_format in zip(self._paths, self._formats, strict=True):
+            with path.open("rb") as stream:
+                for row in read_rows(stream, file_format, self._layout):
+                    if isinstance(row, BadRow):
+                        advice = " (`encoding` names another)" if row.undecoded else ""
+                        raise CorruptFileError(f"{path}:{row.line}: {row.reason}{advice}.")
+                    yield path, row
+
+    def _has_single_labels(self) -> bool:
+        """Return whether the files are of fastText's format, and no text has several labels."""
+        if set(self._formats) != {"fasttext"} or not self._layout.label_columns:
+            return False
+        return all(len(row.label) == 1 for _, row in self._rows())
 
     def _label(self, label: Any) -> Any:
         """Return a label as a class id or a row of one number per class."""
