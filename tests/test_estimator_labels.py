@@ -37,9 +37,9 @@ def fit_with_eval_set(labels):
 
 
 @pytest.mark.parametrize(
-    ("trained", "given"), [(["0", "1"], [0, 1]), ([0, 1], ["0", "1"]), ([0, 1], [0, 2])]
+    ("trained", "given"), [(["0", "1"], [0, 1]), ([0, 1], ["0", "1"]), (["a", "b"], ["a", "b "])]
 )
-def test_an_unknown_label_is_an_error_everywhere(trained, given):
+def test_a_label_written_otherwise_is_an_error_everywhere(trained, given):
     """`score`, `evaluate` and `fit` name the label, its place and the known labels."""
     labels, others = trained * 16, [*trained * 8, *given * 8]
     classifier = small(epochs=1).fit(TEXTS, labels)
@@ -58,12 +58,28 @@ def test_an_unknown_label_is_an_error_everywhere(trained, given):
             assert str(caught.value) == message
 
 
-def test_an_unknown_label_among_several_is_an_error_everywhere(several):
-    """Multi-label data has the same rule."""
-    labels = [*TOPICS[1:], ["oil", "gas"]]
-    for function in (several.score, several.evaluate, fit_with_eval_set(TOPICS)):
-        with pytest.raises(MissingKeyError, match=r"'gas', as in `\S+\[31\]`; there are: "):
-            function(TEXTS, labels)
+def test_an_unknown_label_is_an_error_of_an_evaluation(several):
+    """`evaluate` and `fit` name the label, its place and the known labels."""
+    classifier = small(epochs=1).fit(TEXTS, LABELS)
+    for functions, labels, wrong in (
+        ((classifier.evaluate, fit_with_eval_set(LABELS)), [*LABELS[1:], "gas"], "'gas'"),
+        ((several.evaluate, fit_with_eval_set(TOPICS)), [*TOPICS[1:], ["oil", "gas"]], "'gas'"),
+    ):
+        for function in functions:
+            with pytest.raises(MissingKeyError, match=rf"{wrong}, as in `\S+\[31\]`; there are: "):
+                function(TEXTS, labels)
+
+
+def test_an_unknown_label_is_a_wrong_prediction_of_a_score(several):
+    """Cross-validation goes on where a rare label is missing from the training texts."""
+    classifier = small(epochs=2).fit(TEXTS, LABELS)
+    for fitted, labels, new in ((classifier, LABELS, "gas"), (several, TOPICS, ["oil", "gas"])):
+        right = fitted.score(TEXTS, labels) * 32
+        first = fitted.score(TEXTS[:1], labels[:1])
+        with pytest.warns(UserWarning, match=r"1 texts .*, `labels\[0\]`. They count as errors"):
+            assert fitted.score(TEXTS, [new, *labels[1:]]) == (right - first) / 32
+        with pytest.raises(MissingKeyError, match=r"'gas', as in `labels\[0\]`; there are: "):
+            fitted.score(TEXTS, [new] * 32)
 
 
 def test_score_is_the_accuracy_of_the_report(several):

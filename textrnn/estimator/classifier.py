@@ -325,7 +325,9 @@ class TextClassifier:
 
         Args:
             texts: The texts.
-            labels: Their labels.
+            labels: Their labels. In cross-validation, a rare label may be missing from the
+                training texts: an unknown label counts as an error of the classifier, with a
+                warning.
 
         Returns:
             The accuracy, from 0 to 1.
@@ -334,13 +336,14 @@ class TextClassifier:
             NotFittedError: If `fit` was not called.
             InvalidTypeError: If texts or labels have the wrong type.
             InvalidValueError: If there are none, or they differ in number.
-            MissingKeyError: If a label is unknown; the message lists the known ones.
+            MissingKeyError: If all labels are unknown, or one is written like a known label of
+                another type; the message lists the known ones.
         """
         known = self._model().labels
         strings, values = read_examples(texts, labels)
-        targets = known.encode(values)
-        right = self._decide(strings, None) == targets
-        return float((right.all(axis=1) if known.multi_label else right).mean())
+        targets, valid = known.encode_known(values)
+        same = self._decide(strings, None) == targets
+        return float(((same.all(axis=1) if known.multi_label else same) & valid).mean())
 
     def evaluate(
         self, texts: Iterable[str], labels: Iterable[Any], *, top_k: Iterable[int] = ()

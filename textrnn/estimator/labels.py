@@ -143,6 +143,38 @@ class LabelSet:
             targets[row, [self.id_of(label, f"`{argument}[{row}]`") for label in labels]] = 1
         return targets
 
+    def encode_known(self, values: LabelValues) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Encode and return whether all labels of a text are known; warn if only some texts' are.
+
+        A label that is written like a known one, or unknown as all others, is an error.
+        """
+        size = len(values.targets if isinstance(values, LabelMatrix) else values)
+        valid = np.ones(size, dtype=np.bool_)  # (texts,)
+        if not isinstance(values, LabelMatrix):
+            valid = np.array([not self._is_foreign(value) for value in values], dtype=np.bool_)
+            row = int(valid.argmin())
+            if valid.any() and not valid.all():
+                warnings.warn(
+                    f"{int((~valid).sum())} texts have labels that the classifier does not know; "
+                    f"the first is {show(values[row])}, `labels[{row}]`. They count as errors.",
+                    stacklevel=3,
+                )
+                known = values[int(valid.argmax())]
+                values = [value if ok else known for value, ok in zip(values, valid, strict=True)]
+        return self.encode(values), valid
+
+    def _is_foreign(self, value: Any) -> bool:
+        """Return whether a label, or one of several, is unlike all known ones."""
+        if isinstance(value, Hashable) == self.multi_label:
+            return False  # of the wrong form, which is an error
+        labels = value if self.multi_label else [value]
+        return any(str(label).strip() not in self._spellings for label in labels)
+
+    @cached_property
+    def _spellings(self) -> set[str]:
+        """How the labels are written, without blanks around."""
+        return {str(name).strip() for name in self.names}
+
     def _ordered(self, matrix: LabelMatrix, argument: str) -> NDArray[np.float32]:
         """Return a matrix with its columns in the order of the class ids."""
         names = matrix.names
