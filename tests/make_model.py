@@ -12,6 +12,12 @@ MODEL = Path(__file__).parent / "fixtures" / "model"
 TEXTS = ["oil prices soar", "stocks and oil fall", "the striker scores", "a keeper saves goals"] * 8
 LABELS = ["business", "business", "sports", "sports"] * 8
 MORE = ["gas prices soar", "gas and oil fall", "the referee scores", "a referee saves goals"] * 4
+COLUMNS = {
+    "text_columns": ["text"],
+    "label_columns": ["label"],
+    "label_separator": None,
+    "header": True,
+}
 PROBE = ["oil falls", "the keeper scores", "", "weather"]
 
 if __name__ == "__main__":
@@ -30,7 +36,7 @@ if __name__ == "__main__":
         progress=False,
     )
     classifier.fit(TEXTS, LABELS, eval_set=(TEXTS[:8], LABELS[:8]), unlabelled=MORE)
-    classifier.save(MODEL)
+    classifier.save(MODEL, columns=COLUMNS)
     found = {"texts": PROBE, "probabilities": classifier.predict_proba(PROBE).tolist()}
     path = MODEL.with_name("model_predictions.json")
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -123,7 +123,7 @@ def test_a_model_that_was_trained_in_python_may_have_columns(tmp_path):
     }
     classifier.save(tmp_path / "m", columns=columns)
     assert TextClassifier.load(tmp_path / "m").data_["columns"] == columns
-    assert classifier.data_["columns"] is None
+    assert classifier.data_["columns"]["text_columns"] == ["text"]
     for name, value in (
         ("text_columns", []),
         ("label_columns", "b"),
@@ -164,7 +164,7 @@ def test_label_columns_must_hold_zeros_and_ones_and_be_all(train, run_cli, tmp_p
     code, errors, _ = train(
         "a.csv", TOXIC.replace("\n", ",0\n").replace("loud,0", "loud,odd"), *three
     )
-    assert (code, errors) == (0, "No text has the label 'odd', so the model does not know it.\n")
+    assert (code, errors) == (0, "No text has the label 'odd': the model will not know it.\n")
     _, _, classifier = train(
         "a.csv", TOXIC.replace("\n", ",1\n").replace("loud,1", "loud,odd"), *three
     )
@@ -211,7 +211,7 @@ def test_files_of_fasttext_may_have_several_labels(train, run_cli, tmp_path):
     assert [scores["support"] for scores in report["classes"]] == [1, 0, 1]
     table.write_text("__label__business __label__sports oil\n")
     code, _, errors = run_cli("evaluate", MODEL, table)
-    assert (code, "to be one label, but got ['business', 'sports']" in errors) == (1, True)
+    assert (code, f"{table}:1: ['business', 'sports'] is not one label\n" in errors) == (1, True)
     table.write_text("__label__sports goal\noil prices\n")
     code, _, errors = run_cli("evaluate", MODEL, table)
     assert (code, f"{table}:2: it has no label, such as __label__NAME" in errors) == (1, True)
@@ -339,6 +339,22 @@ def test_unknown_labels_of_several_count_as_mistakes(train, run_cli, tmp_path):
     assert report["accuracy"] == pytest.approx(2 / 3)
     assert report["micro_f1"] == pytest.approx(2 * 4 / (2 * 4 + 1 + 1))
     assert [scores["support"] for scores in report["classes"]] == [2, 1, 1, 1]
+
+
+def test_texts_have_one_label_or_a_list_throughout(train, run_cli, tmp_path):
+    """As the first row of the training, or the model."""
+    rows = ['{"text": "oil", "label": ["a", "b"]}', '{"text": "goal", "label": "c"}'] * 4
+    code, errors, _ = train("a.jsonl", "\n".join(rows))
+    assert (code, ":2: 'c' is not a list of labels (see --label-s" in errors) == (1, True)
+    code, errors, _ = train("a.jsonl", "\n".join(reversed(rows)))
+    assert (code, ":2: ['a', 'b'] is not one label" in errors) == (1, True)
+    code, errors, classifier = train("a.jsonl", "\n".join(rows), "--skip-bad-rows")
+    assert (code, classifier.data_["train_texts"]) == (0, 4)
+    table = tmp_path / "e.csv"
+    table.write_text("text,label\noil,other\n")
+    for option in ([], ["--skip-bad-rows"]):
+        code, _, errors = run_cli("evaluate", tmp_path / "model", table, *option)
+        assert (code, "'other' is not a list of labels" in errors) == (1, True)
 
 
 def test_unknown_labels_of_the_evaluation_file_stop_the_training(train, tmp_path):

@@ -63,6 +63,11 @@ def train(options: Namespace) -> int:
     use_columns(options, columns)
     classifier.set_params(progress=not options.quiet, **_params(options))
     table = labelled_texts(options.train, options, known=known, several=several)
+    if known is None and len(options.label_columns) > 1:
+        occurring = set(chain.from_iterable(table.labels))
+        for name in options.label_columns:
+            if name not in occurring:
+                write_error(f"No text has the label {show(name)}: the model will not know it.")
     eval_set = None
     if options.eval is not None:
         several = isinstance(table.labels[0], list)
@@ -78,10 +83,6 @@ def train(options: Namespace) -> int:
             return code
         classifier.save(options.output, columns=columns_of(options.train, options))
         _LOGGER.info("Saved to %s.", options.output)
-    missing = set(options.label_columns) - set(map(str, classifier.classes_.tolist()))
-    if len(options.label_columns) > 1 and missing:
-        names = ", ".join(show(name) for name in options.label_columns if name in missing)
-        write_error(f"No text has the label {names}, so the model does not know it.")
     report = None
     # After Ctrl-C, nothing is predicted any more.
     if eval_set is not None and not options.json and code == 0:
@@ -145,12 +146,13 @@ def _evaluated(
         logits = pad(probabilities.log(), (0, len(table.unknown)), value=-math.inf)
         metrics.update(logits, torch.tensor([ids[label] for label in table.labels]))
         return metrics.report(names)
+    found, targets = (torch.zeros(len(table.texts), len(names)) for _ in range(2))
+    for row, labels in enumerate(_predicted_labels(classifier, table.texts)):
+        found[row, [ids[label] for label in labels]] = 1
+    for row, labels in enumerate(table.labels):
+        targets[row, [ids[label] for label in labels]] = 1
     several = MultilabelMetrics(len(names))
-    for found, labels in zip(_predicted_labels(classifier, table.texts), table.labels, strict=True):
-        decided, target = torch.full((1, len(names)), -1.0), torch.zeros(1, len(names))
-        decided[0, [ids[label] for label in found]] = 1.0
-        target[0, [ids[label] for label in labels]] = 1.0
-        several.update(decided, target)
+    several.update(found - 0.5, targets)
     return several.report(names)
 
 

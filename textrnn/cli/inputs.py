@@ -79,7 +79,8 @@ def labelled_texts(
     """Read a table of labelled texts.
 
     `known` are a classifier's labels by their text, and `several` tells whether its texts have any
-    number of them. With `count_unknown`, `--skip-bad-rows` keeps rows with other labels.
+    number of them; by default, the first row tells, or all of a fastText file. With
+    `count_unknown`, `--skip-bad-rows` keeps rows with other labels.
     """
     form = _labelled_format(path, options)
     if known is not None and form != "fasttext" and len(options.label_columns) > 1:
@@ -89,22 +90,39 @@ def labelled_texts(
                 raise InvalidValueError(expected("label_column", rule, options.label_columns))
     table = LabelledTexts()
     with _opened(path) as stream:
-        for row in read_rows(stream, form, _layout(options, labelled=True)):
+        rows = read_rows(stream, form, _layout(options, labelled=True))
+        for row in _uniform(rows, several, fasttext=form == "fasttext"):
             if isinstance(row, BadRow):
                 table.bad.append(_complaint(path, row, options))
                 continue
             table.texts.append(row.text)
-            if known is None:
-                table.labels.append(row.label)
-                continue
-            table.labels.append(_translated(row.label, known))
-            if others := _unknown(row.label, known):
+            table.labels.append(row.label if known is None else _translated(row.label, known))
+            if others := [] if known is None else _unknown(row.label, known):
                 table.strange.append(f"{_name(path)}:{row.line}: no label {show(others[0])}")
                 table.unknown.update(dict.fromkeys(others))
     _check_rows(path, table, options, known or {}, count_unknown=count_unknown)
-    if form == "fasttext":
-        table.labels = _unwrapped(table.labels, several)
+    if several is None and form == "fasttext" and all(len(part) == 1 for part in table.labels):
+        table.labels = [part[0] for part in table.labels]
     return table
+
+
+def _uniform(
+    rows: Iterator[Row | BadRow], several: bool | None, *, fasttext: bool
+) -> Iterator[Row | BadRow]:
+    """Yield rows with a list of labels or with one each, as `several` or the first row has it."""
+    for row in rows:
+        if isinstance(row, BadRow) or (fasttext and several is None):
+            yield row
+            continue
+        label = row.label
+        if fasttext and not several and len(label) == 1:
+            label = label[0]
+        several = isinstance(label, list) if several is None else several
+        if isinstance(label, list) == several:
+            yield Row(row.line, row.text, label)
+        else:
+            rule = "not a list of labels (see --label-separator)" if several else "not one label"
+            yield BadRow(row.line, f"{show(label)} is {rule}")
 
 
 def _check_rows(
@@ -208,13 +226,6 @@ def _translated(label: Any, known: Mapping[str, Any]) -> Any:
     if isinstance(label, list):
         return [known.get(str(part), part) for part in label]
     return known.get(str(label), label)
-
-
-def _unwrapped(labels: list[list[str]], several: bool | None) -> list[Any]:
-    """Return the only label of each text, if texts have one."""
-    if several is None:
-        several = any(len(row) > 1 for row in labels)
-    return labels if several else [row[0] if len(row) == 1 else row for row in labels]
 
 
 def _text_rows(stream: BinaryIO, form: str, options: Namespace) -> Iterator[list[Row | BadRow]]:
