@@ -657,7 +657,7 @@ def test_weights_that_are_not_finite_are_never_kept(tmp_path):
         fit(LambdaCallback(on_batch_end=spoil), Checkpoint(tmp_path, every_steps=3))
     assert steps(tmp_path) == ["step-00000003"]
     shutil.rmtree(tmp_path)
-    with pytest.raises(TrainError, match=r"after step 6. There is none\."):
+    with pytest.raises(TrainError, match=r"after step 6. There is no checkpoint\."):
         fit(LambdaCallback(on_batch_end=spoil), Checkpoint(tmp_path, every_steps=6))
 
 

@@ -215,7 +215,7 @@ def test_the_last_update_is_checked(precision, averaging):
         trainer.fit(batches, *eval_loader, epochs=epochs)
         return trainer
 
-    message = "not finite after step {}. There is none. A lower learning rate"
+    message = "not finite after step {}. There is no checkpoint. A lower learning rate"
     for epochs in (1, 2):
         with pytest.raises(NonFiniteLossError, match=message.format(epochs)):
             run(epochs=epochs)

@@ -197,7 +197,7 @@ class TrainingLoop:
         for name, weight in self.state.model.named_parameters():
             if not bool(weight.isfinite().all()):
                 kept = self.state.last_checkpoint
-                good = f"The last good checkpoint is {kept}." if kept else "There is none."
+                good = f"The last good checkpoint is {kept}." if kept else "There is no checkpoint."
                 raise NonFiniteLossError(
                     f"The weights {name} are not finite after step {self.state.step}. {good} "
                     "A lower learning rate or `max_grad_norm` may help."
