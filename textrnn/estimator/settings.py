@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -54,8 +53,7 @@ class Chosen(NamedTuple):
     of: Callable[[Data], Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kind:
+class Kind(NamedTuple):
     """The type and the range of an option's values."""
 
     type: type
@@ -83,8 +81,7 @@ class Kind:
         return value
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """A parameter of `TextClassifier`: name, kind, default and one line of help."""
 
     name: str
