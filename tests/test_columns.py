@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from textrnn.data import columns
-from textrnn.data.columns import read_labels, read_texts
+from textrnn.data.targets import read_labels
 from textrnn.errors import InvalidTypeError, InvalidValueError
+from textrnn.text import columns
+from textrnn.text.columns import read_texts
 
 STRINGS = ["one", "", "dreißig"]
 COLUMNS = {

@@ -17,7 +17,7 @@ from textrnn.text import (
     WordCounter,
     WordPunctTokenizer,
     WordTokenizer,
-    columns,
+    bulk,
     encode_texts,
 )
 
@@ -56,7 +56,7 @@ def text_by_text(texts, tokenizer, *, max_length, add_bos, add_eos):
 def test_columns_equal_single_texts(texts, tokenizer, max_length, edges, batch_characters):
     """Ids equal those of single texts, for any batches, built-in and custom tokenizers."""
     rows = text_by_text(texts, tokenizer, max_length=max_length, **edges)
-    with mock.patch.object(columns, "_BATCH_CHARACTERS", batch_characters):
+    with mock.patch.object(bulk, "_BATCH_CHARACTERS", batch_characters):
         for cut in (tokenizer, tokenizer.__call__):
             ids, lengths = encode_texts(
                 iter(texts), cut, VOCABULARY, max_length=max_length, **edges

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests import strategies
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
-from textrnn.estimator.labels import LabelSet, label_from_json, label_to_json, label_values
+from textrnn.runtime.labels import LabelSet, label_from_json, label_to_json, label_values
 
 
 @pytest.mark.parametrize(

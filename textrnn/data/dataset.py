@@ -14,13 +14,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from textrnn.data.batching import FetchedTexts
-from textrnn.data.columns import read_labels, read_texts
 from textrnn.data.corpus.building import DatasetEncoder, encode_rows
 from textrnn.data.corpus.rows import HubRows
 from textrnn.data.corpus.stored import MappedFolder, write_dataset
 from textrnn.data.flat import FlatTexts
+from textrnn.data.targets import read_labels
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
 from textrnn.text import Tokenizer, Vocabulary
+from textrnn.text.columns import read_texts
 
 __all__ = ["WordDataset", "draw_stratified"]
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
-from textrnn.data.columns import read_texts
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
-from textrnn.estimator.labels import LabelValues, label_values
+from textrnn.runtime.labels import LabelValues, label_values
 from textrnn.text import Vocabulary
+from textrnn.text.columns import read_texts
 from textrnn.training.distributed.processes import join
 
 __all__ = [

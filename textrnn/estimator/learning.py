@@ -15,13 +15,13 @@ from textrnn.data import Batch, WordDataset
 from textrnn.data.dataset import draw_stratified
 from textrnn.errors import InvalidValueError, NonFiniteLossError, expected
 from textrnn.estimator.batches import Examples, prediction_loader
-from textrnn.estimator.labels import LabelSet
 from textrnn.estimator.model import Model, Network, logits_of
 from textrnn.estimator.network import Outcome, Task, fit_network, resolve_device
 from textrnn.estimator.settings import Data, choose_settings
 from textrnn.ngrams import BlendedClassifier, NgramClassifier, fit_scales, ngram_path
 from textrnn.ngrams.model import longest_order
 from textrnn.nn import RecurrentClassifier
+from textrnn.runtime.labels import LabelSet
 from textrnn.text import Vocabulary, WordPunctTokenizer
 from textrnn.training import ClassificationMetrics, MultilabelMetrics
 from textrnn.training.distributed.processes import join

@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textrnn.data.columns import read_texts
 from textrnn.estimator.batches import padded_batches
-from textrnn.estimator.labels import LabelSet
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
+from textrnn.runtime.labels import LabelSet
 from textrnn.text import Tokenizer, Vocabulary, encode_texts
+from textrnn.text.columns import read_texts
 from textrnn.training import History
 from textrnn.training.evaluation import undisturbed_modes
 

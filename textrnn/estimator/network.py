@@ -11,8 +11,8 @@ import torch
 from textrnn.data import WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 from textrnn.estimator.batches import learning_loader, prediction_loader
-from textrnn.estimator.labels import LabelSet
 from textrnn.nn import RecurrentClassifier
+from textrnn.runtime.labels import LabelSet
 from textrnn.training import (
     Callback,
     EarlyStopping,

@@ -29,11 +29,11 @@ from textrnn.errors import (
     unlike_keys,
 )
 from textrnn.estimator.card import model_card
-from textrnn.estimator.labels import LabelSet, label_from_json, label_to_json
 from textrnn.estimator.model import Model, Network
 from textrnn.estimator.settings import MAX_LENGTH, OPTIONS, Option
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
+from textrnn.runtime.labels import LabelSet, label_from_json, label_to_json
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.text.tokenizers import TOKENIZERS, describe_tokenizer
 from textrnn.training import History

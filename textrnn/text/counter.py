@@ -11,7 +11,7 @@ from typing import SupportsIndex
 import numpy as np
 
 from textrnn.errors import check_int
-from textrnn.text.columns import batches, check_tokenizer, count_words
+from textrnn.text.bulk import batches, check_tokenizer, count_words
 from textrnn.text.tokenizers import Tokenizer, WordTokenizer
 from textrnn.text.vocabulary import SPECIALS, Vocabulary, check_specials
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textrnn.errors import InvalidTypeError, check_int, expected
-from textrnn.text.columns import batches, check_tokenizer, tokenize
+from textrnn.text.bulk import batches, check_tokenizer, tokenize
 from textrnn.text.tokenizers import Tokenizer
 from textrnn.text.vocabulary import Vocabulary
 

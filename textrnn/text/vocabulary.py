@@ -18,7 +18,7 @@ from textrnn.errors import (
     listing,
     show,
 )
-from textrnn.text.columns import batches, check_tokenizer, count_words
+from textrnn.text.bulk import batches, check_tokenizer, count_words
 from textrnn.text.tokenizers import Tokenizer, WordTokenizer
 
 __all__ = ["SPECIALS", "Vocabulary", "check_specials"]

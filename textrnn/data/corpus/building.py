@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textrnn._processes import check_picklable, map_in_order
-from textrnn.data.columns import read_labels
 from textrnn.data.corpus.stored import Block
+from textrnn.data.targets import read_labels
 from textrnn.errors import InvalidTypeError, check_int, expected
 from textrnn.text.encoding import TextEncoder
 

@@ -1,13 +1,11 @@
-"""Read texts and labels from columns of any library, with errors that name the row.
+"""Read class ids and multi-label targets from columns of any library.
 
 Lists, tuples, NumPy arrays, tensors, pandas and polars columns, Arrow arrays and Hugging Face
 columns are read by duck typing; none of these packages is imported.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from collections.abc import Set as AbstractSet
-from itertools import chain
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,38 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from textrnn.errors import InvalidTypeError, InvalidValueError, expected, show
+from textrnn.errors import InvalidTypeError, InvalidValueError, expected
+from textrnn.text.columns import NOT_COLUMNS
 
-__all__ = ["column_names", "read_labels", "read_texts"]
+__all__ = ["read_labels"]
 
-_MAX_LISTED = 8  # columns in a message
-_ARROW_ROWS = 4096  # Arrow strings that are converted at a time
-_NOT_COLUMNS = (str, bytes, Mapping, AbstractSet)  # iterable all the same
 _CLASS_ID = "a class id (a non-negative integer)"
-
-
-def read_texts(texts: Any, name: str = "texts") -> Iterator[Any]:
-    """Iterate over a column of texts, without checking that they are strings."""
-    is_table = len(getattr(texts, "shape", (0,))) != 1
-    if is_table or isinstance(texts, _NOT_COLUMNS) or not hasattr(texts, "__iter__"):
-        rule = "a column (a sequence) of strings"
-        if names := column_names(texts):
-            columns = [f"{name}[{show(each)}]" for each in names[:_MAX_LISTED]]
-            rule += f", such as {' or '.join(columns)}"
-        raise InvalidTypeError(expected(name, rule, texts))
-    if not hasattr(texts, "to_pylist"):
-        return iter(texts)
-    # An Arrow array iterates over scalars of its own, not over strings.
-    rows = range(0, len(texts), _ARROW_ROWS)
-    return chain.from_iterable(texts.slice(row, _ARROW_ROWS).to_pylist() for row in rows)
-
-
-def column_names(table: Any) -> tuple[Any, ...]:
-    """Return the names of a table's columns, or nothing if they have none."""
-    for attribute in ("column_names", "columns"):
-        if hasattr(type(table), attribute):  # of the table itself, it may be a column of that name
-            return tuple(getattr(table, attribute))
-    return ()
 
 
 def read_labels(labels: Any, *, first: int = 0) -> Tensor | None:
@@ -65,7 +37,7 @@ def read_labels(labels: Any, *, first: int = 0) -> Tensor | None:
 
 def _to_numpy(labels: Any) -> NDArray[Any]:
     """Return labels as an array of any type."""
-    if isinstance(labels, _NOT_COLUMNS) or not isinstance(labels, Iterable):
+    if isinstance(labels, NOT_COLUMNS) or not isinstance(labels, Iterable):
         raise InvalidTypeError(expected("labels", "a column (a sequence) of class ids", labels))
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu()

@@ -4,7 +4,6 @@ import math
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
@@ -13,7 +12,6 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.data.columns import column_names
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
@@ -23,6 +21,7 @@ from textrnn.errors import (
     listing,
     show,
 )
+from textrnn.text.columns import NOT_COLUMNS, column_names
 
 __all__ = [
     "LabelMatrix",
@@ -35,7 +34,6 @@ __all__ = [
 
 _MAX_CHARACTERS = 10_000  # of a label
 _MAX_PADDED = 200  # characters of a label in an array of strings
-_NO_COLUMN = (str, bytes, Mapping, AbstractSet)
 _MAX_LISTED = 20  # labels in a message
 _MAX_FLOAT = float(np.finfo(np.float32).max)
 
@@ -260,7 +258,7 @@ def label_values(labels: Any, argument: str = "labels") -> LabelValues:
         labels = np.asarray(labels)
     shape: tuple[int, ...] = getattr(labels, "shape", (0,))
     if (
-        isinstance(labels, _NO_COLUMN)
+        isinstance(labels, NOT_COLUMNS)
         or not hasattr(labels, "__iter__")
         or len(shape) not in (1, 2)
     ):

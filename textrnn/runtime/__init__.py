@@ -1,0 +1,3 @@
+"""Predict with a saved classifier, without PyTorch."""
+
+__all__: list[str] = []
