@@ -139,3 +139,34 @@ def mutations(draw: st.DrawFn, value: object) -> object:
         }
         return [*value[:place], *middle[kind], *value[place + 1 :]]
     return draw(json_values())
+
+
+@st.composite
+def configurations(draw: st.DrawFn, *, max_size: int = 4) -> tuple[dict, dict | None]:
+    """Draw the arguments of a recurrent network, and of n-grams beside it or None.
+
+    Example: ``({"vocab_size": 9, "num_classes": 2, "cell": "gru", ...}, None)``
+    """
+    sizes = st.integers(1, max_size)
+    shared = {"vocab_size": draw(st.integers(4, 12)), "num_classes": draw(sizes), "padding_id": 0}
+    poolings = st.sampled_from(["max", "mean", "last", "attention"])
+    layers = draw(st.integers(1, 2))
+    network = {
+        **shared,
+        "cell": draw(st.sampled_from(["rnn", "gru", "lstm"])),
+        "hidden_size": draw(sizes),
+        "embedding_size": draw(sizes),
+        "num_layers": layers,
+        "bidirectional": draw(st.booleans()),
+        "pooling": draw(poolings | st.lists(poolings, min_size=1, unique=True)),
+        "dropout": draw(st.sampled_from([0, 0.5, 1.0])),
+        "embedding_dropout": 0.25,
+        "layer_dropout": draw(st.sampled_from([0.0, 0.5])) if layers > 1 else 0.0,
+    }
+    ngrams = {
+        **shared,
+        "num_ngrams": draw(st.integers(1, 20)),
+        "max_order": draw(st.integers(1, 3)),
+        "spelling": draw(st.booleans()),
+    }
+    return network, ngrams if draw(st.booleans()) else None

@@ -27,10 +27,10 @@ from textrnn.cli.inputs import (
 )
 from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra, show
 from textrnn.estimator import TextClassifier
-from textrnn.estimator.saving import FOLDER_FORMAT
 from textrnn.estimator.settings import OPTIONS
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.plotting import plot_confusion
+from textrnn.runtime.folder import FOLDER_FORMAT
 from textrnn.runtime.labels import label_to_json
 from textrnn.training import (
     ClassificationMetrics,

@@ -13,9 +13,9 @@ from textrnn.errors import (
     check_int,
     expected,
 )
+from textrnn.runtime.configuration import MAX_LENGTH
 
 __all__ = [
-    "MAX_LENGTH",
     "OPTIONS",
     "PRESETS",
     "Chosen",
@@ -24,9 +24,6 @@ __all__ = [
     "Option",
     "choose_settings",
 ]
-
-MAX_LENGTH = 2**31 - 1
-"""The largest `max_length`, which limits nothing."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
