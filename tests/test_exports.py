@@ -73,7 +73,9 @@ def test_every_public_module_lists_its_names(name: str) -> None:
     assert [item for item in module.__all__ if not hasattr(module, item)] == []
 
 
-@pytest.mark.parametrize("room", ["data", "estimator", "ngrams", "nn", "text", "training"])
+@pytest.mark.parametrize(
+    "room", ["data", "estimator", "ngrams", "nn", "runtime", "text", "training"]
+)
 def test_a_room_exports_modules_and_what_they_list(room: str) -> None:
     """Each name of a room is a module of it or in the `__all__` of one."""
     package = importlib.import_module(f"textrnn.{room}")
@@ -139,7 +141,17 @@ def test_the_package_is_imported_without_torch() -> None:
 def test_names_that_were_not_asked_for_yet_are_listed() -> None:
     """`dir` lists names and rooms before they are imported."""
     program = "import textrnn; print([n for n in dir(textrnn) if not n.startswith('__')])"
-    rooms = ["data", "errors", "estimator", "ngrams", "nn", "plotting", "text", "training"]
+    rooms = [
+        "data",
+        "errors",
+        "estimator",
+        "ngrams",
+        "nn",
+        "plotting",
+        "runtime",
+        "text",
+        "training",
+    ]
     listed = [*(name for name in textrnn.__all__ if name != "__version__"), *rooms]
     assert in_new_process(program) == f"{listed}\n"
     assert [name for name in dir(textrnn) if not name.startswith("__")] == listed

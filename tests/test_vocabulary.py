@@ -21,7 +21,7 @@ from textrnn.errors import (
     InvalidValueError,
     MissingKeyError,
 )
-from textrnn.text import Vocabulary, WordPunctTokenizer, WordTokenizer, columns
+from textrnn.text import Vocabulary, WordPunctTokenizer, WordTokenizer, bulk
 
 SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
 LIMITS = st.fixed_dictionaries(
@@ -62,7 +62,7 @@ def test_the_order_of_texts_does_not_matter(token_lists, data):
 )
 def test_texts_and_their_tokens_give_equal_vocabularies(texts, limits, batch_characters):
     """Counting a column of texts equals counting the tokens text by text."""
-    with mock.patch.object(columns, "_BATCH_CHARACTERS", batch_characters):
+    with mock.patch.object(bulk, "_BATCH_CHARACTERS", batch_characters):
         for tokenizer in (
             *(WordTokenizer(), WordTokenizer(lowercase=False), WordTokenizer(normalize=True)),
             *(WordPunctTokenizer(), WordPunctTokenizer(lowercase=False), str.split),

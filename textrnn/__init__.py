@@ -9,6 +9,7 @@
 
 from typing import TYPE_CHECKING
 
+from textrnn._lazy import lazy_names
 from textrnn._version import __version__
 
 __all__ = [
@@ -31,31 +32,29 @@ if TYPE_CHECKING:
     from textrnn.text import Vocabulary, WordTokenizer
     from textrnn.training import Trainer
 else:  # imported when first asked for, so that the command line's help doesn't wait for PyTorch
-    _HOMES = {
-        "Batch": "data",
-        "BucketBatchSampler": "data",
-        "PaddingCollator": "data",
-        "RecurrentClassifier": "nn",
-        "TextClassifier": "estimator",
-        "Trainer": "training",
-        "Vocabulary": "text",
-        "WordDataset": "data",
-        "WordTokenizer": "text",
-    }
-    _ROOMS = {"data", "errors", "estimator", "ngrams", "nn", "plotting", "text", "training"}
-
-    def __getattr__(name: str) -> object:
-        """Import a name, or a room, when it is first asked for."""
-        from importlib import import_module
-
-        if name in _ROOMS:
-            return import_module(f"textrnn.{name}")
-        if name not in _HOMES:
-            message = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(message, name=name, obj=import_module(__name__))
-        value = globals()[name] = getattr(import_module(f"textrnn.{_HOMES[name]}"), name)
-        return value
-
-    def __dir__() -> list[str]:
-        """List what there is, whether it was asked for yet or not."""
-        return sorted({*_HOMES, *_ROOMS, *(name for name in globals() if name.startswith("__"))})
+    _ROOMS = (
+        "data",
+        "errors",
+        "estimator",
+        "ngrams",
+        "nn",
+        "plotting",
+        "runtime",
+        "text",
+        "training",
+    )
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Batch": "data",
+            "BucketBatchSampler": "data",
+            "PaddingCollator": "data",
+            "RecurrentClassifier": "nn",
+            "TextClassifier": "estimator",
+            "Trainer": "training",
+            "Vocabulary": "text",
+            "WordDataset": "data",
+            "WordTokenizer": "text",
+            **dict.fromkeys(_ROOMS, ""),
+        },
+    )

@@ -4,19 +4,15 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from inspect import Parameter, signature
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from textrnn._version import __version__
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
     NotFittedError,
-    check_float,
-    check_int,
     expected,
     import_extra,
     listing,
@@ -28,7 +24,8 @@ from textrnn.estimator.model import Model, Network
 from textrnn.estimator.network import resolve_device
 from textrnn.estimator.saving import read_folder, write_folder
 from textrnn.estimator.settings import OPTIONS
-from textrnn.text import Tokenizer, Vocabulary
+from textrnn.runtime.predictor import Predictor, Threshold
+from textrnn.text import Tokenizer
 from textrnn.text.tokenizers import is_known
 from textrnn.training import (
     ClassificationMetrics,
@@ -38,15 +35,12 @@ from textrnn.training import (
     MultilabelReport,
 )
 
-__all__ = ["TextClassifier", "Threshold"]
-
-Threshold: TypeAlias = float | Mapping[Any, float]
-"""A probability above which a text has a label: the same for all labels, or one for each."""
+__all__ = ["TextClassifier"]
 
 _NOT_SAVED = {option.name for option in OPTIONS if not option.saved}
 
 
-class TextClassifier:
+class TextClassifier(Predictor):
     """Classify texts, with a recurrent network and a linear model over n-grams.
 
     A text has one label, any hashable value; or, for multi-label data, any number of labels: a list
@@ -250,76 +244,6 @@ class TextClassifier:
         self._fitted = learn(self.get_params(), read_examples(texts, labels), pair, more, before)
         return self
 
-    def predict(self, texts: Iterable[str], *, threshold: Threshold | None = None) -> Any:
-        """Return the most probable label of each text.
-
-        Args:
-            texts: The texts.
-            threshold: For multi-label data, the probability above which a text has a label, or a
-                mapping of labels to theirs. None is the parameter `threshold`. Default: None.
-
-        Returns:
-            The labels, an array `(texts,)`. For multi-label data a list of labels for each text,
-            or a matrix of zeros and ones if the classifier was trained on one.
-
-        Raises:
-            NotFittedError: If `fit` was not called.
-            InvalidTypeError: If `texts` is not a column of strings.
-            InvalidValueError: If a threshold is not between 0 and 1.
-            MissingKeyError: If a threshold has an unknown label.
-        """
-        labels = self._model().labels
-        found = self._decide(texts, threshold)
-        if not labels.multi_label:
-            return labels.classes[found]
-        if labels.matrix:
-            return found.astype(np.int64)
-        return [[labels.names[index] for index in np.flatnonzero(row)] for row in found]
-
-    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
-        """Return the probability of every label for each text.
-
-        Args:
-            texts: The texts.
-
-        Returns:
-            Probabilities `(texts, labels)`, in the order of `classes_`. Those of a text sum to 1,
-            except for multi-label data.
-
-        Raises:
-            NotFittedError: If `fit` was not called.
-            InvalidTypeError: If `texts` is not a column of strings.
-        """
-        return self._model().probabilities(texts)
-
-    def top_k(
-        self, texts: Iterable[str], k: int = 3, *, threshold: float = 0.0
-    ) -> list[list[tuple[Any, float]]]:
-        """Return the most probable labels of each text with their probabilities.
-
-        Args:
-            texts: The texts.
-            k: Maximum number of labels per text. Default: 3.
-            threshold: Minimum probability of a label. Default: 0.0.
-
-        Returns:
-            For each text, pairs of a label and its probability, the most probable first.
-
-        Raises:
-            NotFittedError: If `fit` was not called.
-            InvalidTypeError: If `texts` is not a column of strings.
-            InvalidValueError: If `k` or `threshold` is out of range.
-        """
-        k = check_int("k", k)
-        threshold = check_float("threshold", threshold, minimum=0.0, maximum=1.0)
-        names = self._model().labels.names
-        probabilities = self.predict_proba(texts)
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]  # (texts, k)
-        return [
-            [(names[i], float(row[i])) for i in order if row[i] >= threshold]
-            for order, row in zip(best.tolist(), probabilities, strict=True)
-        ]
-
     def score(self, texts: Iterable[str], labels: Iterable[Any]) -> float:
         """Return the share of texts whose labels are predicted exactly.
 
@@ -385,15 +309,6 @@ class TextClassifier:
             name = type(self).__name__
             raise NotFittedError(f"This {name} is not fitted yet; call `fit` or `load` first.")
         return self._fitted
-
-    def _decide(self, texts: Any, threshold: Threshold | None) -> NDArray[Any]:
-        """Return class ids `(texts,)`, or which labels a text has, bool `(texts, labels)`."""
-        model = self._model()
-        probabilities = model.probabilities(texts)  # (texts, labels)
-        if not model.labels.multi_label:
-            return np.asarray(probabilities.argmax(axis=1))
-        limits = model.labels.thresholds(self.threshold if threshold is None else threshold)
-        return probabilities > limits
 
     def save(
         self,
@@ -461,24 +376,9 @@ class TextClassifier:
         return classifier
 
     @property
-    def classes_(self) -> NDArray[Any]:
-        """Labels in the order of the probabilities, `(labels,)`."""
-        return self._model().labels.classes.copy()
-
-    @property
     def network_(self) -> Network:
         """Trained network: a `BlendedClassifier`, or a `RecurrentClassifier` without n-grams."""
         return self._model().network
-
-    @property
-    def vocabulary_(self) -> Vocabulary:
-        """Vocabulary of the training texts."""
-        return self._model().vocabulary
-
-    @property
-    def tokenizer_(self) -> Tokenizer:
-        """Tokenizer of the texts."""
-        return self._model().tokenizer
 
     @property
     def history_(self) -> History:
@@ -502,11 +402,6 @@ class TextClassifier:
     def data_(self) -> dict[str, Any]:
         """Facts about the training texts: number, mean length, columns of the table and others."""
         return dict(self._model().data)
-
-    @property
-    def multi_label_(self) -> bool:
-        """Whether a text has any number of labels."""
-        return self._model().labels.multi_label
 
     @property
     def stopped_(self) -> str | None:

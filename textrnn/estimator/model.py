@@ -58,10 +58,7 @@ class Model:
 
     def probabilities(self, texts: Any) -> NDArray[np.float64]:
         """Return the probabilities of a column of texts, `(texts, labels)`."""
-        logits = self.logits(texts).double()  # (texts, labels)
-        if self.labels.multi_label:
-            return np.asarray(torch.sigmoid(logits))
-        return np.asarray(torch.softmax(logits, dim=1))
+        return self.labels.probabilities(self.logits(texts).numpy())
 
 
 def logits_of(

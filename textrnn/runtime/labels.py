@@ -214,6 +214,16 @@ class LabelSet:
             limits[:] = _probability("threshold", given)
         return limits
 
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the probabilities of logits `(texts, labels)`, in double precision."""
+        values = logits.astype(np.float64)
+        if self.multi_label:
+            return np.asarray(np.exp(-np.logaddexp(0.0, -values)))  # sigmoid
+        values -= values.max(axis=1, keepdims=True)
+        np.exp(values, out=values)
+        values /= values.sum(axis=1, keepdims=True)
+        return values
+
     def to_dict(self) -> dict[str, Any]:
         """Return the labels as plain data for JSON, tuples as lists."""
         names = [label_to_json(name) for name in self.names]

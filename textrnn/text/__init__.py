@@ -1,10 +1,8 @@
 """Tokenize texts and encode them as ids."""
 
-from textrnn.text.counter import WordCounter
-from textrnn.text.encoding import encode_texts
-from textrnn.text.tokenizers import Tokenizer, WordPunctTokenizer, WordTokenizer
-from textrnn.text.vectors import VectorCoverage, WordVectors, read_vectors
-from textrnn.text.vocabulary import Vocabulary
+from typing import TYPE_CHECKING
+
+from textrnn._lazy import lazy_names
 
 __all__ = [
     "Tokenizer",
@@ -17,3 +15,25 @@ __all__ = [
     "encode_texts",
     "read_vectors",
 ]
+
+if TYPE_CHECKING:
+    from textrnn.text.counter import WordCounter
+    from textrnn.text.encoding import encode_texts
+    from textrnn.text.tokenizers import Tokenizer, WordPunctTokenizer, WordTokenizer
+    from textrnn.text.vectors import VectorCoverage, WordVectors, read_vectors
+    from textrnn.text.vocabulary import Vocabulary
+else:  # imported on first use, as a program seldom needs them all
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Tokenizer": "tokenizers",
+            "VectorCoverage": "vectors",
+            "Vocabulary": "vocabulary",
+            "WordCounter": "counter",
+            "WordPunctTokenizer": "tokenizers",
+            "WordTokenizer": "tokenizers",
+            "WordVectors": "vectors",
+            "encode_texts": "encoding",
+            "read_vectors": "vectors",
+        },
+    )

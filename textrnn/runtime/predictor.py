@@ -1,0 +1,146 @@
+"""Predictions of a classifier from its probabilities: labels, and the most probable ones."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textrnn.errors import check_float, check_int
+from textrnn.runtime.labels import LabelSet
+from textrnn.text.tokenizers import Tokenizer
+from textrnn.text.vocabulary import Vocabulary
+
+__all__ = ["FittedModel", "Predictor", "Threshold"]
+
+Threshold: TypeAlias = float | Mapping[Any, float]
+"""A probability above which a text has a label: the same for all labels, or one for each."""
+
+
+class FittedModel(Protocol):
+    """Probabilities of labels, with everything that they are made of."""
+
+    @property
+    def labels(self) -> LabelSet:
+        """The labels."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer."""
+
+    def probabilities(self, texts: Any) -> NDArray[np.float64]:
+        """Return the probabilities of a column of texts, `(texts, labels)`."""
+
+
+class Predictor(ABC):
+    """Methods of a classifier that has a model, and a threshold for multi-label data."""
+
+    threshold: Threshold
+
+    @abstractmethod
+    def _model(self) -> FittedModel:
+        """Return the model, or raise a `NotFittedError`."""
+
+    def predict(self, texts: Iterable[str], *, threshold: Threshold | None = None) -> Any:
+        """Return the most probable label of each text.
+
+        Args:
+            texts: The texts.
+            threshold: For multi-label data, the probability above which a text has a label, or a
+                mapping of labels to theirs. None is the classifier's `threshold`. Default: None.
+
+        Returns:
+            The labels, an array `(texts,)`. For multi-label data a list of labels for each text,
+            or a matrix of zeros and ones if the classifier was trained on one.
+
+        Raises:
+            NotFittedError: If the classifier is not fitted.
+            InvalidTypeError: If `texts` is not a column of strings.
+            InvalidValueError: If a threshold is not between 0 and 1.
+            MissingKeyError: If a threshold has an unknown label.
+        """
+        labels = self._model().labels
+        found = self._decide(texts, threshold)
+        if not labels.multi_label:
+            return labels.classes[found]
+        if labels.matrix:
+            return found.astype(np.int64)
+        return [[labels.names[index] for index in np.flatnonzero(row)] for row in found]
+
+    def predict_proba(self, texts: Iterable[str]) -> NDArray[np.float64]:
+        """Return the probability of every label for each text.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            Probabilities `(texts, labels)`, in the order of `classes_`. Those of a text sum to 1,
+            except for multi-label data.
+
+        Raises:
+            NotFittedError: If the classifier is not fitted.
+            InvalidTypeError: If `texts` is not a column of strings.
+        """
+        return self._model().probabilities(texts)
+
+    def top_k(
+        self, texts: Iterable[str], k: int = 3, *, threshold: float = 0.0
+    ) -> list[list[tuple[Any, float]]]:
+        """Return the most probable labels of each text with their probabilities.
+
+        Args:
+            texts: The texts.
+            k: Maximum number of labels per text. Default: 3.
+            threshold: Minimum probability of a label. Default: 0.0.
+
+        Returns:
+            For each text, pairs of a label and its probability, the most probable first.
+
+        Raises:
+            NotFittedError: If the classifier is not fitted.
+            InvalidTypeError: If `texts` is not a column of strings.
+            InvalidValueError: If `k` or `threshold` is out of range.
+        """
+        k = check_int("k", k)
+        threshold = check_float("threshold", threshold, minimum=0.0, maximum=1.0)
+        names = self._model().labels.names
+        probabilities = self.predict_proba(texts)
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]  # (texts, k)
+        return [
+            [(names[i], float(row[i])) for i in order if row[i] >= threshold]
+            for order, row in zip(best.tolist(), probabilities, strict=True)
+        ]
+
+    def _decide(self, texts: Any, threshold: Threshold | None) -> NDArray[Any]:
+        """Return class ids `(texts,)`, or which labels a text has, bool `(texts, labels)`."""
+        model = self._model()
+        probabilities = model.probabilities(texts)  # (texts, labels)
+        if not model.labels.multi_label:
+            return np.asarray(probabilities.argmax(axis=1))
+        limits = model.labels.thresholds(self.threshold if threshold is None else threshold)
+        return probabilities > limits
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Labels in the order of the probabilities, `(labels,)`."""
+        return self._model().labels.classes.copy()
+
+    @property
+    def multi_label_(self) -> bool:
+        """Whether a text has any number of labels."""
+        return self._model().labels.multi_label
+
+    @property
+    def vocabulary_(self) -> Vocabulary:
+        """Vocabulary of the training texts."""
+        return self._model().vocabulary
+
+    @property
+    def tokenizer_(self) -> Tokenizer:
+        """Tokenizer of the texts."""
+        return self._model().tokenizer
