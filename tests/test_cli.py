@@ -148,6 +148,19 @@ def test_options_of_the_classifier_are_options_of_training(run, table, tmp_path)
     assert [params[name] for name in left_out] == [None, 4, None, 0.5]
 
 
+def test_weights_may_be_saved_in_fewer_bytes(run, table, tmp_path):
+    """`--weights` is checked before the work."""
+    code, _, errors = run(
+        "train", "--train", table, "--output", tmp_path / "m", "--weights", "int4"
+    )
+    assert code == 1
+    assert "`weights` to be one of 'fp32', 'fp16', 'int8', but got 'int4'" in errors
+    assert not (tmp_path / "m").exists()
+    arguments = ["train", "--train", table, "--output", tmp_path / "m", "--weights", "int8", *QUICK]
+    assert run(*arguments)[0] == 0
+    assert json.loads((tmp_path / "m" / "config.json").read_text())["weights"] == "int8"
+
+
 def test_help_lists_the_options_of_the_classifier(run):
     """Each option has its line of help and its default."""
     help_text = " ".join(run("train", "--help")[1].split())

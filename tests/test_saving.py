@@ -123,6 +123,46 @@ def test_a_saved_classifier_comes_back(tmp_path, params):
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
 
 
+@pytest.mark.parametrize("labels", [("a", "b"), (["a"], ["b"])])
+@pytest.mark.parametrize("weights", ["fp16", "int8"])
+def test_a_smaller_file_predicts_nearly_the_same(tmp_path, weights, labels):
+    """Half and a third of the bytes; the card tells what that costs on the validation texts."""
+    texts = [f"{word} {number}" for number in range(60) for word in ("oil", "goal")]
+    params = {"hidden_size": 16, "embedding_size": 64, "epochs": 1, "device": "cpu"}
+    saved = TextClassifier(**params, progress=False).fit(texts, list(labels) * 60)
+    saved.save(tmp_path / "exact")
+    saved.save(tmp_path / "small", weights=weights)
+    small = TextClassifier.load(tmp_path / "small", device="cpu")
+    shift = abs(small.predict_proba(texts) - saved.predict_proba(texts)).max()
+    assert 0 < shift < 0.01
+    assert {param.dtype for param in small.network_.parameters()} == {torch.float32}
+    exact = (tmp_path / "exact" / "model.safetensors").stat().st_size
+    bound = {"fp16": 0.6, "int8": 0.45}[weights]
+    assert (tmp_path / "small" / "model.safetensors").stat().st_size < bound * exact
+    card = (tmp_path / "small" / "README.md").read_text()
+    pattern = (
+        r"0 of 12 predictions on the validation texts changed, and no probability by more than"
+    )
+    told = re.search(rf"{pattern} ([\d.e-]+)\.", card)
+    assert 0 < float(told[1]) <= 0.01
+    assert "## Weights" not in (tmp_path / "exact" / "README.md").read_text()
+
+
+def test_the_cost_of_a_smaller_file_may_be_unknown(folder, tmp_path):
+    """A loaded model has no validation texts."""
+    TextClassifier.load(folder, device="cpu").save(tmp_path / "small", weights="int8")
+    card = (tmp_path / "small" / "README.md").read_text()
+    assert "What that costs was not measured, without validation texts." in card
+
+
+def test_unknown_weights_are_refused(classifier, tmp_path):
+    """Nothing is written then."""
+    message = "Expected `weights` to be one of 'fp32', 'fp16', 'int8', but got 'int4'"
+    with pytest.raises(InvalidValueError, match=message):
+        classifier.save(tmp_path / "model", weights="int4")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     "labels",
     [("a", "b\0"), ("\ud800", "\n"), (3, 1), (False, True), (0.5, 2), (("x", 1), ("y", 2))],
@@ -479,6 +519,10 @@ def test_an_unknown_version_is_refused(folder, version):
         ("config.json", (), {"network": {}}),
         ("config.json", (), {"files": {}}),
         ("config.json", ("files",), {"../../etc/passwd": {"bytes": 1, "sha256": ""}}),
+        ("config.json", (), {"weights": "int4"}),
+        ("config.json", (), {"weights": ["fp32"]}),
+        ("config.json", (), {"weights": "fp16"}),
+        ("config.json", (), {"weights": "int8"}),
         ("config.json", ("network",), {"hidden_size": 10**9}),
         ("config.json", ("network",), {"hidden_size": 10**30}),
         ("config.json", ("network",), {"hidden_size": 7}),

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from tests import strategies
-from textrnn.errors import TextrnnError
+from textrnn.errors import InvalidValueError, TextrnnError
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
+from textrnn.runtime.compact import compact, compact_layout, expand
 from textrnn.runtime.configuration import check_configuration, weight_layout
 from textrnn.runtime.weights import needed_bytes, parse_weights
 
@@ -161,3 +162,66 @@ def test_weights_are_as_their_layout_has_it(weights, message):
     """Other names, types, shapes and numbers are refused."""
     with pytest.raises(ValueError, match=message):
         parse_weights(save(weights), {"a": ("float32", (2,))})
+
+
+def random_weights(network, ngrams, seed):
+    """Return weights of a configuration; some rows are zero, and magnitudes differ by row."""
+    generator = np.random.default_rng(seed)
+    weights = {}
+    for name, (kind, shape) in weight_layout(network, ngrams).items():
+        values = generator.normal(size=shape) * 10.0 ** generator.integers(
+            -6, 3, (*shape[:1],) + (1,) * (len(shape) - 1)
+        )
+        values *= generator.random((*shape[:1],) + (1,) * (len(shape) - 1)) > 0.2
+        weights[name] = values.astype(kind) if kind == "float32" else np.arange(shape[0])
+    return weights
+
+
+@given(strategies.configurations(), st.sampled_from(["fp32", "fp16", "int8"]), st.integers(0, 99))
+def test_weights_of_a_lower_precision_are_near_the_exact_ones(configuration, precision, seed):
+    """An error is below half a step: of 16-bit floats, or of the 127 parts of a row."""
+    network, ngrams = configuration
+    weights = random_weights(network, ngrams, seed)
+    layout = compact_layout(weight_layout(network, ngrams), precision)
+    stored = compact(weights, precision)
+    assert {name: (str(each.dtype), each.shape) for name, each in stored.items()} == layout
+    found = expand(parse_weights(save(stored), layout))
+    assert found.keys() == weights.keys()
+    for name, exact in weights.items():
+        is_matrix = exact.ndim == 2 and not name.startswith("ngrams.")
+        if precision == "fp32" or exact.dtype == np.int64:
+            bound = np.zeros(exact.shape)
+        elif precision == "int8" and is_matrix:
+            bound = np.broadcast_to(abs(exact).max(axis=1, keepdims=True) / 253, exact.shape)
+        else:
+            bound = np.maximum(abs(exact) * 2.0**-11, 2.0**-25)
+        assert found[name].dtype == exact.dtype
+        assert (abs(found[name].astype(np.float64) - exact) <= bound).all()
+
+
+@given(strategies.configurations(), st.sampled_from(["fp16", "int8"]), st.integers(0, 99))
+def test_weights_lose_precision_only_once(configuration, precision, seed):
+    """A model that is loaded and saved again has the same predictions."""
+    once = expand(compact(random_weights(*configuration, seed), precision))
+    twice = expand(compact(once, precision))
+    for name, array in once.items():
+        np.testing.assert_allclose(twice[name], array, rtol=3e-7, atol=0)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_weights_beyond_half_precision_are_not_stored_in_it(precision):
+    """An infinite weight would be the alternative."""
+    with pytest.raises(
+        InvalidValueError, match=r"'fp32', since 'head\.1\.bias' has weights beyond"
+    ):
+        compact({"head.1.bias": np.array([1.0, -7e4], np.float32)}, precision)
+
+
+@pytest.mark.parametrize("scale", [1e8, np.inf, np.nan])
+def test_scales_are_not_trusted(scale):
+    """A scale that makes weights too large, or not finite, is refused."""
+    stored = {"a": np.ones((1, 2), np.int8), "a.scale": np.array([scale], np.float32)}
+    with pytest.raises(
+        ValueError, match=r"'a' has numbers beyond|'a\.scale' is not made of finite"
+    ):
+        expand(parse_weights(save(stored), layout_of(stored)))

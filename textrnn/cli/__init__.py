@@ -139,6 +139,12 @@ def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     parser.add_argument("--output", required=True, metavar="FOLDER", help="where to save the model")
     parser.add_argument(
+        "--weights",
+        default="fp32",
+        metavar="PRECISION",
+        help="number format of the saved weights: fp32, fp16 or int8 (default: fp32)",
+    )
+    parser.add_argument(
         "--warm-start",
         dest="base_model",
         metavar="FOLDER",

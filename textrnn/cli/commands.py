@@ -25,11 +25,19 @@ from textrnn.cli.inputs import (
     use_columns,
     write_error,
 )
-from textrnn.errors import CorruptFileError, InvalidValueError, expected, import_extra, show
+from textrnn.errors import (
+    CorruptFileError,
+    InvalidValueError,
+    check_choice,
+    expected,
+    import_extra,
+    show,
+)
 from textrnn.estimator import TextClassifier
 from textrnn.estimator.settings import OPTIONS
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.plotting import plot_confusion
+from textrnn.runtime.compact import PRECISIONS
 from textrnn.runtime.folder import FOLDER_FORMAT
 from textrnn.runtime.labels import label_to_json
 from textrnn.training import (
@@ -52,6 +60,7 @@ _JSON_CONTROLS = re.compile(r"[\x7f-\x9f\u2028\u2029]")  # JSON escapes only the
 def train(options: Namespace) -> int:
     """Train on a table, save the classifier and print its metrics; 130 if Ctrl-C ended it early."""
     processes = join()
+    check_choice("weights", options.weights, PRECISIONS)
     FOLDER_FORMAT.prepare(options.output)  # before the work rather than after it
     columns = known = several = None
     if options.base_model is None:
@@ -81,7 +90,8 @@ def train(options: Namespace) -> int:
         code = 130 if classifier.stopped_ == CTRL_C else 0
         if not processes.is_main:
             return code
-        classifier.save(options.output, columns=columns_of(options.train, options))
+        columns = columns_of(options.train, options)
+        classifier.save(options.output, weights=options.weights, columns=columns)
         _LOGGER.info("Saved to %s.", options.output)
     report = None
     # After Ctrl-C, nothing is predicted any more.

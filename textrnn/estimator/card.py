@@ -3,20 +3,28 @@
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from textrnn.estimator.model import Model
 from textrnn.text.tokenizers import is_known
 
-__all__ = ["model_card"]
+__all__ = ["Cost", "model_card"]
 
 _MAX_LABELS = 50  # rows of the table of labels
 _MAX_CHARACTERS = 200  # of a cell
 
 
-def model_card(model: Model, version: str) -> str:
+class Cost(NamedTuple):
+    """The effect of a lower precision of weights on the predictions for validation texts."""
+
+    texts: int
+    changed: int  # predictions
+    shift: float  # of a probability, at most
+
+
+def model_card(model: Model, *, precision: str, cost: Cost | None, version: str) -> str:
     """Describe a model to its users, with the header that model hubs read."""
     settings, data = model.settings, model.data
     network = model.recurrent.config
@@ -37,6 +45,7 @@ def model_card(model: Model, version: str) -> str:
         _data(data),
         "## Evaluation",
         _evaluation(model, data),
+        *_weights(precision, cost),
         "## Training",
         "The settings, including those chosen by the preset and the number of texts:",
         _table(("setting", "value"), settings.items(), code=True),
@@ -110,6 +119,24 @@ def _evaluation(model: Model, data: Mapping[str, Any]) -> str:
     return (
         f"{measured} on {data['eval_texts']:,} texts {source}. They also chose the best weights, "
         "so results on new texts may be slightly worse.\n\n" + _table(("measure", "value"), rows)
+    )
+
+
+def _weights(precision: str, cost: Cost | None) -> tuple[str, ...]:
+    """Describe weights of a lower precision, and what it costs."""
+    if precision == "fp32":
+        return ()
+    text = "The weights are 16-bit floats."
+    if precision == "int8":
+        text = (
+            "The weights of the network are 8-bit integers with a scale per row; its biases and "
+            "the n-grams are 16-bit floats."
+        )
+    if cost is None:
+        return "## Weights", f"{text} What that costs was not measured, without validation texts."
+    return "## Weights", (
+        f"{text} Compared with 32-bit floats, {cost.changed:,} of {cost.texts:,} predictions on "
+        f"the validation texts changed, and no probability by more than {cost.shift:.2g}."
     )
 
 

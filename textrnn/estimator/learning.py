@@ -275,4 +275,5 @@ def _to_model(network: Network, metrics: dict[str, float], task: Task, outcome: 
         data=data,
         history=outcome.history,
         metrics=metrics,
+        eval_set=task.eval_set,
     )

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from textrnn.data import WordDataset
 from textrnn.estimator.batches import padded_batches
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
@@ -34,6 +35,7 @@ class Model:
     data: dict[str, Any]  # facts about the training texts
     history: History
     metrics: dict[str, float]  # of the validation part; empty without one
+    eval_set: WordDataset | None = None  # the validation part; None of a loaded model
 
     @property
     def recurrent(self) -> RecurrentClassifier:

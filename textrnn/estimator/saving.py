@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save as save_tensors
+from safetensors.numpy import save as save_tensors
 from torch.overrides import TorchFunctionMode
 
 from textrnn._storage import corrupt
@@ -22,12 +22,13 @@ from textrnn.errors import (
     expected,
     listing,
 )
-from textrnn.estimator.card import model_card
-from textrnn.estimator.model import Model, Network
+from textrnn.estimator.card import Cost, model_card
+from textrnn.estimator.model import Model, Network, logits_of
 from textrnn.estimator.settings import OPTIONS, Chosen, Data, Option, choose_settings
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
 from textrnn.runtime import folder
+from textrnn.runtime.compact import compact
 from textrnn.runtime.folder import FILES, FOLDER_FORMAT, FORMAT_VERSION, SavedModel
 from textrnn.runtime.labels import label_to_json
 from textrnn.text import Tokenizer
@@ -38,18 +39,22 @@ __all__ = ["read_folder", "write_folder"]
 
 
 def write_folder(
-    path: str | os.PathLike[str], model: Model, *, params: Mapping[str, Any], version: str
+    path: str | os.PathLike[str],
+    model: Model,
+    *,
+    params: Mapping[str, Any],
+    precision: str,
+    version: str,
 ) -> None:
     """Write a model and a classifier's parameters into a folder, in place of an older model."""
-    # The new folder is read before it takes its place, so that each model saved can be loaded.
+    state = model.network.state_dict()
+    weights = compact({name: each.cpu().numpy() for name, each in state.items()}, precision)
     training = {
         "parameters": {name: _to_json(name, value) for name, value in params.items()},
         "settings": model.settings,
         "data": model.data,
     }
     with FOLDER_FORMAT.replace(path) as target:
-        weights = model.network.state_dict()
-        weights = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
         target.write("model.safetensors", save_tensors(weights))
         target.write_json("vocabulary.json", model.vocabulary.to_dict())
         target.write("history.json", (model.history.to_json() + "\n").encode())
@@ -58,22 +63,26 @@ def write_folder(
         target.write_json("metrics.json", metrics)
         target.write_json("tokenizer.json", describe_tokenizer(model.tokenizer))
         target.write_json("training.json", training)
-        target.write("README.md", model_card(model, version).encode("utf-8", "replace"))
         config = {
             "format_version": FORMAT_VERSION,
             "textrnn_version": version,
             "network": model.recurrent.config,
             "ngrams": None if model.ngrams is None else model.ngrams.config,
+            "weights": precision,
             "files": {name: target.files[name] for name in FILES},
         }
         target.write_json("config.json", config)
+        # The new folder is read before it takes its place, so that each model saved can be loaded.
         try:
-            read_folder(target.path, params=params.keys(), tokenizer=model.tokenizer)
+            stored, _ = read_folder(target.path, params=params.keys(), tokenizer=model.tokenizer)
         except CorruptFileError as error:
             reason = str(error).partition(" is damaged: ")[2]
             raise InvalidValueError(
                 f"Expected the classifier to be one that can be loaded again, but got: {reason}"
             ) from error
+        cost = None if precision == "fp32" else _cost(model, stored.network)
+        card = model_card(model, precision=precision, cost=cost, version=version)
+        target.write("README.md", card.encode("utf-8", "replace"))
 
 
 def read_folder(
@@ -96,6 +105,22 @@ def read_folder(
         metrics=saved.metrics,
     )
     return model, saved.parameters
+
+
+def _cost(model: Model, stored: Network) -> Cost | None:
+    """Compare a model with its network as it was stored, on the validation texts."""
+    if model.eval_set is None:
+        return None
+    ids, lengths = model.eval_set.input_ids.numpy(), model.eval_set.lengths.numpy()
+    before, after = (
+        model.labels.probabilities(logits_of(network, ids, lengths).numpy())  # (texts, labels)
+        for network in (model.network, stored)
+    )
+    if model.labels.multi_label:
+        changed = ((before > 0.5) != (after > 0.5)).any(axis=1)  # (texts,)
+    else:
+        changed = before.argmax(axis=1) != after.argmax(axis=1)  # (texts,)
+    return Cost(len(changed), int(changed.sum()), float(abs(before - after).max()))
 
 
 class _Uninitialized(TorchFunctionMode):

@@ -14,6 +14,7 @@ from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
     TextrnnError,
+    check_choice,
     check_float,
     check_int,
     check_keys,
@@ -22,6 +23,7 @@ from textrnn.errors import (
     show,
     unlike_keys,
 )
+from textrnn.runtime.compact import PRECISIONS, compact_layout, expand
 from textrnn.runtime.configuration import MAX_LENGTH, Layout, check_configuration, weight_layout
 from textrnn.runtime.labels import LabelSet, label_from_json
 from textrnn.runtime.weights import needed_bytes, parse_weights
@@ -96,7 +98,7 @@ def read_folder(path: str | os.PathLike[str], *, tokenizer: Tokenizer | None) ->
         config = _read_config(folder)
         folder.expect(config["files"])
         network, ngrams = config["network"], config["ngrams"]
-        layout = weight_layout(network, ngrams)
+        layout = compact_layout(weight_layout(network, ngrams), config["weights"])
         _check_size(folder, needed_bytes(layout))
         described = _read_object(folder, "labels.json", ("labels", "multi_label", "matrix"))
         with sound(folder.path / "labels.json", "labels"):
@@ -157,7 +159,7 @@ def _read_config(folder: OpenFolder) -> dict[str, Any]:
     if type(version) is not int or version != FORMAT_VERSION:
         reason = f"its format version is {show(version)}, and only {FORMAT_VERSION} is known here"
         raise corrupt(path, what, reason)
-    keys = ("format_version", "textrnn_version", "network", "ngrams", "files")
+    keys = ("format_version", "textrnn_version", "network", "ngrams", "weights", "files")
     files = _check_keys(path, what, config, keys)["files"]
     _check_keys(path, what, files, FILES, name="`files`")
     for name, entry in files.items():
@@ -166,6 +168,7 @@ def _read_config(folder: OpenFolder) -> dict[str, Any]:
             raise corrupt(path, what, f"the entry of {name} is {show(entry)}")
     with sound(path, what):
         check_configuration(config["network"], config["ngrams"])
+        check_choice("weights", config["weights"], PRECISIONS)
     return config
 
 
@@ -181,7 +184,7 @@ def _read_weights(folder: OpenFolder, layout: Layout) -> dict[str, NDArray[Any]]
     name, what = "model.safetensors", "weights"
     data = folder.read(name, what)
     with sound(folder.path / name, what):
-        return parse_weights(data, layout)
+        return expand(parse_weights(data, layout))
 
 
 def _read_vocabulary(folder: OpenFolder, size: int) -> Vocabulary:

@@ -8,14 +8,19 @@ from numpy.typing import NDArray
 
 from textrnn._storage import parse_json
 from textrnn.errors import show, unlike_keys
+from textrnn.runtime.compact import MAX_WEIGHT
 from textrnn.runtime.configuration import Layout
 
 __all__ = ["needed_bytes", "parse_weights"]
 
-_TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "I8": np.dtype("i1"),
+    "I64": np.dtype("<i8"),
+}
 _ENTRY = {"dtype", "shape", "data_offsets"}
 _MAX_VALUES = 2**20  # of the header
-_MAX_WEIGHT = 1e9  # sums of products of three weights are finite then
 
 
 def needed_bytes(layout: Layout) -> int:
@@ -36,8 +41,8 @@ def parse_weights(data: bytes, layout: Layout) -> dict[str, NDArray[Any]]:
         low, high = float(array.min()), float(array.max())  # NaN if there is one
         if array.dtype != kind or not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"{show(name)} is not made of finite {kind} numbers")
-        if array.dtype.kind == "f" and max(-low, high) > _MAX_WEIGHT:
-            raise ValueError(f"{show(name)} has numbers beyond {_MAX_WEIGHT:g}")
+        if array.dtype.kind == "f" and max(-low, high) > MAX_WEIGHT:
+            raise ValueError(f"{show(name)} has numbers beyond {MAX_WEIGHT:g}")
     if missing := sorted(layout.keys() - weights.keys()):
         raise ValueError(f"{show(missing[0])} is not as the configuration has it")
     keys = weights.get("ngrams.keys")
