@@ -1,0 +1,1 @@
+"""Predictions of saved models without PyTorch."""
