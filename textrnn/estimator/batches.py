@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 from textrnn.runtime.labels import LabelValues, label_values
+from textrnn.runtime.network import batches_by_length
 from textrnn.text import Vocabulary
 from textrnn.text.columns import read_texts
 from textrnn.training.distributed.processes import join
@@ -101,7 +102,7 @@ def prediction_loader(dataset: WordDataset, *, shared: bool = False) -> Loader:
     rank, world_size = (None, None) if shared else (0, 1)
     sampler = BucketBatchSampler(
         dataset,
-        _prediction_batch_size(int(dataset.lengths.max())),
+        min(max(_MAX_PREDICTED_IDS // int(dataset.lengths.max()), 1), _MAX_PREDICTED_TEXTS),
         shuffle=False,
         rank=rank,
         world_size=world_size,
@@ -125,18 +126,13 @@ def padded_batches(
     ids: NDArray[np.int32], lengths: NDArray[np.int64], pad_id: int
 ) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
     """Yield positions, padded ids and lengths of encoded texts, the longest texts first."""
-    order = np.argsort(-lengths, kind="stable")
     starts = lengths.cumsum() - lengths  # (texts,)
-    size = _prediction_batch_size(int(lengths.max(initial=1)))
-    for first in range(0, len(order), size):
-        rows = order[first : first + size]
+    for rows in batches_by_length(
+        lengths, max_ids=_MAX_PREDICTED_IDS, max_texts=_MAX_PREDICTED_TEXTS
+    ):
         sizes = lengths[rows]  # (batch,)
         steps = np.arange(sizes[0])  # (time,)
         places = np.minimum(starts[rows, np.newaxis] + steps, len(ids) - 1)  # (batch, time)
         padded = ids[places].astype(np.int64)
         padded[steps >= sizes[:, np.newaxis]] = pad_id
         yield rows, torch.from_numpy(padded), torch.from_numpy(sizes)
-
-
-def _prediction_batch_size(longest: int) -> int:
-    return min(max(_MAX_PREDICTED_IDS // longest, 1), _MAX_PREDICTED_TEXTS)
