@@ -5,6 +5,7 @@ from typing import Any, assert_type
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -14,10 +15,12 @@ from textrnn import (
     BucketBatchSampler,
     PaddingCollator,
     RecurrentClassifier,
+    TextClassifier,
     Trainer,
     Vocabulary,
     WordDataset,
     WordTokenizer,
+    runtime,
 )
 from textrnn.errors import InvalidValueError, TextrnnError
 from textrnn.nn import Pooling, RecurrentEncoder
@@ -123,6 +126,17 @@ def training(model: RecurrentClassifier, loader: DataLoader[Any], ready: list[Ba
     assert_type(trainer.evaluate(loader)["accuracy"], float)
     assert_type(trainer.predict(ready), Tensor)
     return trainer.fit(loader, epochs=15, resume_from="run/")
+
+
+def predictions(folder: str) -> None:
+    """A saved classifier, with PyTorch and without."""
+    for classifier in (TextClassifier.load(folder), runtime.load(folder, tokenizer=None)):
+        assert_type(classifier.predict_proba(texts), NDArray[np.float64])
+        assert_type(classifier.top_k(texts, 2, threshold=0.5), list[list[tuple[Any, float]]])
+        assert_type(classifier.multi_label_, bool)
+        assert_type(classifier.vocabulary_, Vocabulary)
+        classifier.predict(texts, threshold={"sports": 0.5})
+        classifier.predict(texts, threshold="0.5")  # type: ignore[arg-type]  # not a number
 
 
 def failing() -> None:

@@ -23,9 +23,10 @@ from textrnn.estimator.batches import read_examples, read_strings
 from textrnn.estimator.learning import learn
 from textrnn.estimator.model import Model, Network
 from textrnn.estimator.network import resolve_device
-from textrnn.estimator.saving import read_folder, write_folder
+from textrnn.estimator.saving import restore, write_folder
 from textrnn.estimator.settings import OPTIONS
 from textrnn.runtime.compact import PRECISIONS
+from textrnn.runtime.folder import SavedModel, read_folder
 from textrnn.runtime.predictor import Predictor, Threshold
 from textrnn.text import Tokenizer
 from textrnn.text.tokenizers import is_known
@@ -377,9 +378,16 @@ class TextClassifier(Predictor):
             CorruptFileError: If the folder does not have a complete and valid model.
             InvalidValueError: If `tokenizer` is needed, or differs from the classifier's own.
         """
-        names = cls._defaults().keys() - _NOT_SAVED
-        model, params = read_folder(path, params=names, tokenizer=tokenizer)
-        classifier = cls(**params, tokenizer=tokenizer, device=device)
+        saved = read_folder(path, tokenizer=tokenizer)
+        return cls._restore(saved, tokenizer=tokenizer, device=device)
+
+    @classmethod
+    def _restore(
+        cls, saved: SavedModel, *, tokenizer: Tokenizer | None, device: str | torch.device
+    ) -> Self:
+        """Return the classifier of a folder that was read."""
+        model = restore(saved, cls._defaults().keys() - _NOT_SAVED)
+        classifier = cls(**saved.parameters, tokenizer=tokenizer, device=device)
         model.network.to(resolve_device(device))
         classifier._fitted = model
         return classifier

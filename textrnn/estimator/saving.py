@@ -5,7 +5,6 @@ import math
 import os
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,29 +12,32 @@ import torch
 from safetensors.numpy import save as save_tensors
 from torch.overrides import TorchFunctionMode
 
-from textrnn._storage import corrupt
 from textrnn.errors import (
     CorruptFileError,
     InvalidTypeError,
     InvalidValueError,
-    check_choice,
     expected,
-    listing,
 )
 from textrnn.estimator.card import Cost, model_card
 from textrnn.estimator.model import Model, Network, logits_of
-from textrnn.estimator.settings import OPTIONS, Chosen, Data, Option, choose_settings
+from textrnn.estimator.saved_settings import complete_settings
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
-from textrnn.runtime import folder
 from textrnn.runtime.compact import compact
-from textrnn.runtime.folder import FILES, FOLDER_FORMAT, FORMAT_VERSION, SavedModel
+from textrnn.runtime.folder import (
+    FILES,
+    FOLDER_FORMAT,
+    FORMAT_VERSION,
+    SavedModel,
+    check_names,
+    read_folder,
+    sound,
+)
 from textrnn.runtime.labels import label_to_json
-from textrnn.text import Tokenizer
 from textrnn.text.tokenizers import describe_tokenizer
 from textrnn.training import History
 
-__all__ = ["read_folder", "write_folder"]
+__all__ = ["restore", "write_folder"]
 
 
 def write_folder(
@@ -74,7 +76,8 @@ def write_folder(
         target.write_json("config.json", config)
         # The new folder is read before it takes its place, so that each model saved can be loaded.
         try:
-            stored, _ = read_folder(target.path, params=params.keys(), tokenizer=model.tokenizer)
+            saved = read_folder(target.path, tokenizer=model.tokenizer)
+            stored = restore(saved, params.keys())
         except CorruptFileError as error:
             reason = str(error).partition(" is damaged: ")[2]
             raise InvalidValueError(
@@ -85,16 +88,13 @@ def write_folder(
         target.write("README.md", card.encode("utf-8", "replace"))
 
 
-def read_folder(
-    path: str | os.PathLike[str], *, params: AbstractSet[str], tokenizer: Tokenizer | None
-) -> tuple[Model, dict[str, Any]]:
-    """Read a model and its classifier's parameters, of these names, from an untrusted folder."""
-    saved = folder.read_folder(path, tokenizer=tokenizer)
-    settings = _complete_settings(Path(path, "training.json"), saved, params)
-    with folder.sound(Path(path, "history.json"), "history"):
+def restore(saved: SavedModel, params: AbstractSet[str]) -> Model:
+    """Return the model of a folder, whose parameters are of these names."""
+    settings = complete_settings(saved, params)
+    with sound(saved.path / "history.json", "history"):
         history = History.from_json(json.dumps(saved.history))
-        folder.check_names(history.names)
-    model = Model(
+        check_names(history.names)
+    return Model(
         network=_build(saved),
         vocabulary=saved.vocabulary,
         tokenizer=saved.tokenizer,
@@ -104,7 +104,6 @@ def read_folder(
         history=history,
         metrics=saved.metrics,
     )
-    return model, saved.parameters
 
 
 def _cost(model: Model, stored: Network) -> Cost | None:
@@ -145,36 +144,6 @@ def _build(saved: SavedModel) -> Network:
     weights = {name: torch.from_numpy(array.copy()) for name, array in saved.weights.items()}
     network.load_state_dict(weights, assign=True)
     return network.eval()
-
-
-def _complete_settings(path: Path, saved: SavedModel, params: AbstractSet[str]) -> dict[str, Any]:
-    """Check settings and parameters, and return the settings; missing ones have their default."""
-    names = {option.name for option in OPTIONS if option.is_setting}
-    for part, known in (("parameters", params), ("settings", names)):
-        if unknown := getattr(saved, part).keys() - known:
-            raise corrupt(path, "training", f"`{part}` has unknown entries: {listing(unknown)}")
-    defaults = {o.name: None if isinstance(o.default, Chosen) else o.default for o in OPTIONS}
-    data = Data(
-        texts=max(saved.data["train_texts"], 1),
-        unlabelled=saved.data["unlabelled_texts"],
-        multi_label=saved.labels.multi_label,
-    )
-    with folder.sound(path, "training"):
-        settings = choose_settings(defaults | saved.parameters, data) | saved.settings
-        for option in OPTIONS:
-            if option.is_setting:
-                _check_option(option, settings[option.name])
-                if (value := saved.parameters.get(option.name)) is not None:
-                    _check_option(option, value)
-    return settings
-
-
-def _check_option(option: Option, value: Any) -> None:
-    """Raise an error if an option can't have a value."""
-    option.kind.check(option.name, value)
-    if option.kind.several:
-        for part in value if isinstance(value, tuple) else (value,):
-            check_choice(option.name, part, option.kind.choices)
 
 
 def _to_json(name: str, value: Any) -> Any:

@@ -79,6 +79,7 @@ _DATA: dict[str, tuple[type, ...]] = {
 class SavedModel(NamedTuple):
     """The content of a folder."""
 
+    path: Path  # where it was read
     network: dict[str, Any]  # arguments of the recurrent network
     ngrams: dict[str, Any] | None  # and of the n-grams, if there are any
     weights: dict[str, NDArray[Any]]  # by their names in a `state_dict`
@@ -110,6 +111,7 @@ def read_folder(path: str | os.PathLike[str], *, tokenizer: Tokenizer | None) ->
                 raise corrupt(folder.path / "config.json", "configuration", reason)
         training = _read_training(folder, labels)
         return SavedModel(
+            path=folder.path,
             network=network,
             ngrams=ngrams,
             weights=_read_weights(folder, layout),

@@ -1,0 +1,106 @@
+"""`RuntimeClassifier`: predictions of a saved classifier, with NumPy alone."""
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textrnn.runtime.folder import SavedModel, read_folder
+from textrnn.runtime.network import RecurrentNetwork
+from textrnn.runtime.ngrams import Ngrams
+from textrnn.runtime.predictor import Predictor
+from textrnn.text.columns import read_texts
+from textrnn.text.encoding import TextEncoder
+from textrnn.text.tokenizers import Tokenizer
+
+__all__ = ["RuntimeClassifier", "load"]
+
+
+class _Model:
+    """A saved model, and its network in NumPy."""
+
+    def __init__(self, saved: SavedModel) -> None:
+        self.labels = saved.labels
+        self.vocabulary = saved.vocabulary
+        self.tokenizer = saved.tokenizer
+        self._encode = TextEncoder(
+            saved.tokenizer, saved.vocabulary, max_length=saved.settings["max_length"]
+        )
+        weights = saved.weights
+        self._ngrams: Ngrams | None = None
+        if saved.ngrams is not None:
+            self._ngrams = Ngrams(saved.ngrams, _part(weights, "ngrams."))
+            self._scales = weights["scales"]  # (2,)
+            weights = _part(weights, "recurrent.")
+        self._recurrent = RecurrentNetwork(saved.network, weights)
+
+    def probabilities(self, texts: Any) -> NDArray[np.float64]:
+        """Return the probabilities of a column of texts, `(texts, labels)`."""
+        ids, lengths = self._encode(read_texts(texts))
+        if not len(lengths):
+            return np.empty((0, len(self.labels)))
+        logits = self._recurrent.logits(ids, lengths)  # (texts, labels)
+        if self._ngrams is not None:
+            ngrams = self._ngrams.logits(ids, lengths)  # (texts, labels)
+            logits = self._scales[0] * logits + self._scales[1] * ngrams
+        return self.labels.probabilities(logits)
+
+
+class RuntimeClassifier(Predictor):
+    """Predict with a saved classifier, without PyTorch; `textrnn.runtime.load` reads one.
+
+    Predictions are those of the `TextClassifier` that was saved. Probabilities are equal up to the
+    rounding of single precision.
+
+    Attributes:
+        threshold: For multi-label data, the probability above which a text has a label, or a
+            mapping of labels to theirs.
+
+    Example:
+        >>> from textrnn import TextClassifier, runtime
+        >>> texts, labels = ["oil prices", "stocks fall", "a goal", "two goals"], [0, 0, 1, 1]
+        >>> classifier = TextClassifier(epochs=3, hidden_size=16).fit(texts * 10, labels * 10)
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     classifier.save(folder)
+        ...     small = runtime.load(folder)
+        >>> small.predict(["oil stocks", "goals"])
+        array([0, 1])
+    """
+
+    def __init__(self, saved: SavedModel) -> None:
+        self.threshold = saved.parameters["threshold"]
+        self._fitted = _Model(saved)
+
+    def _model(self) -> _Model:
+        return self._fitted
+
+
+def load(path: str | os.PathLike[str], *, tokenizer: Tokenizer | None = None) -> RuntimeClassifier:
+    """Read a classifier that `TextClassifier.save` wrote, without PyTorch.
+
+    The folder is not trusted.
+
+    Args:
+        path: The folder.
+        tokenizer: The classifier's tokenizer, if it was saved without. Default: None.
+
+    Returns:
+        The classifier, with the predictions of the saved one.
+
+    Raises:
+        MissingFileError: If there is no such folder.
+        CorruptFileError: If the folder does not have a complete and valid model.
+        InvalidValueError: If `tokenizer` is needed, or differs from the classifier's own.
+    """
+    return RuntimeClassifier(read_folder(path, tokenizer=tokenizer))
+
+
+def _part(weights: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the weights of a part by its own names."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in weights.items()
+        if name.startswith(prefix)
+    }
