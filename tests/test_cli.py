@@ -553,7 +553,7 @@ def test_ctrl_c_has_code_130(run, monkeypatch):
     def interrupted(_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("textrnn.cli.commands.info", interrupted)
+    monkeypatch.setattr("textrnn.cli.info.run", interrupted)
     assert run("info", MODEL) == (130, "", "textrnn: interrupted\n")
 
 

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import torch
 
+from textrnn._text_table import text_table
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
-from textrnn.training.reports import ClassificationReport, text_table
+from textrnn.training.reports import ClassificationReport
 
 
 def report_of(labels, **settings) -> ClassificationReport:

@@ -256,3 +256,51 @@ def test_a_missing_package_is_named(name, missing):
     kind, message = in_new_process(f"\n{program}", blocked=[missing])
     assert kind == "MissingDependencyError"
     assert f"needs `{missing}`, which is not installed: pip install {missing}." in message
+
+
+@pytest.mark.parametrize(
+    "arguments", [["predict", str(MODEL), "--proba"], ["predict", str(MODEL)], ["info", str(MODEL)]]
+)
+def test_the_command_line_predicts_without_pytorch(run_cli, arguments):
+    """The commands `predict` and `info` give the same output where it can't be imported."""
+    program = (
+        "import contextlib, io, json, sys; from textrnn.cli import main\n"
+        "sys.stdin = io.TextIOWrapper(io.BytesIO(b'oil falls\\nthe keeper scores\\n'))\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as output:\n"
+        f"    code = main({arguments})\n"
+        "found = [code, output.getvalue()];"
+    )
+    found, loaded = in_new_process(program + LOADED)
+    assert set(loaded) <= {"textrnn.data"}  # which has the tables
+    assert in_new_process(program + LOADED, blocked=TRAINING_ONLY)[0] == found
+    code, output, errors = run_cli(*arguments, stdin="oil falls\nthe keeper scores\n")
+    assert ([code, output], errors) == (found, "")
+
+
+def test_many_texts_are_predicted_with_pytorch(run_cli, monkeypatch):
+    """The command line changes over to it in the middle, with the model that was read first."""
+    lines = "".join(f"{text}\n" for text in PROBE)
+    expected = run_cli("predict", MODEL, "--proba", stdin=lines * 2)
+    restored = []
+    restore = TextClassifier._restore
+    monkeypatch.setattr(
+        TextClassifier, "_restore", lambda *a, **k: restored.append(1) or restore(*a, **k)
+    )
+    assert run_cli("predict", MODEL, "--proba", stdin=lines * 2) == expected
+    assert not restored
+    monkeypatch.setattr("textrnn.cli.predict._FEW_TEXTS", 5)
+    _, output, _ = run_cli("predict", MODEL, "--proba", stdin=lines * 2)
+    assert len(restored) == 1
+    for line, other in zip(output.splitlines(), expected[1].splitlines(), strict=True):
+        assert json.loads(line)["label"] == json.loads(other)["label"]
+        found, same = (json.loads(each)["probabilities"] for each in (line, other))
+        assert found == pytest.approx(same, abs=2e-6)
+    monkeypatch.setattr("textrnn.cli.predict.find_spec", lambda _name: None)
+    assert run_cli("predict", MODEL, "--proba", stdin=lines * 2) == expected
+
+
+def test_another_device_is_pytorchs(run_cli):
+    """A device that is not there is named, as by `TextClassifier.load`."""
+    code, _, errors = run_cli("predict", MODEL, "--device", "abacus", stdin="oil\n")
+    assert code == 1
+    assert "Expected `device` to be 'auto' or the name of a device" in errors

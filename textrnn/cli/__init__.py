@@ -58,9 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     """Run a command, and return its exit code."""
     try:
-        # Imported here, so that help and wrong options don't wait for PyTorch.
-        commands = importlib.import_module("textrnn.cli.commands")
-        code: int = getattr(commands, options.command)(options)
+        # Imported here, so that no command waits for the packages of another one.
+        code: int = importlib.import_module(f"textrnn.cli.{options.command}").run(options)
     except BrokenPipeError:
         return 0
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -17,6 +17,7 @@ __all__ = [
     "LabelledTexts",
     "columns_of",
     "labelled_texts",
+    "labels_by_text",
     "text_chunks",
     "unlabelled_texts",
     "use_columns",
@@ -187,6 +188,11 @@ def text_chunks(options: Namespace) -> Iterator[tuple[list[str], str | None]]:
                     return
                 texts.append(row.text)
             yield texts, None
+
+
+def labels_by_text(labels: Iterable[Any]) -> dict[str, Any]:
+    """Return labels by their text: the 3 of a Parquet file is the "3" of a CSV file."""
+    return {str(label): label for label in labels}
 
 
 def write_error(message: str) -> None:

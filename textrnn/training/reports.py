@@ -2,14 +2,15 @@
 
 import json
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-__all__ = ["ClassScores", "ClassificationReport", "MultilabelReport", "text_table"]
+from textrnn._text_table import text_table
+
+__all__ = ["ClassScores", "ClassificationReport", "MultilabelReport"]
 
 _MOST_PRINTED = 20  # a wider confusion matrix does not fit on a screen
 
@@ -150,19 +151,6 @@ class MultilabelReport(_Report):
         return _figures_table(self.num_texts, figures) + "\n\n" + _classes_table(self.classes)
 
 
-def text_table(rows: Sequence[Sequence[str]], *, right: bool = True) -> str:
-    """Align columns two spaces apart, all but the first at the `right` by default."""
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = []
-        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            space = " " * (width - _width(cell))
-            cells.append(space + cell if right and i else cell + space)
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
-
-
 def _figures_table(num_texts: int, figures: dict[str, float]) -> str:
     rows = [[name, f"{value:.4f}"] for name, value in figures.items()]
     return text_table([["texts", str(num_texts)], *rows])
@@ -197,13 +185,3 @@ def _printable(label: object) -> str:
     """Return a label's name on one line, with escapes for unprintable characters."""
     name = str(label)
     return name if name.isprintable() else repr(name)[1:-1]
-
-
-def _width(text: str) -> int:
-    """Count a terminal's columns: East Asian wide characters take two, accents none."""
-    return sum(
-        0
-        if unicodedata.combining(character)
-        else 1 + (unicodedata.east_asian_width(character) in "WF")
-        for character in text
-    )

@@ -1,0 +1,61 @@
+"""`textrnn info`: describe a saved classifier."""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from textrnn._text_table import text_table
+from textrnn.cli.output import printable, to_json, write
+from textrnn.estimator.saved_settings import complete_settings
+from textrnn.estimator.settings import OPTIONS
+from textrnn.runtime.folder import read_folder
+from textrnn.runtime.labels import label_to_json
+
+__all__ = ["run"]
+
+
+_BUFFERS = {"scales", "ngrams.idf", "ngrams.keys"}  # which are not trained by gradients
+
+
+def run(options: Namespace) -> int:
+    """Describe a saved classifier."""
+    saved = read_folder(options.model, tokenizer=None)
+    settings = complete_settings(saved, {option.name for option in OPTIONS if option.saved})
+    network, several = saved.network, saved.labels.multi_label
+    labels = [label_to_json(label) for label in saved.labels.names]
+    weights = sum(array.size for name, array in saved.weights.items() if name not in _BUFFERS)
+    words = len(saved.vocabulary) - len(saved.vocabulary.specials)
+    if options.json:
+        facts = {
+            "labels": labels,
+            "multi_label": several,
+            "weights": weights,
+            "words": words,
+            "network": network,
+            "ngrams": saved.ngrams,
+            "metrics": saved.metrics,
+            "settings": settings,
+            "data": saved.data,
+        }
+        write(to_json(facts, indent=2))
+        return 0
+    direction = "bidirectional " if network["bidirectional"] else ""
+    layers = f"{network['num_layers']} {direction}{network['cell'].upper()}"
+    rows = {
+        "labels": ", ".join(printable(label) for label in labels),
+        "labels of a text": "any number" if several else "one",
+        "network": f"{layers} of {network['hidden_size']}, {weights:,} weights",
+        "n-grams": _counted(saved.ngrams),
+        "words": f"{words:,}",
+        "training texts": f"{saved.data['train_texts']:,}",
+    }
+    for name, value in saved.metrics.items():
+        rows[f"validation {name.replace('_', ' ')}"] = f"{value:.4f}"
+    write(text_table(list(rows.items()), right=False))
+    return 0
+
+
+def _counted(ngrams: Mapping[str, Any] | None) -> str:
+    if ngrams is None:
+        return "none"
+    return f"{ngrams['num_ngrams']:,}{', and the spelling of words' * ngrams['spelling']}"
