@@ -128,6 +128,14 @@ def training(model: RecurrentClassifier, loader: DataLoader[Any], ready: list[Ba
     return trainer.fit(loader, epochs=15, resume_from="run/")
 
 
+def hub() -> None:
+    """A classifier to the Hub and back."""
+    classifier = TextClassifier.from_pretrained("owner/news", revision="v1", device="cpu")
+    assert_type(classifier, TextClassifier)
+    assert_type(classifier.push_to_hub("owner/news", license="mit", private=True), str)
+    classifier.push_to_hub("owner/news")  # type: ignore[call-arg]  # a license is needed
+
+
 def predictions(folder: str) -> None:
     """A saved classifier, with PyTorch and without."""
     for classifier in (TextClassifier.load(folder), runtime.load(folder, tokenizer=None)):

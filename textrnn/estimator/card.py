@@ -14,6 +14,7 @@ __all__ = ["Cost", "model_card"]
 
 _MAX_LABELS = 50  # rows of the table of labels
 _MAX_CHARACTERS = 200  # of a cell
+_KINDS = {"accuracy": "accuracy", "micro_f1": "f1", "macro_f1": "f1", "weighted_f1": "f1"}
 
 
 class Cost(NamedTuple):
@@ -24,21 +25,30 @@ class Cost(NamedTuple):
     shift: float  # of a probability, at most
 
 
-def model_card(model: Model, *, precision: str, cost: Cost | None, version: str) -> str:
-    """Describe a model to its users, with the header that model hubs read."""
+def model_card(
+    model: Model,
+    *,
+    precision: str,
+    cost: Cost | None,
+    version: str,
+    license: str | None = None,
+    repo_id: str | None = None,
+) -> str:
+    """Describe a model to its users, with the metadata that the Hugging Face Hub reads."""
     settings, data = model.settings, model.data
     network = model.recurrent.config
     kind = "any number of labels" if model.labels.multi_label else "one label"
+    name = "Text classifier" if repo_id is None else repo_id.partition("/")[2]
     parts = [
-        _header(network["cell"]),
-        "# Text classifier",
+        _metadata(model, name, license),
+        f"# {_cell(name)}",
         (
             f"It assigns a text {kind} out of {len(model.labels)}. It is a recurrent network "
             f"({_layers(network)}) over words{_ngrams(model)}, trained from scratch on "
             f"{data['train_texts']:,} texts with textrnn {version}."
         ),
         "## Use",
-        _use(model),
+        _use(model, repo_id),
         "## Labels",
         _labels(model),
         "## Data",
@@ -58,9 +68,24 @@ def model_card(model: Model, *, precision: str, cost: Cost | None, version: str)
     return "\n\n".join(parts) + "\n"
 
 
-def _header(cell: str) -> str:
-    tags = "".join(f"\n- {tag}" for tag in ("text-classification", "textrnn", cell))
-    return f"---\nlibrary_name: textrnn\npipeline_tag: text-classification\ntags:{tags}\n---"
+def _metadata(model: Model, name: str, license: str | None) -> str:
+    """Return the metadata in YAML; names of users are in quotes, since YAML reads `no` as false."""
+    rows = [
+        (kind, f"{{type: {kind}, name: {key.replace('_', ' ')}, value: {model.metrics[key]:.4f}}}")
+        for key, kind in _KINDS.items()
+        if math.isfinite(model.metrics.get(key, math.nan))
+    ]
+    lines = ["---", "library_name: textrnn"]
+    lines += [] if license is None else [f'license: "{license}"']
+    lines += ["pipeline_tag: text-classification", "tags:"]
+    lines += ["- text-classification", "- textrnn", f"- {model.recurrent.config['cell']}"]
+    if rows:
+        lines += ["metrics:", *(f"- {kind}" for kind in dict(rows))]
+        lines += ["model-index:", f'- name: "{name}"', "  results:"]
+        lines += ["  - task: {type: text-classification}"]
+        lines += ["    dataset: {type: unknown, name: validation texts}"]
+        lines += ["    metrics:", *(f"    - {row}" for _, row in rows)]
+    return "\n".join([*lines, "---"])
 
 
 def _layers(network: Mapping[str, Any]) -> str:
@@ -77,16 +102,17 @@ def _ngrams(model: Model) -> str:
     return f", beside a linear model over {number:,} n-grams of up to {order} words{spelling}"
 
 
-def _use(model: Model) -> str:
+def _use(model: Model, repo_id: str | None) -> str:
     custom = not is_known(model.tokenizer)
     argument = ", tokenizer=tokenizer" if custom else ""
+    source = 'load("this/folder"' if repo_id is None else f'from_pretrained("{repo_id}"'
     lines = [
         "from textrnn import TextClassifier",
         "",
-        f'classifier = TextClassifier.load("this/folder"{argument})',
+        f"classifier = TextClassifier.{source}{argument})",
         'classifier.predict(["A text of the kind that it was trained on"])',
     ]
-    note = "\n\nThe tokenizer is not part of the folder, so `load` needs it." if custom else ""
+    note = "\n\nThe tokenizer is not part of the folder, so loading needs it." if custom else ""
     return "```python\n" + "\n".join(lines) + "\n```" + note
 
 

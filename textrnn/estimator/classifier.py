@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from inspect import Parameter, signature
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import torch
@@ -20,6 +22,7 @@ from textrnn.errors import (
     show,
 )
 from textrnn.estimator.batches import read_examples, read_strings
+from textrnn.estimator.hub import check_license, check_repo_id, fetch, upload
 from textrnn.estimator.learning import learn
 from textrnn.estimator.model import Model, Network
 from textrnn.estimator.network import resolve_device
@@ -320,6 +323,7 @@ class TextClassifier(Predictor):
         weights: str = "fp32",
         custom_tokenizer: bool = False,
         columns: Mapping[str, Any] | None = None,
+        license: str | None = None,
     ) -> None:
         """Write the classifier into a folder, whole or not at all.
 
@@ -336,15 +340,30 @@ class TextClassifier(Predictor):
                 `load` then needs it. Default: False.
             columns: Columns of the training table, as `data_["columns"]` has them. The command line
                 stores them here, and uses them for other tables by default. Default: None.
+            license: License of the model for its card, an identifier of the Hugging Face Hub such
+                as "mit" or "cc-by-4.0". Default: None.
 
         Raises:
             NotFittedError: If `fit` was not called.
             InvalidTypeError: If the tokenizer or a label can't be written as JSON.
             InvalidValueError: If there is something at `path` that is not a model, `path` is the
-                current folder or a mount point, `load` would refuse the classifier, or weights are
-                beyond the range of "fp16".
+                current folder or a mount point, `license` has an invalid form, `load` would refuse
+                the classifier, or weights are beyond the range of "fp16".
             OSError: If the folder can't be written. An older model is intact then.
         """
+        if license is not None:
+            check_license(license)
+        self._write(path, weights, custom_tokenizer, columns, license=license)
+
+    def _write(
+        self,
+        path: str | os.PathLike[str],
+        weights: str,
+        custom_tokenizer: bool,
+        columns: Mapping[str, Any] | None,
+        **card: str | None,
+    ) -> None:
+        """Write the classifier into a folder; `card` has further facts for the model card."""
         model = self._model()
         check_choice("weights", weights, PRECISIONS)
         if not (is_known(model.tokenizer) or custom_tokenizer):
@@ -353,7 +372,7 @@ class TextClassifier(Predictor):
         params = {k: v for k, v in self.get_params().items() if k not in _NOT_SAVED}
         if columns is not None:
             model = replace(model, data={**model.data, "columns": dict(columns)})
-        write_folder(path, model, params=params, precision=weights, version=__version__)
+        write_folder(path, model, params=params, precision=weights, version=__version__, **card)
 
     @classmethod
     def load(
@@ -391,6 +410,100 @@ class TextClassifier(Predictor):
         model.network.to(resolve_device(device))
         classifier._fitted = model
         return classifier
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str,
+        weights: str = "fp32",
+        private: bool | None = None,
+        token: str | bool | None = None,
+        commit_message: str = "Upload a text classifier",
+        custom_tokenizer: bool = False,
+    ) -> str:
+        """Write the classifier into a repository of the Hugging Face Hub, in one commit.
+
+        The repository is made if there is none. It gets the folder that `save` writes: weights,
+        vocabulary, tokenizer, labels and the model card. An older model is replaced; other files of
+        the repository stay. It needs the extra `hub`.
+
+        Args:
+            repo_id: Name of the repository, "owner/name".
+            license: License of the model, an identifier of the Hub such as "mit" or "cc-by-4.0".
+            weights: Precision of the weights in the file, as in `save`. Default: "fp32".
+            private: Whether a new repository is private. None is the owner's default.
+                Default: None.
+            token: Access token. None or True is the one that `hf auth login` stored; False is none.
+                Default: None.
+            commit_message: Title of the commit. Default: "Upload a text classifier".
+            custom_tokenizer: Whether to leave out a tokenizer that is not one of this library, as
+                in `save`. Default: False.
+
+        Returns:
+            The URL of the commit.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If `repo_id` or `license` is not a string, or the tokenizer or a label
+                can't be written as JSON.
+            InvalidValueError: If `repo_id` or `license` has an invalid form, or a repository that
+                exists is public or private unlike `private`.
+            MissingDependencyError: If `huggingface_hub` is not installed.
+            OSError: If the Hub refuses the model or can't be reached. An older model in the
+                repository is intact then.
+        """
+        check_repo_id(repo_id)
+        check_license(license)
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch, "model")
+            self._write(folder, weights, custom_tokenizer, None, license=license, repo_id=repo_id)
+            return upload(
+                folder, repo_id, private=private, token=token, commit_message=commit_message
+            )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id_or_folder: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        tokenizer: Tokenizer | None = None,
+        device: str | torch.device = "auto",
+    ) -> Self:
+        """Read a classifier from a repository of the Hugging Face Hub, or from a local folder.
+
+        Files are downloaded once, into the cache of `huggingface_hub`. They are not trusted, and
+        checked as `load` does. A repository needs the extra `hub`; a folder does not.
+
+        Args:
+            repo_id_or_folder: Name of a repository, "owner/name", or a folder. A folder that
+                exists is preferred.
+            revision: Branch, tag or commit of the repository. None is its main branch.
+                Default: None.
+            token: Access token, as in `push_to_hub`. Default: None.
+            cache_dir: Folder for downloaded files. None is that of `huggingface_hub`.
+                Default: None.
+            tokenizer: The classifier's tokenizer, if it was saved without. Default: None.
+            device: Device to predict on, as in the class. Default: "auto".
+
+        Returns:
+            The classifier, with the predictions of the saved one.
+
+        Raises:
+            MissingFileError: If there is no such folder, repository or revision, or `token` gives
+                no access to it.
+            CorruptFileError: If the files are not a complete and valid model.
+            InvalidTypeError: If `repo_id_or_folder` is not a string or path.
+            InvalidValueError: If `tokenizer` is needed, or differs from the classifier's own, or
+                `revision` is given for a folder.
+            MissingDependencyError: If `huggingface_hub` is not installed.
+            OSError: If the Hub can't be reached and the cache does not have the files.
+        """
+        folder = fetch(repo_id_or_folder, revision=revision, token=token, cache_dir=cache_dir)
+        return cls.load(folder, tokenizer=tokenizer, device=device)
 
     @property
     def network_(self) -> Network:

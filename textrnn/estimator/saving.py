@@ -47,8 +47,9 @@ def write_folder(
     params: Mapping[str, Any],
     precision: str,
     version: str,
+    **card: str | None,
 ) -> None:
-    """Write a model and a classifier's parameters into a folder, in place of an older model."""
+    """Write a model, its parameters and its card into a folder, in place of an older model."""
     state = model.network.state_dict()
     weights = compact({name: each.cpu().numpy() for name, each in state.items()}, precision)
     training = {
@@ -84,8 +85,8 @@ def write_folder(
                 f"Expected the classifier to be one that can be loaded again, but got: {reason}"
             ) from error
         cost = None if precision == "fp32" else _cost(model, stored.network)
-        card = model_card(model, precision=precision, cost=cost, version=version)
-        target.write("README.md", card.encode("utf-8", "replace"))
+        text = model_card(model, precision=precision, cost=cost, version=version, **card)
+        target.write("README.md", text.encode("utf-8", "replace"))
 
 
 def restore(saved: SavedModel, params: AbstractSet[str]) -> Model:
