@@ -5,11 +5,16 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Self
+from unittest import mock
 from urllib.parse import unquote, urlsplit
 
+import huggingface_hub
 import yaml
+from huggingface_hub import constants
+from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
 TOKEN = "hf_token"  # noqa: S105 - of this server only
 OWNER = "owner"
@@ -49,10 +54,30 @@ class Hub(ThreadingHTTPServer):
         self.refused = ""  # the end of a path that is answered with an error
 
     def __enter__(self) -> Self:
+        """Answer from now on, as the only Hub that `huggingface_hub` knows of."""
         Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        template = f"{self.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        self.cache = TemporaryDirectory()
+        self.patch = mock.patch.multiple(
+            constants,
+            ENDPOINT=self.url,
+            HUGGINGFACE_CO_URL_TEMPLATE=template,
+            HF_HUB_CACHE=self.cache.name,
+            HF_HUB_DISABLE_XET=True,
+        )
+        self.patch.start()
+        disable_progress_bars()
         return self
 
     def __exit__(self, *_: object) -> None:
+        huggingface_hub.close_session()
+        enable_progress_bars()
+        self.patch.stop()
+        self.cache.cleanup()
+        self.stop()
+
+    def stop(self):
+        """Answer no more."""
         self.shutdown()
         self.server_close()
 

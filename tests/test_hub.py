@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-import huggingface_hub
 import numpy as np
 import pytest
-from huggingface_hub import ModelCard, constants
+from huggingface_hub import ModelCard
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, validate_repo_id
+from huggingface_hub.utils import validate_repo_id
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -37,17 +36,10 @@ FILES = {path.name for path in MODEL.iterdir()}
 
 
 @pytest.fixture(name="hub")
-def _hub(monkeypatch):
-    """Return a local Hub, the only one that `huggingface_hub` knows of."""
+def _hub():
+    """Return a local Hub."""
     with Hub() as hub:
-        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        disable_progress_bars()
         yield hub
-        enable_progress_bars()
-        huggingface_hub.close_session()
 
 
 @pytest.fixture(name="classifier", scope="module")
@@ -253,7 +245,7 @@ def test_a_hub_out_of_reach_is_an_os_error(hub, classifier, load, tmp_path):
     """Without a connection, nothing is pushed, and only cached models are loaded."""
     push(classifier)
     load()
-    hub.__exit__()
+    hub.stop()
     with pytest.raises(OSError, match=f"{hub.url}: .* refused"):
         push(classifier)
     assert (load().predict_proba(PROBE) == classifier.predict_proba(PROBE)).all()
