@@ -172,10 +172,9 @@ def test_ngrams_that_are_not_finite_are_an_error(monkeypatch):
     fit = learning.ngram_path
 
     def spoilt(loader, **options):
-        models = fit(loader, **options)
-        for model in models:
+        for model in fit(loader, **options):
             torch.nn.init.constant_(model.bias, torch.inf)
-        return models
+            yield model
 
     monkeypatch.setattr(learning, "ngram_path", spoilt)
     with pytest.raises(NonFiniteLossError, match="logits of the trained classifier are NaN or inf"):

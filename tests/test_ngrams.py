@@ -191,7 +191,7 @@ def test_a_path_is_the_same_as_its_parts():
     """Each classifier of a path equals the one fitted with its prior variance alone."""
     texts, labels = random_texts(seed=3)
     batch = padded(texts, labels)
-    path = ngram_path([batch], vocab_size=40, num_classes=3, prior_variances=(1.0, 30.0))
+    path = list(ngram_path([batch], vocab_size=40, num_classes=3, prior_variances=(1.0, 30.0)))
     for model, variance in zip(path, (1.0, 30.0), strict=True):
         alone = fit_ngrams([batch], vocab_size=40, num_classes=3, prior_variance=variance)
         logits = [each(batch.input_ids, batch.lengths) for each in (model, alone)]

@@ -1,6 +1,7 @@
 """Training of a classifier: encode the texts, train the network, add the n-grams."""
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -35,7 +36,7 @@ _CHECKED_TEXTS = 64
 _MIN_TEXTS_TO_HOLD_OUT = 100  # of fewer texts, a part can't tell epochs apart
 _VARIANCES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of the prior of the linear model
 _DEFAULT_VARIANCE = 10.0  # without a validation part to choose by
-_MAX_WEIGHTS = 2**23  # of the linear model, whose solver holds some 25 copies: 800 MB
+_MAX_WEIGHTS = 2**23  # of the linear model, whose solver holds some 10 copies: 320 MB
 
 
 def learn(
@@ -156,7 +157,7 @@ def _add_ngrams(
     settings, device = task.settings, task.device
     train_loader: Any = prediction_loader(task.train_set)
 
-    def fit(loader: Iterable[Batch], *prior_variances: float) -> list[NgramClassifier]:
+    def fit(loader: Iterable[Batch], *prior_variances: float) -> Iterator[NgramClassifier]:
         most = _MAX_WEIGHTS // (recurrent.num_classes * (1 + settings["spelling"]))
         return ngram_path(
             loader,
@@ -172,16 +173,18 @@ def _add_ngrams(
         )
 
     if task.eval_set is None:
-        (ngrams,) = fit(train_loader, _DEFAULT_VARIANCE)
+        ngrams = next(fit(train_loader, _DEFAULT_VARIANCE))
         return BlendedClassifier(recurrent, ngrams).to(device).eval(), {}
     labels = cast("Tensor", task.eval_set.labels)
     logits = _logits(recurrent, task.eval_set)  # (texts, classes)
-    trials = []
-    for variance, ngrams in zip(_VARIANCES, fit(train_loader, *_VARIANCES), strict=True):
+    lowest = math.inf
+    for trial, ngrams in zip(_VARIANCES, fit(train_loader, *_VARIANCES), strict=True):
         found = _logits(ngrams.to(device), task.eval_set)  # (texts, classes)
         scales, trial_loss = fit_scales((logits, found), labels)
-        trials.append((trial_loss, variance, ngrams, scales, found))
-    _, variance, ngrams, scales, found = min(trials, key=lambda trial: trial[0])
+        if trial_loss >= lowest:  # and so will be those of the following ones, which take longest
+            break
+        lowest, variance, best = trial_loss, trial, (ngrams, scales, found)
+    ngrams, scales, found = best
     network = BlendedClassifier(recurrent, ngrams)
     network.scales.copy_(scales)
     metrics = _measure(scales[0] * logits + scales[1] * found, labels, loss)
@@ -193,7 +196,7 @@ def _add_ngrams(
     )
     if not task.eval_given:  # the linear model is refitted on all texts
         eval_loader: Any = prediction_loader(task.eval_set)
-        (network.ngrams,) = fit(_Chain(train_loader, eval_loader), variance)
+        network.ngrams = next(fit(_Chain(train_loader, eval_loader), variance))
     return network.to(device).eval(), metrics
 
 

@@ -1,6 +1,6 @@
 """Fit n-gram classifiers: choose the n-grams, and fit their weights."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -75,7 +75,7 @@ def fit_ngrams(
         >>> model(batch.input_ids).argmax(dim=1)
         tensor([0, 1])
     """
-    return ngram_path(
+    path = ngram_path(
         loader,
         vocab_size=vocab_size,
         num_classes=num_classes,
@@ -86,7 +86,8 @@ def fit_ngrams(
         padding_id=padding_id,
         words=words,
         previous=previous,
-    )[0]
+    )
+    return next(path)
 
 
 def ngram_path(
@@ -101,10 +102,11 @@ def ngram_path(
     padding_id: int = 0,
     words: Sequence[str] | None = None,
     previous: NgramClassifier | None = None,
-) -> list[NgramClassifier]:
+) -> Iterator[NgramClassifier]:
     """Fit an n-gram classifier for each of several prior variances, to select one of them.
 
     Each fit starts at the previous solution, so all together take little longer than the last one.
+    A classifier is fitted when the iterator is asked for it.
 
     Args:
         loader: Batches with labels, as for `fit_ngrams`.
@@ -120,7 +122,8 @@ def ngram_path(
         previous: Classifier to continue from, as for `fit_ngrams`. Default: None.
 
     Returns:
-        The classifiers in the order of `prior_variances`, with the same `keys` and `idf`.
+        An iterator of classifiers in the order of `prior_variances`, with the same `keys` and
+        `idf`.
 
     Raises:
         InvalidTypeError: If an argument has a wrong type.
@@ -130,8 +133,10 @@ def ngram_path(
     Example:
         >>> batch = Batch(input_ids=torch.tensor([[5, 7], [6, 7]]), labels=torch.tensor([0, 1]),
         ...               lengths=torch.tensor([2, 2]))
-        >>> len(ngram_path([batch], vocab_size=10, num_classes=2, prior_variances=(1.0, 10.0)))
-        2
+        >>> path = ngram_path([batch], vocab_size=10, num_classes=2, prior_variances=(1.0, 10.0))
+        >>> weak, strong = [model.weight.detach().abs().max() for model in path]
+        >>> bool(weak < strong)
+        True
     """
     variances = [
         check_float("prior_variance", each, minimum=0.0, exclusive=True) for each in prior_variances
@@ -162,7 +167,7 @@ def ngram_path(
                 start.idf[start.num_ngrams :] = found.norms
             spelling = found.matrix if found.num_char_ngrams else None
     solutions = solve(loader, start, variances, spelling=spelling, class_weights=class_weights)
-    return [_copy(start, *weights) for weights in solutions]
+    return (_copy(start, *weights) for weights in solutions)
 
 
 def _copy(

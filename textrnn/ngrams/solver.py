@@ -4,9 +4,10 @@ A linear model has one best solution, which L-BFGS finds in seconds, so there is
 no number of epochs and no seed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,11 @@ from textrnn.training.losses import ClassWeights, Loss, balanced_weights
 __all__ = ["SparseMatrix", "solve"]
 
 _MAX_STEPS = 100
-_HISTORY_SIZE = 10  # past steps that L-BFGS keeps, each as two copies of the weights
+_TOLERANCE = 1e-5  # expected gain of a step, as a share of the loss, below which a fit ends
+_HISTORY_SIZE = 20  # past steps that L-BFGS keeps, each as four matrices (texts, classes)
+_MAX_HISTORY_VALUES = 2**27  # in all of them: 512 MB
+_MAX_EVALUATIONS = 20  # of the loss in a line search
+_LINE_TOLERANCE = 0.1  # derivative that ends a line search, as a share of that at its start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,52 +72,151 @@ class SparseMatrix:
 def solve(
     loader: Iterable[Batch],
     start: NgramClassifier,
-    variances: Sequence[float],
+    variances: Iterable[float],
     *,
     spelling: SparseMatrix | None = None,
     class_weights: ClassWeights = None,
-) -> list[tuple[Tensor, Tensor]]:
-    """Return weight `(features, classes)` and bias `(classes,)` for each of several priors."""
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield weight `(features, classes)` and bias `(classes,)` for each of several priors."""
     examples = _Examples.of(loader, start)
     if isinstance(class_weights, str) and class_weights == "balanced":
         class_weights = balanced_weights(examples.labels, start.num_classes)
-    loss_of = Loss(class_weights=class_weights)
-    ratios = _LogCountRatios.of(examples, start, spelling)
-    center = start.weight.detach()  # of the prior
-    # The last row is the bias, which has no prior.
-    scales = center.new_zeros(ratios.num_scales + 1, start.num_classes)  # (scales + 1, classes)
-    scales[-1] = start.bias.detach()
-    solutions = []
-    for variance in variances:  # each starts at the solution of the one before
-        penalty = 1 / (len(examples.labels) * variance)
-        optimizer: Any = torch.optim.LBFGS(
-            [scales],
-            max_iter=_MAX_STEPS,
-            history_size=_HISTORY_SIZE,
-            tolerance_grad=1e-7,
-            tolerance_change=1e-9,
-            line_search_fn="strong_wolfe",
+    return map(_Solver(examples, start, spelling, Loss(class_weights=class_weights)), variances)
+
+
+class _Solver:
+    """L-BFGS with a coefficient for each text and class, from which the weights follow."""
+
+    # All gradients of the scales are sums of features of texts, and so are the best scales (the
+    # representer theorem). A vector is two matrices (texts + 1, classes): the coefficients of the
+    # texts, with the bias as the last row, and the logits that they add to the texts. Its products
+    # with others need no features, nor does a line search: each step multiplies by them only once.
+
+    def __init__(
+        self,
+        examples: "_Examples",
+        start: NgramClassifier,
+        spelling: SparseMatrix | None,
+        loss: Loss,
+    ) -> None:
+        self.examples = examples
+        self.center = start.weight.detach()  # of the prior
+        self.loss_of = loss
+        self.ratios = _LogCountRatios.of(examples, start, spelling)
+        self.offset = examples.matrix.times(self.center)  # (texts, classes)
+        texts = len(examples.labels)
+        self.point = self.offset.new_zeros(2, texts + 1, start.num_classes)
+        self.point[:, -1] = start.bias.detach()
+        self.penalty = 0.0
+        size = _MAX_HISTORY_VALUES // (4 * texts * start.num_classes)
+        # Past steps, the changes of the gradient with them, and the products of both.
+        self.pairs: deque[tuple[Tensor, Tensor, float]] = deque(
+            maxlen=min(max(size, 2), _HISTORY_SIZE)
         )
 
-        def loss_and_gradient(penalty: float = penalty) -> Tensor:
-            free = scales[:-1]
-            logits = examples.matrix.times(center + ratios.weight(free)) + scales[-1]
-            with torch.enable_grad():
-                logits.requires_grad_()  # (texts, classes)
-                loss = loss_of(logits, examples.labels)
-                (grad_logits,) = torch.autograd.grad(loss, logits)  # (texts, classes)
-            gradient = torch.empty_like(scales)
-            grad_weight = examples.matrix.transposed_times(grad_logits)  # (features, classes)
-            gradient[:-1] = ratios.scale_gradient(grad_weight) + penalty * free
-            gradient[-1] = grad_logits.sum(dim=0)
-            scales.grad = gradient
-            total: Tensor = loss.detach() + penalty / 2 * free.square().sum()
-            return total
+    @torch.no_grad()
+    def __call__(self, variance: float) -> tuple[Tensor, Tensor]:
+        """Return the best weight and bias, found from those of the prior before."""
+        self._set_penalty(1 / (len(self.examples.labels) * variance))
+        loss, slopes = self._loss(self.offset + _logits(self.point))
+        gradient = self._gradient(slopes)
+        for _ in range(_MAX_STEPS):
+            step = self._direction(gradient)
+            gain = -_dot(gradient, step)
+            if self.pairs and gain <= _TOLERANCE * self._total(loss):
+                break
+            length, loss, slopes = self._search(step, gain)
+            step *= length
+            self.point += step
+            before, gradient = gradient, self._gradient(slopes)
+            self._remember(step, gradient - before)
+        return self.center + self._weight(self.point[0]), self.point[0, -1].clone()
 
-        with torch.no_grad():
-            optimizer.step(loss_and_gradient)
-        solutions.append((center + ratios.weight(scales[:-1]), scales[-1].clone()))
-    return solutions
+    def _set_penalty(self, penalty: float) -> None:
+        """Set the weight of the L2 penalty, which changes the curvature along past steps."""
+        change, self.penalty = penalty - self.penalty, penalty
+        pairs = tuple(self.pairs)
+        self.pairs.clear()
+        for step, difference, _ in pairs:
+            difference[:, :-1] += change * step[:, :-1]
+            self._remember(step, difference)
+
+    def _remember(self, step: Tensor, difference: Tensor) -> None:
+        curvature = _dot(step, difference)
+        if curvature > 0:  # else lost in rounding
+            self.pairs.append((step, difference, curvature))
+
+    def _weight(self, coefficients: Tensor) -> Tensor:
+        """Return the weights, less those of the prior, `(features, classes)`."""
+        return self.ratios.weight(self.examples.matrix.transposed_times(coefficients[:-1]))
+
+    def _loss(self, logits: Tensor) -> tuple[float, Tensor]:
+        """Return the mean loss and its gradient, `(texts, classes)`."""
+        with torch.enable_grad():
+            loss = self.loss_of(logits.requires_grad_(), self.examples.labels)
+            (slopes,) = torch.autograd.grad(loss, logits)
+        return float(loss), slopes
+
+    def _total(self, loss: float) -> float:
+        """Return the mean loss plus the penalty."""
+        return loss + self.penalty / 2 * _dot(*2 * (self.point[:, :-1],))
+
+    def _gradient(self, slopes: Tensor) -> Tensor:
+        """Return the gradient at the present point, `(2, texts + 1, classes)`."""
+        gradient = torch.empty_like(self.point)
+        torch.add(slopes, self.point[0, :-1], alpha=self.penalty, out=gradient[0, :-1])
+        gradient[:, -1] = slopes.sum(dim=0)
+        gradient[1, :-1] = self.examples.matrix.times(self._weight(gradient[0]))
+        return gradient
+
+    def _direction(self, gradient: Tensor) -> Tensor:
+        """Return the quasi-Newton step (Nocedal and Wright, 2006, algorithm 7.4)."""
+        step, shares = -gradient, []
+        for past, difference, curvature in reversed(self.pairs):
+            shares.append(_dot(past, step) / curvature)
+            step.sub_(difference, alpha=shares[-1])
+        if self.pairs:
+            _, difference, curvature = self.pairs[-1]
+            step *= curvature / _dot(difference, difference)
+        for past, difference, curvature in self.pairs:
+            step.add_(past, alpha=shares.pop() - _dot(difference, step) / curvature)
+        return step
+
+    def _search(self, step: Tensor, gain: float) -> tuple[float, float, Tensor]:
+        """Return the best length of a step, about, and the loss with its gradient there."""
+        start, along = self.offset + _logits(self.point), _logits(step)  # (texts, classes)
+        slope = self.penalty * _dot(step[:, :-1], self.point[:, :-1])
+        curvature = self.penalty * _dot(step[:, :-1], step[:, :-1])
+        # A guess for the first step, from an upper bound of the curvature of the loss.
+        guess = gain / (float(along.square().sum()) / len(along) + curvature)
+        guess = 1.0 if self.pairs else guess
+        low, high = (0.0, -gain), None  # lengths, and the ever larger derivatives there
+        for _ in range(_MAX_EVALUATIONS):
+            length = guess
+            loss, slopes = self._loss(start + length * along)
+            derivative = float((slopes * along).sum()) + slope + length * curvature
+            if abs(derivative) <= _LINE_TOLERANCE * gain:
+                break
+            if derivative > 0:
+                high = (length, derivative)
+            else:
+                low = (length, derivative)
+            if high is None:
+                guess = length * gain / max(gain + derivative, gain / 10)
+            else:
+                share = low[1] / (low[1] - high[1])  # where a line between the two is 0
+                guess = low[0] + min(max(share, 0.1), 0.9) * (high[0] - low[0])
+        return length, loss, slopes
+
+
+def _logits(vector: Tensor) -> Tensor:
+    """Return the logits of the texts, `(texts, classes)`."""
+    return vector[1, :-1] + vector[1, -1]
+
+
+def _dot(left: Tensor, right: Tensor) -> float:
+    """Return the inner product of the scales and the bias that two vectors stand for."""
+    return float((left[0] * right[1]).sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,10 +260,9 @@ class _LogCountRatios:
 
     # The weight of an n-gram is its scale times its ratio, that of a token's spelling the sum of
     # such products over its character n-grams, as `spelling` (tokens, char_ngrams) has them.
-    ratios: Tensor  # (ngrams, classes)
+    squares: Tensor  # of the ratios, (ngrams, classes)
     spelling: SparseMatrix | None
-    spelling_ratios: Tensor  # (char_ngrams, classes)
-    tokens: int  # that have a weight for their spelling
+    spelling_squares: Tensor  # (char_ngrams, classes)
 
     @classmethod
     def of(cls, examples: _Examples, model: NgramClassifier, spelling: SparseMatrix | None) -> Self:
@@ -171,41 +274,29 @@ class _LogCountRatios:
         ]
         texts = targets.sum(dim=0)  # (classes,)
 
-        def ratios(ours: Tensor, theirs: Tensor) -> Tensor:
+        def squares(ours: Tensor, theirs: Tensor) -> Tensor:
             others = len(targets) - texts
-            return ((ours + 1) / (texts + 2)).log() - ((theirs + 1) / (others + 2)).log()
+            ratios = ((ours + 1) / (texts + 2)).log() - ((theirs + 1) / (others + 2)).log()
+            return ratios.square_()
 
-        spelling_ratios = texts.new_empty(0, model.num_classes)
+        spelling_squares = texts.new_empty(0, model.num_classes)
         if spelling is not None:
             # A text counts once for each of its words that have a character n-gram.
             by_token = [each[model.num_ngrams :] for each in counts]  # (tokens, classes)
-            spelling_ratios = ratios(*(spelling.transposed_times(n, binary=True) for n in by_token))
+            parts = (spelling.transposed_times(each, binary=True) for each in by_token)
+            spelling_squares = squares(*parts)
         return cls(
-            ratios=ratios(*(each[: model.num_ngrams] for each in counts)),
+            squares=squares(*(each[: model.num_ngrams] for each in counts)),
             spelling=spelling,
-            spelling_ratios=spelling_ratios,
-            tokens=model.num_features - model.num_ngrams,
+            spelling_squares=spelling_squares,
         )
 
-    @property
-    def num_scales(self) -> int:
-        """Number of scales of each class."""
-        return len(self.ratios) + len(self.spelling_ratios)
-
-    def weight(self, scales: Tensor) -> Tensor:
-        """Return the weights `(features, classes)` for scales `(scales, classes)`."""
-        weight = scales[: len(self.ratios)] * self.ratios  # (ngrams, classes)
-        if not self.tokens:
-            return weight
-        if self.spelling is None:
-            return nn.functional.pad(weight, (0, 0, 0, self.tokens))
-        spelled = self.spelling.times(scales[len(self.ratios) :] * self.spelling_ratios)
-        return torch.cat([weight, spelled])
-
-    def scale_gradient(self, gradient: Tensor) -> Tensor:
-        """Return the gradient of the scales, given that of the weights."""
-        scales = gradient[: len(self.ratios)] * self.ratios  # (ngrams, classes)
-        if self.spelling is None:
-            return scales
-        spelled = self.spelling.transposed_times(gradient[len(self.ratios) :].contiguous())
-        return torch.cat([scales, spelled * self.spelling_ratios])
+    def weight(self, sums: Tensor) -> Tensor:
+        """Return the weights `(features, classes)` for coefficients times the texts' features."""
+        ngrams = len(self.squares)  # scales are sums times ratios, weights are scales times ratios
+        weight = torch.zeros_like(sums)
+        torch.mul(sums[:ngrams], self.squares, out=weight[:ngrams])
+        if self.spelling is not None:
+            spelled = self.spelling.transposed_times(sums[ngrams:])  # (char_ngrams, classes)
+            weight[ngrams:] = self.spelling.times(spelled * self.spelling_squares)
+        return weight
