@@ -516,7 +516,7 @@ def test_an_optimizer_is_adamw_unless_given():
     """An optimizer of other parameters, or another object, is refused."""
     model = toys.make_model()
     optimizer = check_optimizer(None, model)
-    assert type(optimizer) is torch.optim.AdamW
+    assert isinstance(optimizer, torch.optim.AdamW)
     assert optimizer.defaults["fused"]
     own = torch.optim.SGD([{"params": model.head.parameters()}], lr=0.1)
     assert check_optimizer(own, model) is own

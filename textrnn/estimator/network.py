@@ -24,6 +24,7 @@ from textrnn.training import (
     pretrain,
     schedulers,
 )
+from textrnn.training.adamw import AdamW
 from textrnn.training.distributed.processes import join
 from textrnn.training.loop import CTRL_C
 from textrnn.training.losses import Loss
@@ -142,7 +143,7 @@ def _train(network: RecurrentClassifier, task: Task) -> Outcome:
 
     trainer = Trainer(
         network,
-        optimizer=torch.optim.AdamW(
+        optimizer=AdamW(
             network.parameters(),
             lr=settings["learning_rate"],
             weight_decay=settings["weight_decay"],

@@ -1,6 +1,6 @@
 """Blend a recurrent classifier with an n-gram classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,9 @@ from textrnn.nn.classifier import RecurrentClassifier
 from textrnn.training.loaders import check_labels
 
 __all__ = ["BlendedClassifier", "fit_scales"]
+
+_MAX_STEPS = 100
+_TOLERANCE = 1e-12  # expected gain of a step below which a minimum is reached
 
 
 class BlendedClassifier(nn.Module):
@@ -123,23 +126,39 @@ def fit_scales(logits: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, float]
             return nn.functional.binary_cross_entropy_with_logits(blended, labels.double())
         return nn.functional.cross_entropy(blended, labels.long())
 
+    def penalized(scales: Tensor) -> Tensor:
+        return mean_loss(scales) + (scales - share).square().sum() / len(labels)
+
     free = torch.ones(len(logits), dtype=torch.bool)
     while True:  # each round fixes the most negative weight at 0
-        scales = torch.full((len(logits),), share, dtype=torch.float64) * free
-        scales.requires_grad_()
-        optimizer: Any = torch.optim.LBFGS([scales], max_iter=100, line_search_fn="strong_wolfe")
-
-        def loss_and_gradient(scales: Tensor = scales, free: Tensor = free) -> Tensor:
-            loss = mean_loss(scales) + (scales - share).square().sum() / len(labels)
-            (gradient,) = torch.autograd.grad(loss, scales)
-            scales.grad = gradient * free
-            return loss.detach()
-
-        optimizer.step(loss_and_gradient)
-        negative = scales.detach() < 0
-        if not negative.any():
+        scales = _minimize(penalized, share * free.double(), free)
+        if not (scales < 0).any():
             break
-        free = free.clone()
-        free[scales.detach().argmin()] = False
+        free[scales.argmin()] = False
     with torch.no_grad():
-        return scales.detach().float(), float(mean_loss(scales))
+        return scales.float(), float(mean_loss(scales))
+
+
+def _minimize(function: Callable[[Tensor], Tensor], start: Tensor, free: Tensor) -> Tensor:
+    """Return the minimum of a convex function of a few numbers by Newton's method."""
+    # torch.optim would import the compiler of PyTorch, which takes longer than a small fit.
+    point = start
+    for _ in range(_MAX_STEPS):
+        with torch.enable_grad():
+            point = point.detach().requires_grad_()
+            value = function(point)
+            (gradient,) = torch.autograd.grad(value, point, create_graph=True)
+            rows = [torch.autograd.grad(each, point, retain_graph=True)[0] for each in gradient]
+        fixed = torch.diag((~free).double())  # numbers that are not free don't move
+        hessian = torch.stack(rows) * free * free.unsqueeze(1) + fixed
+        gradient = gradient.detach() * free
+        step = torch.linalg.solve(hessian, gradient)
+        gain, length = float(gradient @ step), 1.0
+        point = point.detach()
+        if not gain > _TOLERANCE:
+            break
+        with torch.no_grad():
+            while function(point - length * step) > value - length * gain / 10 and length > 1e-6:
+                length /= 2
+        point = point - length * step
+    return point

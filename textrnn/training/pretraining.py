@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
 from textrnn.nn import LanguageModel, RecurrentClassifier, perplexity
+from textrnn.training.adamw import AdamW
 from textrnn.training.callbacks import Callback
 from textrnn.training.evaluation import undisturbed_modes
 from textrnn.training.history import History, Record
@@ -116,7 +117,7 @@ def pretrain(
         network = LanguageModel(model, dropout=dropout)
         trainer = Trainer(
             network,
-            optimizer=torch.optim.AdamW(
+            optimizer=AdamW(
                 network.parameters(),
                 lr=learning_rate,
                 weight_decay=weight_decay,
@@ -164,7 +165,7 @@ def parameter_groups(
 
     Example:
         >>> model = RecurrentClassifier(100, num_classes=4, hidden_size=8)
-        >>> optimizer = torch.optim.AdamW(parameter_groups(model, 0.002, decay=2))
+        >>> optimizer = AdamW(parameter_groups(model, 0.002, decay=2))
         >>> [group["lr"] for group in optimizer.param_groups]
         [0.002, 0.001, 0.0005]
     """

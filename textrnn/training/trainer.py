@@ -22,6 +22,7 @@ from textrnn.errors import (
     check_int,
     expected,
 )
+from textrnn.training.adamw import AdamW
 from textrnn.training.averaging import WeightAveraging
 from textrnn.training.callbacks import Callback, check_callbacks
 from textrnn.training.distributed.processes import check_devices, device_location, join
@@ -385,7 +386,7 @@ def check_optimizer(
         weights = list(model.parameters())
         # One kernel per step saves a third of the time for a small network with many words.
         fused = all(w.is_floating_point() and w.device.type in {"cpu", "cuda"} for w in weights)
-        return torch.optim.AdamW(weights, fused=fused)
+        return AdamW(weights, fused=fused)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise InvalidTypeError(expected("optimizer", "a torch optimizer", optimizer))
     owned = {id(weight) for weight in model.parameters()}
