@@ -3,13 +3,17 @@
 import random
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 import torch
 
-from tests.test_estimator import small
+from tests.test_estimator import LABELS, TEXTS, small
 from tests.test_ngrams import padded, random_texts
-from textrnn.estimator import learning
+from textrnn.errors import InvalidTypeError, InvalidValueError
+from textrnn.estimator import learning, settings
+from textrnn.estimator.network import limited_threads
 from textrnn.ngrams import fit_ngrams, ngram_path, solver
 
 ROOT = Path(__file__).parent.parent
@@ -56,3 +60,68 @@ def test_the_solution_does_not_depend_on_the_length_of_the_history(monkeypatch):
     logits = [model(batch.input_ids, batch.lengths) for model in models]
     assert torch.allclose(*logits, atol=0.05)
     assert not torch.equal(*logits)
+
+
+def watching(seen):
+    """Return a tokenizer that notes the number of threads while a classifier is fitted."""
+
+    def tokenize(text):
+        seen.add(torch.get_num_threads())
+        return text.split()
+
+    return tokenize
+
+
+@pytest.fixture
+def four_threads():
+    """Let PyTorch use four threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize(("given", "used"), [(None, 1), (1, 1), (3, 3), (4, 4), (100, 4)])
+def test_the_number_of_threads_is_a_limit_and_comes_back(given, used):
+    """Few texts are trained on with one thread, and no number exceeds that of PyTorch."""
+    seen = set()
+    small(epochs=1, num_threads=given, tokenizer=watching(seen)).fit(TEXTS, LABELS)
+    assert seen == {used}
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_many_texts_are_trained_on_with_all_threads(monkeypatch):
+    """From 20,000 texts on, the default is PyTorch's own number."""
+    monkeypatch.setattr(settings, "_MANY_TEXTS", len(TEXTS))
+    seen = set()
+    small(epochs=1, tokenizer=watching(seen)).fit(TEXTS, LABELS)
+    assert seen == {4}
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_threads_come_back_after_an_error():
+    """Also if a fit fails."""
+    with pytest.raises(AttributeError):
+        small(tokenizer=lambda text: text.words).fit(TEXTS, LABELS)
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_fits_at_the_same_time_leave_the_number_of_threads():
+    """A fit that begins within another one does not take its limit for PyTorch's number."""
+    with limited_threads(1):
+        with ThreadPoolExecutor(1) as pool:
+            inside = pool.submit(small(epochs=1).fit, TEXTS, LABELS)
+        assert inside.exception() is None
+    assert torch.get_num_threads() == 4
+    with ThreadPoolExecutor(1) as pool:  # a new thread begins with the last number that was set
+        assert pool.submit(torch.get_num_threads).result() == 4
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, "two"])
+def test_a_wrong_number_of_threads_is_refused(number):
+    """It is a positive integer."""
+    with pytest.raises((InvalidTypeError, InvalidValueError), match="`num_threads` to be"):
+        small(num_threads=number).fit(TEXTS, LABELS)

@@ -114,7 +114,7 @@ def test_a_saved_classifier_comes_back(tmp_path, params):
     assert loaded.history_ == saved.history_
     assert loaded.metrics_ == saved.metrics_
     assert loaded.settings_ == saved.settings_
-    unsaved = {"device", "progress", "tokenizer"}
+    unsaved = {"device", "num_threads", "progress", "tokenizer"}
     params = saved.get_params()
     assert {k: v for k, v in loaded.get_params().items() if k not in unsaved} == {
         k: v for k, v in params.items() if k not in unsaved

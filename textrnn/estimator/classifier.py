@@ -110,6 +110,9 @@ class TextClassifier(Predictor):
             pretrains nothing. Default: False.
         precision: Floating-point precision. One of "fp32", "bf16" and "fp16". Default: "fp32".
         device: Device, such as "cpu" or "cuda:1"; "auto" is a GPU if there is one. Default: "auto".
+        num_threads: Threads of PyTorch to train with. `fit` never uses more than PyTorch's own
+            number, `torch.get_num_threads()`, and restores it. Default: 1, or those of PyTorch from
+            20,000 texts.
         progress: Show a progress bar on a terminal. Default: True.
         seed: Seed of all random numbers. The same seed gives the same model, bit for bit on a CPU.
             Global random generators do not change. Default: 0.
@@ -164,6 +167,7 @@ class TextClassifier(Predictor):
         warm_start: bool = False,
         precision: str = "fp32",
         device: str | torch.device = "auto",
+        num_threads: int | None = None,
         progress: bool = True,
         seed: int = 0,
     ) -> None:
@@ -200,6 +204,7 @@ class TextClassifier(Predictor):
         self.warm_start = warm_start
         self.precision = precision
         self.device = device
+        self.num_threads = num_threads
         self.progress = progress
         self.seed = seed
 

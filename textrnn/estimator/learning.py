@@ -17,8 +17,14 @@ from textrnn.data.dataset import draw_stratified
 from textrnn.errors import InvalidValueError, NonFiniteLossError, expected
 from textrnn.estimator.batches import Examples, prediction_loader
 from textrnn.estimator.model import Model, Network, logits_of
-from textrnn.estimator.network import Outcome, Task, fit_network, resolve_device
-from textrnn.estimator.settings import Data, choose_settings
+from textrnn.estimator.network import (
+    Outcome,
+    Task,
+    fit_network,
+    limited_threads,
+    resolve_device,
+)
+from textrnn.estimator.settings import Data, choose, choose_settings
 from textrnn.ngrams import BlendedClassifier, NgramClassifier, fit_scales, ngram_path
 from textrnn.ngrams.model import longest_order
 from textrnn.nn import RecurrentClassifier
@@ -48,6 +54,18 @@ def learn(
 ) -> Model:
     """Train a model with the parameters of a `TextClassifier`, or train a copy of `before` on."""
     join()  # assigns a GPU to each of several processes
+    count = choose(params, "num_threads", Data(len(examples[0])))
+    with limited_threads(count):
+        return _learn(params, examples, eval_examples, unlabelled, before)
+
+
+def _learn(
+    params: Mapping[str, Any],
+    examples: Examples,
+    eval_examples: Examples | None,
+    unlabelled: list[str] | None,
+    before: Model | None,
+) -> Model:
     task = _encode(params, examples, eval_examples, unlabelled, before)
     recurrent, outcome = fit_network(task, None if before is None else before.recurrent)
     network: Network = recurrent

@@ -22,6 +22,7 @@ __all__ = [
     "Data",
     "Kind",
     "Option",
+    "choose",
     "choose_settings",
 ]
 
@@ -117,6 +118,14 @@ def choose_settings(params: Mapping[str, Any], data: Data) -> dict[str, Any]:
     return settings
 
 
+def choose(params: Mapping[str, Any], name: str, data: Data) -> Any:
+    """Check a parameter that is not a setting, and choose it if it is None."""
+    option = next(each for each in OPTIONS if each.name == name)
+    if params[name] is None and isinstance(option.default, Chosen):
+        return option.default.of(data)
+    return option.kind.check(name, params[name])
+
+
 def _always(value: Any) -> Chosen:
     """Return a default that no data changes."""
     return Chosen(repr(value), lambda _data: value)
@@ -143,6 +152,12 @@ def _min_freq(data: Data) -> int:
     if data.texts + data.unlabelled < 2000:
         return 1
     return 2 if data.unlabelled < _MANY_TEXTS else 5
+
+
+@partial(Chosen, f"1, or those of PyTorch from {_MANY_TEXTS:,} texts")
+def _num_threads(data: Data) -> int | None:
+    # Each small operation waits for the last thread, which a busy core delays tenfold.
+    return 1 if data.texts < _MANY_TEXTS else None
 
 
 @partial(Chosen, "0.1, or 0.0 for multi-label data")
@@ -239,6 +254,14 @@ OPTIONS = (
         Kind(type=str),
         "auto",
         'Device, such as "cpu" or "cuda:1"; "auto" is a GPU if there is one',
+        is_setting=False,
+        saved=False,
+    ),
+    Option(
+        "num_threads",
+        Kind(type=int, minimum=1, maximum=2**10),
+        _num_threads,
+        "Threads of PyTorch to train with",
         is_setting=False,
         saved=False,
     ),
