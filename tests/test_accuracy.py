@@ -24,8 +24,10 @@ from examples.accuracy.data import (
 from examples.accuracy.methods import (
     BASELINES,
     FastText,
+    LinearSvc,
     Recipe,
     TfIdf,
+    VowpalWabbit,
     plain_line,
     read_recipe,
 )
@@ -334,13 +336,29 @@ def test_fasttext_learns_and_repeats_itself():
     assert fitted[0].predict(texts) == fitted[1].predict(texts)
 
 
+@pytest.mark.parametrize("method", [LinearSvc(), VowpalWabbit()], ids=lambda method: method.name)
+def test_other_baselines_learn_and_repeat_themselves(method):
+    """The same texts and seed give the same predictions; signs that a file reserves are words."""
+    method.prepare() if method.name == "linear-svc" else pytest.importorskip("vowpalwabbit")
+    fitted = [method.fit(PAIRS.texts, PAIRS.labels, seed=1) for _ in range(2)]
+    texts = ["Oil soars", "A striker | scores: 1:0!", ""]
+    assert fitted[0].predict(texts)[:2] == [2, 1]
+    assert fitted[0].predict(texts) == fitted[1].predict(texts)
+
+
 def test_texts_for_fasttext_can_not_pass_for_labels():
     """A text is one line in lower case without label marks."""
     assert plain_line("__label__1 (Oil)<br />soars\n</s>!") == "1 ( oil ) soars < / s> !"
 
 
 @pytest.mark.parametrize(
-    ("method", "module"), [("fasttext", "fasttext"), ("tf-idf", "sklearn.linear_model")]
+    ("method", "module"),
+    [
+        ("fasttext", "fasttext"),
+        ("tf-idf", "sklearn.linear_model"),
+        ("linear-svc", "sklearn.svm"),
+        ("vowpal-wabbit", "vowpalwabbit"),
+    ],
 )
 def test_a_missing_package_is_told_at_once(method, module, folder, monkeypatch, capsys):
     """The message names the extra, and no run has started."""
@@ -490,7 +508,7 @@ def test_ctrl_c_leaves_what_is_finished(folder, tmp_path, monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["--only", "ag"], "There is no task 'ag'; choose from: ag-news, ag-news-1000"),
-        (["--model", "svm"], "There is no method 'svm'; choose from: tf-idf, fasttext"),
+        (["--model", "svm"], "There is no method 'svm'; choose from: tf-idf, linear-svc"),
         (["--recipe", "a", "cell=rnn", "--recipe", "a", "cell=gru"], "Two recipes have the same"),
         (["--device", "abacus"], "The device 'abacus' can't be used here"),
     ],
@@ -578,9 +596,10 @@ def test_a_picture_has_a_panel_for_each_set(tmp_path):
             path = tmp_path / name / "test" / f"{result.task}-{result.method}-{result.seed}.json"
             save_result(path, result)
         assert write_report(tmp_path / name) == [tmp_path / name / "test.md"]
-    pictures = [(tmp_path / name / "test.svg").read_bytes() for name in ("one", "two")]
-    assert pictures[0] == pictures[1]
-    assert b"IMDB" in pictures[0]
+    for file in ("test.svg", "test-seconds.svg"):
+        pictures = [(tmp_path / name / file).read_bytes() for name in ("one", "two")]
+        assert pictures[0] == pictures[1]
+        assert b"IMDB" in pictures[0]
 
 
 def test_a_row_without_a_rival_has_no_difference():

@@ -8,8 +8,9 @@ from typing import Any
 from examples.accuracy.rows import Row, by_data, by_difference, methods_of
 from textrnn.errors import import_extra
 
-__all__ = ["draw_accuracies", "draw_differences"]
+__all__ = ["draw_accuracies", "draw_costs", "draw_differences"]
 
+_MAX_COLUMNS = 4  # of panels
 _COLORS = (
     *("#1d5fa8", "#d9741a", "#2c8a50", "#a0519a", "#c23b30", "#5b6776"),
     *("#17a2b8", "#b8960c", "#7a4a21", "#e377c2", "#1b1b1b"),
@@ -47,10 +48,45 @@ def draw_accuracies(rows: Sequence[Row], path: Path) -> None:
             axes.set_xlabel("training texts")
             _tidy(axes)
         panels[0].set_ylabel("accuracy, %")
-        handles: dict[str, Any] = {}
-        for axes in panels:
-            handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+        _add_legend(figure, panels)
+        figure.savefig(path, metadata={"Date": None})
+
+
+def draw_costs(rows: Sequence[Row], path: Path) -> None:
+    """Plot accuracy by processor seconds of the fit, with one panel per task."""
+    matplotlib = import_extra("matplotlib", extra="benchmarks")
+    figures = import_extra("matplotlib.figure", extra="benchmarks")
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    colors = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(methods_of(rows))}
+    columns = min(len(tasks), _MAX_COLUMNS)
+    lines = -(-len(tasks) // columns)
+    with matplotlib.rc_context({"svg.hashsalt": "textrnn", "font.size": 9}):
+        size = (1 + 3.2 * columns, 0.8 + 2.8 * lines)
+        figure = figures.Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        for axes, task in zip(panels, tasks, strict=False):
+            for row in (row for row in rows if row.task == task):
+                first = row.runs[0]
+                axes.errorbar(
+                    row.seconds("fit_processor"),
+                    row.mean,
+                    row.spread,
+                    color=colors[row.method],
+                    marker="s" if first.baseline else "o",
+                    markersize=5,
+                    capsize=2,
+                    linestyle="none",
+                    label=first.title,
+                )
+            data = first.data
+            axes.set_xscale("log")
+            axes.set_title(f"{data['title']}, {data['train_texts']:,}", loc="left", fontsize=10)
+            axes.set_xlabel("processor seconds of the fit")
+            axes.set_ylabel("accuracy, %")
+            _tidy(axes)
+        for axes in panels[len(tasks) :]:
+            axes.set_visible(False)
+        _add_legend(figure, panels)
         figure.savefig(path, metadata={"Date": None})
 
 
@@ -78,6 +114,14 @@ def draw_differences(rows: Sequence[Row], path: Path) -> None:
             _tidy(axes)
         panels[0].invert_yaxis()
         figure.savefig(path, metadata={"Date": None})
+
+
+def _add_legend(figure: Any, panels: Sequence[Any]) -> None:
+    """Add one legend for all panels."""
+    handles: dict[str, Any] = {}
+    for axes in panels:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
 
 
 def _tidy(axes: Any) -> None:

@@ -1,4 +1,4 @@
-"""Methods to compare: recipes of `TextClassifier`, a linear model and fastText."""
+"""Methods to compare: recipes of `TextClassifier`, two linear models, fastText, Vowpal Wabbit."""
 
 import json
 import re
@@ -24,9 +24,11 @@ __all__ = [
     "RECIPES",
     "FastText",
     "Fitted",
+    "LinearSvc",
     "Method",
     "Recipe",
     "TfIdf",
+    "VowpalWabbit",
     "plain_line",
     "read_recipe",
 ]
@@ -139,6 +141,58 @@ class TfIdf:
 
 
 @dataclass(frozen=True)
+class LinearSvc:
+    """A linear support vector machine on TF-IDF of words and characters, from scikit-learn."""
+
+    name: str = "linear-svc"
+    title: str = "LinearSVC, words + characters"
+    baseline: bool = True
+    random: bool = False
+    unlabelled: bool = False
+    ngrams: int = 2
+    characters: tuple[int, int] = (2, 5)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Arguments of the scikit-learn classes that differ from their defaults."""
+        return {
+            "words": {"ngram_range": [1, self.ngrams], "sublinear_tf": True},
+            "characters": {
+                "analyzer": "char_wb",
+                "ngram_range": [*self.characters],
+                "sublinear_tf": True,
+            },
+        }
+
+    def prepare(self) -> None:
+        """Import scikit-learn."""
+        for part in ("feature_extraction.text", "pipeline", "svm"):
+            import_extra(f"sklearn.{part}", extra=_EXTRA)
+
+    def fit(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[int],
+        *,
+        seed: int,
+        unlabelled: Sequence[str] | None = None,
+    ) -> Fitted:
+        """Train the model, which does not depend on the seed."""
+        del seed, unlabelled
+        features = import_extra("sklearn.feature_extraction.text", extra=_EXTRA)
+        pipelines = import_extra("sklearn.pipeline", extra=_EXTRA)
+        svm = import_extra("sklearn.svm", extra=_EXTRA)
+        parts = [
+            features.TfidfVectorizer(**arguments | {"ngram_range": tuple(arguments["ngram_range"])})
+            for arguments in self.settings.values()
+        ]
+        model = pipelines.make_pipeline(pipelines.make_union(*parts), svm.LinearSVC())
+        model.fit(texts, labels)
+        facts = {"features": sum(len(part.vocabulary_) for part in parts)}
+        return Fitted(lambda rows: model.predict(rows).tolist(), facts)
+
+
+@dataclass(frozen=True)
 class FastText:
     """fastText with pairs of words, on lower-case texts with separated punctuation.
 
@@ -185,6 +239,58 @@ class FastText:
             return [int(answer[0].removeprefix("__label__")) for answer in found]
 
         return Fitted(predict, {"words": len(model.words)})
+
+
+@dataclass(frozen=True)
+class VowpalWabbit:
+    """Vowpal Wabbit with pairs of words, on lower-case texts with separated punctuation."""
+
+    name: str = "vowpal-wabbit"
+    title: str = "Vowpal Wabbit"
+    baseline: bool = True
+    random: bool = True
+    unlabelled: bool = False
+    passes: int = 5
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Options of the command line that differ from their defaults."""
+        return {"ngram": 2, "passes": self.passes, "b": 24, "loss_function": "logistic"}
+
+    def prepare(self) -> None:
+        """Import Vowpal Wabbit."""
+        import_extra("vowpalwabbit", extra=_EXTRA)
+
+    def fit(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[int],
+        *,
+        seed: int,
+        unlabelled: Sequence[str] | None = None,
+    ) -> Fitted:
+        """Train on a file of lines in random order, with one classifier against all per class."""
+        del unlabelled
+        vowpal = import_extra("vowpalwabbit", extra=_EXTRA)
+        order = np.random.default_rng(seed).permutation(len(texts)).tolist()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "train.txt")
+            with path.open("w", encoding="utf-8", errors="replace") as file:
+                file.writelines(f"{labels[i] + 1} {_features(texts[i])}\n" for i in order)
+            files = {"data": path, "cache_file": Path(folder, "train.cache")}
+            options = {"oaa": max(labels) + 1, **self.settings, **files}
+            words = [f"{'-' * min(len(key), 2)}{key} {value}" for key, value in options.items()]
+            model = vowpal.Workspace(" ".join([*words, "--quiet"]))
+
+        def predict(rows: Sequence[str]) -> list[int]:
+            return [int(model.predict(_features(text))) - 1 for text in rows]
+
+        return Fitted(predict)
+
+
+def _features(text: str) -> str:
+    """Return a text as Vowpal Wabbit reads it, without the signs that it reserves."""
+    return "| " + plain_line(text).replace(":", "COLON").replace("|", "BAR")
 
 
 def plain_line(text: str) -> str:
@@ -270,6 +376,8 @@ BASELINES: dict[str, Method] = {
     method.name: method
     for method in (
         TfIdf(),
+        LinearSvc(),
+        VowpalWabbit(),
         FastText(),
         FastText("fasttext-25", "fastText, 25 epochs", epochs=25, learning_rate=1.0),
     )
@@ -278,6 +386,7 @@ BASELINES: dict[str, Method] = {
 
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
+    "fast": {"preset": "fast"},
     "best": {"preset": "best"},
     "best-unlabelled": {"preset": "best", "unlabelled": True},
 }

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from examples.accuracy.data import SENTENCE_RULE, TASKS, VALIDATION_SHARE
-from examples.accuracy.drawing import draw_accuracies, draw_differences
-from examples.accuracy.results import load_results
+from examples.accuracy.drawing import draw_accuracies, draw_costs, draw_differences
+from examples.accuracy.results import PACKAGES, load_results
 from examples.accuracy.rows import Row, by_data, by_difference, methods_of, rows_of, runs_of
 from examples.ag_news.results import write_text
 from textrnn.errors import InvalidValueError
@@ -18,7 +18,7 @@ _PARTS = ("test", "validation")
 
 
 def write_report(folder: Path, reference: str | None = None) -> list[Path]:
-    """Write `test.md` and `validation.md` for the results of a folder, each with its plot."""
+    """Write `test.md` and `validation.md` for the results of a folder, each with its plots."""
     written = []
     for part in _PARTS:
         results = load_results(folder, part)
@@ -26,6 +26,7 @@ def write_report(folder: Path, reference: str | None = None) -> list[Path]:
             rows = rows_of(results, reference)
             draw = draw_accuracies if reference is None else draw_differences
             draw(rows, folder / f"{part}.svg")
+            draw_costs(rows, folder / f"{part}-seconds.svg")
             path = folder / f"{part}.md"
             write_text(path, report(rows, part, reference))
             written.append(path)
@@ -58,6 +59,7 @@ def _lines(rows: Sequence[Row], part: str, reference: str | None) -> Iterator[st
         yield ""
     drawn = "Accuracy by number of training texts" if reference is None else "Differences"
     yield f"![{drawn}]({part}.svg)\n"
+    yield f"![Accuracy by processor seconds of the fit]({part}-seconds.svg)\n"
     for title, group in by_data(rows).items():
         yield from _table(title, group)
     yield from _settings(rows)
@@ -147,7 +149,7 @@ def _environments(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _place(environment: Mapping[str, Any]) -> str:
-    packages = ("python", "torch", "numpy", "textrnn", "scikit-learn", "fasttext-numpy2")
+    packages = ("python", "torch", "numpy", "textrnn", *PACKAGES)
     versions = ", ".join(f"{name} {environment[name]}" for name in packages if name in environment)
     commit = environment["commit"]
     state = f"commit {commit[:10]}{'+' * commit.endswith('+')}" if commit else "no commit"

@@ -14,7 +14,10 @@ from examples.ag_news.environment import choose_device, describe_environment
 from examples.ag_news.results import write_text
 from textrnn.errors import CorruptFileError, InvalidValueError
 
-__all__ = ["Result", "finished", "load_results", "measure", "result_path", "save_result"]
+__all__ = ["PACKAGES", "Result", "finished", "load_results", "measure", "result_path", "save_result"]
+
+PACKAGES = ("scikit-learn", "fasttext-numpy2", "vowpalwabbit")
+"""Packages of the baselines, whose versions are recorded."""
 
 _VERSION = 1
 _T = TypeVar("_T")
@@ -113,7 +116,7 @@ def _describe(data: Data) -> dict[str, Any]:
 
 def _environment(device: str) -> dict[str, Any]:
     described = describe_environment(choose_device(device))
-    for package in ("scikit-learn", "fasttext-numpy2"):
+    for package in PACKAGES:
         try:
             described[package] = version(package)
         except PackageNotFoundError:
