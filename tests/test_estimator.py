@@ -32,6 +32,7 @@ TEXTS = ["oil prices soar", "stocks and oil fall", "the striker scores", "a keep
 LABELS = ["business", "business", "sports", "sports"] * 8
 TOPICS = [["oil", "up"], ["oil", "stocks"], {"sports"}, []] * 8
 SMALL = {
+    "bidirectional": True,  # with and without n-grams
     "hidden_size": 8,
     "embedding_size": 8,
     "epochs": 12,

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.test_estimator import LABELS, TEXTS, small
 from tests.test_ngrams import padded, random_texts
+from textrnn.data import PaddingCollator
 from textrnn.errors import InvalidTypeError, InvalidValueError
 from textrnn.estimator import learning, settings
+from textrnn.estimator.batches import RandomPart
 from textrnn.estimator.network import limited_threads
 from textrnn.ngrams import fit_ngrams, ngram_path, solver
 
@@ -125,3 +129,38 @@ def test_a_wrong_number_of_threads_is_refused(number):
     """It is a positive integer."""
     with pytest.raises((InvalidTypeError, InvalidValueError), match="`num_threads` to be"):
         small(num_threads=number).fit(TEXTS, LABELS)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    most=st.integers(3, 30),
+    seed=st.integers(0, 99),
+)
+def test_a_random_part_is_a_run_of_tokens(lengths, most, seed):
+    """Longer texts give a run of `max_length` tokens, other texts stay whole."""
+    texts = [torch.arange(1, length + 1) for length in lengths]
+    items = [{"input_ids": text, "label": 0, "index": i} for i, text in enumerate(texts)]
+    collate = PaddingCollator()
+    batch = RandomPart(collate, 0, most, seed=seed)(items)
+    assert batch.input_ids.shape[1] <= max(most, max(lengths) if max(lengths) <= most else 0)
+    for row, length, text in zip(batch.input_ids, batch.lengths.tolist(), texts, strict=True):
+        assert length == min(len(text), most)
+        assert (row[:length].diff() == 1).all()
+        assert 1 <= row[0] <= len(text) - length + 1
+        assert not row[length:].any()
+
+
+def test_random_parts_cover_a_text():
+    """Each run of tokens may be drawn, the first and the last one too."""
+    part = RandomPart(PaddingCollator(), 0, 3, seed=0)
+    items = [{"input_ids": torch.arange(1, 6), "label": 0, "index": 0}]
+    assert {int(part(items).input_ids[0, 0]) for _ in range(50)} == {1, 2, 3}
+
+
+def test_only_training_cuts_long_texts():
+    """Predictions see all tokens, so that words at the end count."""
+    padding = " ".join(["word"] * 200)
+    texts = [f"{padding} {'good' if i % 2 else 'bad'}" for i in range(120)]
+    classifier = small(ngram_order=2, max_train_length=20).fit(texts, [i % 2 for i in range(120)])
+    assert classifier.settings_["max_train_length"] == 20
+    assert classifier.predict([f"{padding} good", f"{padding} bad"]).tolist() == [1, 0]

@@ -51,11 +51,25 @@ def test_no_preset_is_the_default():
     assert chosen()["pretrain_epochs"] == 0
 
 
-def test_a_preset_sets_what_is_in_its_table_and_nothing_else():
-    """Other settings don't depend on the preset."""
-    plain, best = chosen(), chosen(preset="best")
-    assert {name for name in best if best[name] != plain[name]} == set(PRESETS["best"])
-    assert {name: best[name] for name in PRESETS["best"]} == PRESETS["best"]
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_the_same_as_its_values(preset):
+    """Other settings depend on a preset only as they depend on its values."""
+    values = PRESETS[preset]
+    assert chosen(preset=preset) == chosen(**values)
+    assert {name: chosen(preset=preset)[name] for name in values} == values
+
+
+def test_a_network_is_small_beside_ngrams():
+    """Without n-grams, or after pretraining, it is larger, and is trained longer on whole texts."""
+    names = ("hidden_size", "bidirectional", "learning_rate", "epochs", "max_train_length")
+    small = [chosen(num_texts=10_000)[name] for name in names]
+    assert small == [64, False, 0.004, 4, 128]
+    for large in ({"ngram_order": 0}, {"pretrain_epochs": 2}, {"preset": "best"}):
+        found = [chosen(num_texts=10_000, **large)[name] for name in names]
+        assert found == [128, True, 0.002, 9, 1000]
+    again = chosen(num_texts=10_000, preset="best", pretrain_epochs=0)
+    assert [again[name] for name in names] == small
+    assert chosen(max_length=50)["max_train_length"] == 50
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -97,7 +111,7 @@ def test_rare_words_are_left_out_of_many_texts():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"preset": "fast"}, "`preset` to be one of 'default', 'best', but got 'fast'"),
+        ({"preset": "slow"}, "`preset` to be one of 'default', 'fast', 'best', but got 'slow'"),
         ({"preset": 3}, "`preset` to be one of"),
         ({"pretrain_epochs": -1}, "`pretrain_epochs` to be a non-negative integer, but got -1"),
         ({"pretrain_epochs": 0.5}, "`pretrain_epochs` to be a non-negative integer"),

@@ -21,6 +21,7 @@ from textrnn.training.distributed.processes import join
 __all__ = [
     "Examples",
     "Loader",
+    "RandomPart",
     "WordDropout",
     "learning_loader",
     "padded_batches",
@@ -64,7 +65,12 @@ class WordDropout:
     """Collate a batch, with words replaced by `<unk>` with probability `p` (Iyyer et al., 2015)."""
 
     def __init__(
-        self, collate: PaddingCollator, vocabulary: Vocabulary, p: float, *, seed: int
+        self,
+        collate: "PaddingCollator | RandomPart",
+        vocabulary: Vocabulary,
+        p: float,
+        *,
+        seed: int,
     ) -> None:
         self.collate = collate
         self.unk_id = vocabulary.unk_id
@@ -82,11 +88,46 @@ class WordDropout:
         return replace(batch, input_ids=ids.masked_fill(hidden, self.unk_id))
 
 
+class RandomPart:
+    """Collate a batch, with a random part of each text of more than `max_length` tokens."""
+
+    def __init__(
+        self, collate: PaddingCollator, pad_id: int, max_length: int, *, seed: int
+    ) -> None:
+        self.collate = collate
+        self.pad_id = pad_id
+        self.max_length = max_length
+        self._generator = np.random.default_rng([seed, join().rank, 2])
+
+    def __call__(self, items: Sequence[Any]) -> Batch:
+        """Return the batch."""
+        batch = self.collate(items)
+        room = (batch.lengths - self.max_length).clamp(min=0)  # (batch,)
+        if not room.any():
+            return batch
+        starts = torch.from_numpy(self._generator.integers(room.numpy() + 1))  # (batch,)
+        lengths = batch.lengths.clamp(max=self.max_length)
+        steps = torch.arange(self.max_length)  # (time,)
+        places = (starts.unsqueeze(1) + steps).clamp(max=batch.input_ids.shape[1] - 1)
+        ids = batch.input_ids.gather(1, places)  # (batch, time)
+        ids = ids.masked_fill(steps >= lengths.unsqueeze(1), self.pad_id)
+        return replace(batch, input_ids=ids, lengths=lengths)
+
+
 def learning_loader(
-    dataset: WordDataset, *, batch_size: int, word_dropout: float, seed: int, pin_memory: bool
+    dataset: WordDataset,
+    *,
+    batch_size: int,
+    word_dropout: float,
+    max_length: int,
+    seed: int,
+    pin_memory: bool,
 ) -> Loader:
     """Return batches to train on, in another order in each epoch."""
-    collate: Any = PaddingCollator(dataset.vocabulary.pad_id)
+    pad_id = dataset.vocabulary.pad_id
+    collate: Any = PaddingCollator(pad_id)
+    if int(dataset.lengths.max()) > max_length:
+        collate = RandomPart(collate, pad_id, max_length, seed=seed)
     if word_dropout:
         collate = WordDropout(collate, dataset.vocabulary, word_dropout, seed=seed)
     return _loader(

@@ -61,13 +61,17 @@ class TextClassifier(Predictor):
     arguments, and `fit` checks them.
 
     Args:
-        preset: Preset of other options; "best" pretrains. That pays with many texts without labels.
-            None is the same as "default". Default: None.
+        preset: Preset of other options; "fast" trains the network briefly, "best" pretrains.
+            Pretraining pays with many texts without labels. None is the same as "default". Default:
+            None.
         cell: Recurrent cell. One of "rnn", "gru" and "lstm". Default: "gru".
-        hidden_size: Hidden features in each direction. Default: 128.
-        embedding_size: Features of a word embedding. Default: 128.
+        hidden_size: Hidden features in each direction. Default: 64, or 128 without n-grams or with
+            pretraining.
+        embedding_size: Features of a word embedding. Default: 64, or 128 without n-grams or with
+            pretraining.
         num_layers: Number of recurrent layers. Default: 1.
-        bidirectional: Read texts in both directions. Default: True.
+        bidirectional: Read texts in both directions. Default: False, or True without n-grams or
+            with pretraining.
         pooling: Pooling of the hidden states of a text. One of "max", "mean", "last" and
             "attention", or a tuple of several. Default: ("max", "mean").
         dropout: Dropout between the last two layers. Default: 0.3.
@@ -89,10 +93,14 @@ class TextClassifier(Predictor):
             Default: None.
         max_length: Maximum text length in tokens, begin and end token included. Longer texts are
             cut. Default: 1000.
-        epochs: Maximum number of epochs. Default: 4 + 500 / sqrt(texts), from 5 to 40.
+        max_train_length: Maximum number of tokens of a text that an epoch trains the network on.
+            Of a longer text, each epoch has another part, drawn at random. Default: 128; without
+            n-grams or with pretraining, that of max_length.
+        epochs: Maximum number of epochs. Default: 4; without n-grams or with pretraining, 4 + 500 /
+            sqrt(texts), from 5 to 40.
         batch_size: Texts per update. Default: about texts / 80, from 8 to 128.
         learning_rate: Maximum learning rate. It rises linearly at first, then falls linearly to 0.
-            Default: 0.002.
+            Default: 0.004, or 0.002 without n-grams or with pretraining.
         weight_decay: Weight decay of AdamW. Default: 0.01.
         label_smoothing: Share of a target spread over all labels. Default: 0.1, or 0.0 for
             multi-label data.
@@ -139,7 +147,7 @@ class TextClassifier(Predictor):
         hidden_size: int | None = None,
         embedding_size: int | None = None,
         num_layers: int = 1,
-        bidirectional: bool = True,
+        bidirectional: bool | None = None,
         pooling: str | tuple[str, ...] = ("max", "mean"),
         dropout: float | None = None,
         embedding_dropout: float | None = None,
@@ -153,6 +161,7 @@ class TextClassifier(Predictor):
         min_freq: int | None = None,
         max_vocab_size: int | None = None,
         max_length: int | None = None,
+        max_train_length: int | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
@@ -190,6 +199,7 @@ class TextClassifier(Predictor):
         self.min_freq = min_freq
         self.max_vocab_size = max_vocab_size
         self.max_length = max_length
+        self.max_train_length = max_train_length
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate

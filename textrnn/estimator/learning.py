@@ -54,31 +54,20 @@ def learn(
 ) -> Model:
     """Train a model with the parameters of a `TextClassifier`, or train a copy of `before` on."""
     join()  # assigns a GPU to each of several processes
-    count = choose(params, "num_threads", Data(len(examples[0])))
-    with limited_threads(count):
-        return _learn(params, examples, eval_examples, unlabelled, before)
-
-
-def _learn(
-    params: Mapping[str, Any],
-    examples: Examples,
-    eval_examples: Examples | None,
-    unlabelled: list[str] | None,
-    before: Model | None,
-) -> Model:
-    task = _encode(params, examples, eval_examples, unlabelled, before)
-    recurrent, outcome = fit_network(task, None if before is None else before.recurrent)
-    network: Network = recurrent
-    metrics, stopped = outcome.metrics, outcome.stopped
-    if task.settings["ngram_order"] and stopped != CTRL_C:
-        try:
-            network, metrics = _add_ngrams(recurrent, task, outcome.loss, before)
-        except KeyboardInterrupt:
-            stopped = CTRL_C
-    if task.settings["ngram_order"] and stopped == CTRL_C:
-        network, metrics = _keep_ngrams(recurrent, metrics, before)
-    _check_logits(network, task.train_set)
-    return _to_model(network, metrics, task, replace(outcome, stopped=stopped))
+    with limited_threads(choose(params, "num_threads", Data(len(examples[0])))):
+        task = _encode(params, examples, eval_examples, unlabelled, before)
+        recurrent, outcome = fit_network(task, None if before is None else before.recurrent)
+        network: Network = recurrent
+        metrics, stopped = outcome.metrics, outcome.stopped
+        if task.settings["ngram_order"] and stopped != CTRL_C:
+            try:
+                network, metrics = _add_ngrams(recurrent, task, outcome.loss, before)
+            except KeyboardInterrupt:
+                stopped = CTRL_C
+        if task.settings["ngram_order"] and stopped == CTRL_C:
+            network, metrics = _keep_ngrams(recurrent, metrics, before)
+        _check_logits(network, task.train_set)
+        return _to_model(network, metrics, task, replace(outcome, stopped=stopped))
 
 
 def _encode(

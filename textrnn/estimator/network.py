@@ -131,6 +131,7 @@ def _train(network: RecurrentClassifier, task: Task) -> Outcome:
         task.train_set,
         batch_size=math.ceil(settings["batch_size"] / join().count),
         word_dropout=settings["word_dropout"],
+        max_length=settings["max_train_length"],
         seed=settings["seed"],
         pin_memory=device.type == "cuda",
     )

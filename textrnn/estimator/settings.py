@@ -28,6 +28,7 @@ __all__ = [
 
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {},
+    "fast": {"epochs": 1},
     "best": {"pretrain_epochs": 1},
 }
 """The values of each preset for options that are None."""
@@ -42,6 +43,7 @@ class Data(NamedTuple):
     texts: int
     unlabelled: int = 0
     multi_label: bool = False
+    supported: bool = True  # whether a linear model does most, and a small network the rest
 
 
 class Chosen(NamedTuple):
@@ -104,6 +106,9 @@ def choose_settings(params: Mapping[str, Any], data: Data) -> dict[str, Any]:
     if preset is not None:
         check_choice("preset", preset, PRESETS)
     preset_values = PRESETS[preset or "default"]
+    given = {name: value for name, value in params.items() if value is not None}
+    pretrained = (preset_values | given).get("pretrain_epochs")
+    data = data._replace(supported=params["ngram_order"] != 0 and not pretrained)
     settings = {}
     for option in OPTIONS:
         if not option.is_setting:
@@ -115,6 +120,7 @@ def choose_settings(params: Mapping[str, Any], data: Data) -> dict[str, Any]:
     if settings["validation_fraction"] == 1:
         raise InvalidValueError(expected("validation_fraction", "a number below 1", 1))
     settings["max_length"] = min(settings["max_length"], MAX_LENGTH)
+    settings["max_train_length"] = min(settings["max_train_length"], settings["max_length"])
     return settings
 
 
@@ -131,15 +137,31 @@ def _always(value: Any) -> Chosen:
     return Chosen(repr(value), lambda _data: value)
 
 
+def _by_support(supported: Any, alone: Any) -> Chosen:
+    """Return a default for a network beside n-grams, and one for other networks."""
+    text = f"{supported}, or {alone} without n-grams or with pretraining"
+    return Chosen(text, lambda data: supported if data.supported else alone)
+
+
 def _by_texts(few: Any, many: Any) -> Chosen:
     """Return a default for few training texts and one for many."""
     text = f"{few}, or {many} from {_MANY_TEXTS:,} texts"
     return Chosen(text, lambda data: few if data.texts < _MANY_TEXTS else many)
 
 
-@partial(Chosen, "4 + 500 / sqrt(texts), from 5 to 40")
+@partial(
+    Chosen,
+    "4; without n-grams or with pretraining, 4 + 500 / sqrt(texts), from 5 to 40",
+)
 def _epochs(data: Data) -> int:
+    if data.supported:
+        return 4
     return round(min(max(4 + 500 / math.sqrt(data.texts), 5), 40))
+
+
+@partial(Chosen, "128; without n-grams or with pretraining, that of max_length")
+def _max_train_length(data: Data) -> int:
+    return 128 if data.supported else MAX_LENGTH
 
 
 @partial(Chosen, "about texts / 80, from 8 to 128")
@@ -180,14 +202,14 @@ OPTIONS = (
         "preset",
         _choice(*PRESETS),
         None,
-        'Preset of other options; "best" pretrains',
+        'Preset of other options; "fast" trains the network briefly, "best" pretrains',
         is_setting=False,
     ),
     Option("cell", _choice("rnn", "gru", "lstm"), "gru", "Recurrent cell"),
-    Option("hidden_size", _SIZE, _always(128), "Hidden features in each direction"),
-    Option("embedding_size", _SIZE, _always(128), "Features of a word embedding"),
+    Option("hidden_size", _SIZE, _by_support(64, 128), "Hidden features in each direction"),
+    Option("embedding_size", _SIZE, _by_support(64, 128), "Features of a word embedding"),
     Option("num_layers", Kind(type=int, minimum=1, maximum=1000), 1, "Number of recurrent layers"),
-    Option("bidirectional", _FLAG, True, "Read texts in both directions"),
+    Option("bidirectional", _FLAG, _by_support(False, True), "Read texts in both directions"),
     Option("pooling", _POOLING, ("max", "mean"), "Pooling of the hidden states of a text"),
     Option("dropout", _SHARE, _always(0.3), "Dropout between the last two layers"),
     Option("embedding_dropout", _SHARE, _always(0.3), "Dropout of embeddings, one mask for a text"),
@@ -219,9 +241,15 @@ OPTIONS = (
         _always(1000),
         "Maximum text length in tokens, begin and end token included",
     ),
+    Option(
+        "max_train_length",
+        Kind(type=int, minimum=3),
+        _max_train_length,
+        "Maximum number of tokens of a text that an epoch trains the network on",
+    ),
     Option("epochs", _POSITIVE, _epochs, "Maximum number of epochs"),
     Option("batch_size", _POSITIVE, _batch_size, "Texts per update"),
-    Option("learning_rate", _ABOVE_0, _always(0.002), "Maximum learning rate"),
+    Option("learning_rate", _ABOVE_0, _by_support(0.004, 0.002), "Maximum learning rate"),
     Option("weight_decay", Kind(type=float), 0.01, "Weight decay of AdamW"),
     Option("label_smoothing", _SHARE, _label_smoothing, "Share of a target spread over all labels"),
     Option(
