@@ -251,3 +251,10 @@ def test_wrong_arguments_are_named():
         fit_ngrams([padded([[2, 3]], [2])], vocab_size=12, num_classes=2)
     with pytest.raises(InvalidValueError, match="labels"):
         fit_ngrams([padded(TEXTS)], vocab_size=12, num_classes=2)
+
+
+def test_texts_that_tell_nothing_give_the_shares_of_the_classes():
+    """Where all texts are equal, no n-gram has a weight."""
+    model = fit_ngrams([padded([[5]] * 4, [0, 1, 1, 0])], vocab_size=20, num_classes=2)
+    assert not model.weight.any()
+    assert not model.bias.any()

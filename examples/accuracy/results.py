@@ -14,7 +14,15 @@ from examples.ag_news.environment import choose_device, describe_environment
 from examples.ag_news.results import write_text
 from textrnn.errors import CorruptFileError, InvalidValueError
 
-__all__ = ["PACKAGES", "Result", "finished", "load_results", "measure", "result_path", "save_result"]
+__all__ = [
+    "PACKAGES",
+    "Result",
+    "finished",
+    "load_results",
+    "measure",
+    "result_path",
+    "save_result",
+]
 
 PACKAGES = ("scikit-learn", "fasttext-numpy2", "vowpalwabbit")
 """Packages of the baselines, whose versions are recorded."""

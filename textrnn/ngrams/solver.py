@@ -123,7 +123,7 @@ class _Solver:
         for _ in range(_MAX_STEPS):
             step = self._direction(gradient)
             gain = -_dot(gradient, step)
-            if self.pairs and gain <= _TOLERANCE * self._total(loss):
+            if gain <= (_TOLERANCE * self._total(loss) if self.pairs else 0):
                 break
             length, loss, slopes = self._search(step, gain)
             step *= length
