@@ -96,9 +96,10 @@ def test_the_bare_loop_and_the_trainer_do_the_same_steps():
 
 
 def test_a_missing_data_folder_ends_in_one_line(tmp_path):
-    """Without data the message says which folder to set."""
+    """Without data the message says which folder to set, as soon as data are needed."""
+    corpus = Corpus(str(tmp_path))
     with pytest.raises(SystemExit, match="set the folder with the data sets"):
-        Corpus(str(tmp_path))
+        _ = corpus.train
 
 
 def test_made_texts_have_the_words_and_lengths_of_real_ones(data_dir):

@@ -27,6 +27,11 @@ class Split:
 
 def read(path: Path) -> Split:
     """Read a Parquet file with the columns `text` and `label`."""
+    if not path.is_file():
+        raise SystemExit(
+            f"There is no {path}: set the folder with the data sets with --data or the variable "
+            "TEXTRNN_DATA."
+        )
     table = pq.read_table(path, columns=["text", "label"])
     return Split(table["text"].to_pylist(), table["label"].to_pylist())
 
@@ -36,11 +41,6 @@ class Corpus:
 
     def __init__(self, folder: str | None = None) -> None:
         self.folder = Path(folder or os.environ.get("TEXTRNN_DATA", "data"))
-        if not (self.folder / "ag_news" / "train.parquet").is_file():
-            raise SystemExit(
-                f"{self.folder} has no ag_news/train.parquet: set the folder with the data sets "
-                "with --data or the variable TEXTRNN_DATA."
-            )
 
     @cached_property
     def train(self) -> Split:
