@@ -211,6 +211,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=3, help="of the classifiers (default: 3)")
     parser.add_argument("--output", type=Path, default=_RESULTS, help="result file")
     options = parser.parse_args(argv)
+    load_average = os.getloadavg()[0]  # of other work, which slows down clients and server
     texts, labels = read_sample("train", options.texts)
     with tempfile.TemporaryDirectory() as scratch:
         first, second = (Path(scratch, name) for name in ("first", "second"))
@@ -225,7 +226,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     environment = describe_environment(torch.device("cpu"))
     packages = {name: version(name) for name in ("fastapi", "uvicorn")}
-    result = {**result, "environment": environment | packages, "cores": os.cpu_count()}
+    machine = {"cores": os.cpu_count(), "load_average_before": round(load_average, 1)}
+    result |= {"environment": environment | packages | machine}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
