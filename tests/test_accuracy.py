@@ -42,7 +42,8 @@ from examples.accuracy.results import (
 )
 from examples.accuracy.rows import Row, rows_of
 from examples.ag_news import data as ag_news
-from examples.ag_news.data import Texts, write_parquet
+from examples.ag_news.data import Texts
+from tests.toys import write_parquet
 from textrnn.errors import (
     CorruptFileError,
     InvalidTypeError,
@@ -64,7 +65,7 @@ def _folder(tmp_path):
     shutil.copytree(SAMPLE, tmp_path / "data" / "ag_news")
     (tmp_path / "data" / "imdb").mkdir()
     texts = [f"Fine! The film number {i} was good to look at.<br />More of it." for i in range(50)]
-    write_parquet(tmp_path / "data" / "imdb" / "train.parquet", Texts(texts, [0, 1] * 25))
+    write_parquet(tmp_path / "data" / "imdb" / "train.parquet", texts, [0, 1] * 25)
     return tmp_path / "data"
 
 
@@ -261,14 +262,14 @@ def test_texts_without_labels_are_added_where_asked_for(folder):
 
 def test_a_part_of_the_training_texts_has_all_texts_without_labels(folder):
     """Unlabelled texts are not reduced with the labelled ones."""
-    write_parquet(folder / "ag_news" / "unsup.parquet", Texts(["Oil soars"] * 3, [0] * 3))
+    write_parquet(folder / "ag_news" / "unsup.parquet", ["Oil soars"] * 3, [0] * 3)
     data = Reader(folder, validation=True).read(TASKS["ag-news-1000"], seed=0, unlabelled=True)
     assert (len(data.train), data.unlabelled) == (1000, ["Oil soars"] * 3)
 
 
 def test_a_recipe_learns_from_texts_without_labels(folder, tmp_path, capsys):
     """The result records them, and other unlabelled texts make another run."""
-    write_parquet(folder / "ag_news" / "unsup.parquet", Texts(["gas soars"] * 30, [0] * 30))
+    write_parquet(folder / "ag_news" / "unsup.parquet", ["gas soars"] * 30, [0] * 30)
     out = tmp_path / "out"
     arguments = ["--data", str(folder), "--output", str(out), "--only", "ag-news-1000"]
     arguments += ["--model", "tf-idf", "--seeds", "1", "--device", "cpu"]
@@ -280,7 +281,7 @@ def test_a_recipe_learns_from_texts_without_labels(folder, tmp_path, capsys):
     assert tiny.settings["unlabelled"] is True
     assert tiny.facts["settings"]["pretrain_epochs"] == 1
     assert "unlabelled=True" in (out / "test.md").read_text("utf-8")
-    write_parquet(folder / "ag_news" / "unsup.parquet", Texts(["war"] * 30, [0] * 30))
+    write_parquet(folder / "ag_news" / "unsup.parquet", ["war"] * 30, [0] * 30)
     assert main([*arguments, *more]) == 1
     assert "has other settings or other texts" in capsys.readouterr().err
     assert main([*arguments, "--recipe", "x", "unlabelled=true"]) == 1

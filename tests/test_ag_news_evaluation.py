@@ -8,7 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.ag_news.evaluation import TestLooks, draw_like_the_notebook, read_test
+from examples.ag_news.data import Texts
+from examples.ag_news.results import describe_predictions
+from examples.ag_news.runner import TestLooks, draw_like_the_notebook
 
 # The notebook used NumPy's global generator, which is what the draw must agree with.
 legacy_seed, legacy_choice, legacy_state = np.random.seed, np.random.choice, np.random.get_state
@@ -22,11 +24,10 @@ def legacy_draw(texts, size):
 
 def test_the_draw_is_the_notebooks():
     """The draw has the same 5,000 of 7,600 texts as the notebook, 3,608 of them distinct."""
-    draw = draw_like_the_notebook(7600)
-    drawn = legacy_draw(7600, 5000)
-    assert draw.counts.sum() == 5000
-    assert len(draw.rows) == 3608
-    assert np.array_equal(np.repeat(draw.rows, draw.counts), np.sort(drawn))
+    rows, counts = draw_like_the_notebook(7600)
+    assert counts.sum() == 5000
+    assert len(rows) == 3608
+    assert np.array_equal(np.repeat(rows, counts), np.sort(legacy_draw(7600, 5000)))
 
 
 def test_the_draw_leaves_the_global_generator_alone():
@@ -39,28 +40,29 @@ def test_the_draw_leaves_the_global_generator_alone():
 @pytest.mark.parametrize(("texts", "size"), [(1000, 658), (4, 3), (1, 1)])
 def test_other_sizes_are_drawn_in_proportion(texts, size):
     """The same share of fewer texts is drawn, but at least one."""
-    draw = draw_like_the_notebook(texts)
-    assert np.array_equal(np.repeat(draw.rows, draw.counts), np.sort(legacy_draw(texts, size)))
+    rows, counts = draw_like_the_notebook(texts)
+    assert np.array_equal(np.repeat(rows, counts), np.sort(legacy_draw(texts, size)))
 
 
 @given(st.integers(2, 300), st.randoms(use_true_random=False))
 def test_accuracy_counts_a_text_as_often_as_it_was_drawn(texts, random):
-    """The accuracy on drawn texts weights distinct texts by their counts."""
+    """The accuracy of an evaluation is that of the texts drawn with replacement."""
     right = np.array([random.random() < 0.5 for _ in range(texts)])
-    draw = draw_like_the_notebook(texts)
-    drawn = legacy_draw(texts, int(draw.counts.sum()))
-    assert draw.accuracy(torch.tensor(right[draw.rows])) == pytest.approx(right[drawn].mean())
+    rows, counts = draw_like_the_notebook(texts)
+    looks = looks_of([right[rows].astype(int).tolist()], labels=[1] * len(rows), counts=counts)
+    looks.on_batch_end(SimpleNamespace(step=1, steps_per_epoch=1, epoch=1))
+    drawn = legacy_draw(texts, int(counts.sum()))
+    assert looks.looks[0]["accuracy"] == pytest.approx(right[drawn].mean())
 
 
-def looks_of(answers, *, labels=(0, 1, 1)):
+def looks_of(answers, *, labels=(0, 1, 1), counts=(1, 1, 1)):
     """Return a `TestLooks` whose model gives these answers in turn."""
     answers = iter(answers)
-    draw = SimpleNamespace(accuracy=lambda correct: float(correct.float().mean()))
 
     def predict():
         return torch.nn.functional.one_hot(torch.tensor(next(answers)), 2).float()
 
-    return TestLooks(predict, torch.tensor(labels), draw)
+    return TestLooks(predict, torch.tensor(labels), np.array(counts))
 
 
 @pytest.mark.parametrize(
@@ -107,11 +109,14 @@ def test_looks_survive_an_interruption():
     assert fresh.looks == []
 
 
-def test_the_reading_gives_predictions_and_the_surest_mistakes():
-    """Only mistakes are returned, the most confident first."""
-    probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
-    reading = read_test(probabilities.log())
-    assert reading.predictions == [0, 1, 1, 1]
-    assert reading.confidences == pytest.approx([0.9, 0.6, 0.8, 0.7])
-    assert reading.mistakes([0, 0, 0, 1], 5) == [2, 1]
-    assert reading.mistakes([1, 0, 0, 0], 2) == [0, 2]
+def test_predictions_are_described_with_the_surest_mistakes():
+    """Only mistakes are listed, the most confident first, with their texts."""
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
+    described = describe_predictions(probabilities, Texts(["a", "b", "c", "d"], [0, 0, 0, 1]))
+    assert (described["predictions"], described["labels"]) == ("0111", "0001")
+    assert described["mistakes"] == [
+        {"row": 2, "text": "c", "label": 0, "prediction": 1, "confidence": 0.8},
+        {"row": 1, "text": "b", "label": 0, "prediction": 1, "confidence": 0.6},
+    ]
+    many = describe_predictions(np.tile(probabilities[:1], (30, 1)), Texts(["a"] * 30, [1] * 30))
+    assert [mistake["row"] for mistake in many["mistakes"]] == list(range(20))

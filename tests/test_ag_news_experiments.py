@@ -2,7 +2,7 @@
 
 import pytest
 
-from examples.ag_news.experiments import EXPERIMENTS, PRESETS, notebook_facts
+from examples.ag_news.experiments import EXPERIMENTS, notebook_facts
 
 CHANGES = {
     "baseline-max": {"pooling": (["mean"], ["max"])},
@@ -16,6 +16,12 @@ CHANGES = {
     "exp7-lstm-15-epochs": {"cell": ("gru", "lstm")},
     "concat-last": {"pooling": (["mean"], ["mean", "last"])},
 }
+
+
+def changes_of(experiment, parent):
+    """Return the settings that differ from the parent, as name to (parent, own)."""
+    own, other = experiment.settings(), parent.settings()
+    return {name: (other[name], own[name]) for name in own if own[name] != other[name]}
 
 
 @pytest.mark.parametrize("name", notebook_facts())
@@ -55,7 +61,7 @@ def test_the_notebooks_figures_are_carried_over():
 def test_an_experiment_changes_what_it_says(name, changes):
     """Each experiment changes one setting; exp7 changes two and says so."""
     experiment = EXPERIMENTS[name]
-    assert experiment.changes(EXPERIMENTS[experiment.parent]) == changes
+    assert changes_of(experiment, EXPERIMENTS[experiment.parent]) == changes
     assert ("two changes" in experiment.change) == (len(changes) == 2)
 
 
@@ -65,7 +71,7 @@ def test_the_search_is_small_and_changes_one_setting_of_exp1():
     assert 0 < len(search) <= 8
     assert {row.epochs for row in search} == {5}
     assert {row.parent for row in search} == {"exp1-gru"}
-    changed = [tuple(row.changes(EXPERIMENTS["exp1-gru"])) for row in search]
+    changed = [tuple(changes_of(row, EXPERIMENTS["exp1-gru"])) for row in search]
     assert set(changed) == {("min_freq",), ("dropout",), ("hidden_size",)}
 
 
@@ -78,14 +84,12 @@ def test_a_parent_stands_before_its_children():
         seen.add(name)
 
 
-def test_presets_keep_what_the_experiments_compare():
-    """A preset reduces all experiments and keeps their differences to the parents."""
-    full, quick = PRESETS["full"], PRESETS["quick"]
+def test_reduced_settings_keep_what_the_experiments_compare():
+    """Reduced experiments are smaller, and differ from their parents in the same settings."""
     for experiment in EXPERIMENTS.values():
-        assert full.apply(experiment) == experiment
-        assert quick.apply(experiment).epochs < experiment.epochs
-        assert quick.apply(experiment, epochs=7).epochs == 7
+        assert experiment.reduced().epochs < experiment.epochs
+        assert experiment.reduced().hidden_size == experiment.hidden_size / 4
         if experiment.parent:
             parent = EXPERIMENTS[experiment.parent]
-            before = set(experiment.changes(parent))
-            assert set(quick.apply(experiment).changes(quick.apply(parent))) == before
+            before = set(changes_of(experiment, parent))
+            assert set(changes_of(experiment.reduced(), parent.reduced())) == before

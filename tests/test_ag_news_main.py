@@ -1,16 +1,20 @@
 """The command of the AG News example."""
 
 import re
+from functools import partial
 from unittest import mock
 
 import pytest
 import torch
 
+from examples.ag_news import models
 from examples.ag_news.__main__ import main
-from examples.ag_news.data import Texts, write_parquet
+from examples.ag_news.data import load
 from examples.ag_news.experiments import EXPERIMENTS
 from examples.ag_news.results import load_results
 from examples.ag_news.runner import Runner
+from tests.toys import write_parquet
+from textrnn import TextClassifier
 from textrnn.errors import TextrnnError
 
 
@@ -27,9 +31,9 @@ def _one_thread():
 def _folder(tmp_path_factory):
     """Return a folder with a few training and test texts."""
     folder = tmp_path_factory.mktemp("data")
-    texts = Texts([f"w{i % 4} of w{i % 4} and w{i % 7}" for i in range(160)], list(range(4)) * 40)
-    write_parquet(folder / "train.parquet", texts)
-    write_parquet(folder / "test.parquet", texts.select(range(40)))
+    texts, labels = [f"w{i % 4} of w{i % 4} and w{i % 7}" for i in range(160)], [0, 1, 2, 3] * 40
+    write_parquet(folder / "train.parquet", texts, labels)
+    write_parquet(folder / "test.parquet", texts[:40], labels[:40])
     return folder
 
 
@@ -38,44 +42,109 @@ def _command(folder, tmp_path):
     """Return a function that runs the command on these texts."""
 
     def run(arguments):
-        common = f"--data {folder} --output {tmp_path / 'out'} --preset quick "
-        return main((common + arguments).split())
+        return main(f"--data {folder} --output {tmp_path / 'out'} {arguments}".split())
 
     return run
 
 
-def test_a_run_prints_its_accuracy_and_leaves_plot_result_and_report(command, tmp_path, capsys):
-    """An experiment gives a line, a plot, a result file and a report."""
-    assert command("--only baseline-mean --epochs 1") == 0
+@pytest.fixture(name="small_models")
+def _small_models(monkeypatch):
+    """Make the first command quick: a small network and a small `TextClassifier`."""
+    baseline = EXPERIMENTS["baseline-mean"].reduced()
+    monkeypatch.setitem(EXPERIMENTS, "baseline-mean", baseline)
+    small = partial(TextClassifier, hidden_size=4, embedding_size=4, epochs=2)
+    monkeypatch.setattr(models, "TextClassifier", small)
+
+
+@pytest.mark.usefixtures("small_models")
+def test_the_command_compares_three_models(command, tmp_path, capsys):
+    """It prints accuracy and seconds of each, some predictions, and where report and model are."""
+    assert command("--device cpu") == 0
     printed = capsys.readouterr().out
-    line = re.search(r"\n\[1/1\] baseline-mean: accuracy ([\d.]+) % on the test texts", printed)
+    results = {result.experiment: result for result in load_results(tmp_path / "out")}
+    assert set(results) == {"baseline-mean", "tf-idf", "text-classifier"}
+    for name, result in results.items():
+        line = re.search(rf"^{name} +([\d.]+) +([\d.]+)  ", printed, re.MULTILINE)
+        assert float(line[1]) == pytest.approx(100 * result.accuracy, abs=0.005)
+        assert float(line[2]) == result.seconds
+    shares = re.findall(r"^ *([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)  w\d of", printed, re.MULTILINE)
+    classifier = TextClassifier.load(tmp_path / "out" / "model", device="cpu")
+    found = models.probabilities(classifier, ["w0 of w0 and w0"])[0]
+    assert list(map(float, shares[0])) == pytest.approx(found, abs=0.006)
+    assert len(shares) == 4
+    assert f"model: {tmp_path / 'out' / 'model'}" in printed
+    assert f"report: {tmp_path / 'out' / 'report.html'}" in printed
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "Which changes helped" in page
+
+
+@pytest.mark.usefixtures("small_models")
+def test_the_models_see_the_same_texts(folder):
+    """No model is trained on validation or test texts, and all predict the same test texts."""
+    corpus = load(str(folder))
+    fitted = []
+
+    class Spy(TextClassifier):
+        def fit(self, texts, labels):
+            fitted.append((texts, labels))
+            return super().fit(texts, labels)
+
+    with mock.patch.object(models, "TextClassifier", partial(Spy, hidden_size=4, epochs=1)):
+        _, combined = models.train_text_classifier(corpus, torch.device("cpu"))
+    linear = models.train_tf_idf(corpus)
+    assert fitted[0][0] == corpus.train.texts
+    assert linear.labels == combined.labels == "".join(map(str, corpus.test.labels))
+    assert linear.accuracy == 1.0
+    assert linear.parameters == 4 * (linear.vocabulary_size + 1)
+    assert linear.chosen["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("option", ["--epochs 2", "--seeds 2", "--precision bf16", "--quick"])
+def test_options_of_experiments_need_experiments(command, capsys, option):
+    """An option that would have no effect is an error."""
+    assert command(option) == 1
+    assert "--seeds and --precision need --experiments" in capsys.readouterr().err
+
+
+def test_an_experiment_prints_its_accuracy_and_leaves_result_and_report(command, tmp_path, capsys):
+    """An experiment gives a line, a result file and a report."""
+    assert command("--experiments baseline-mean --quick --epochs 1") == 0
+    printed = capsys.readouterr().out
+    line = re.search(r"\n\[1/1\] baseline-mean seed 0: accuracy ([\d.]+) % on the test", printed)
     (result,) = load_results(tmp_path / "out")
     assert float(line[1]) == pytest.approx(100 * result.accuracy, abs=0.005)
-    assert result.settings["hidden_size"] == 64
-    for name in ("report.md", "report.html", "plots/runs/baseline-mean-seed0.png"):
-        assert (tmp_path / "out" / name).is_file()
+    assert (result.settings["hidden_size"], result.preset) == (64, "quick")
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_a_second_start_skips_what_is_finished(command, tmp_path, capsys):
     """Finished runs are kept; a new one is added to the report."""
-    assert command("--only baseline-mean --epochs 1") == 0
+    assert command("--experiments baseline-mean --quick --epochs 1") == 0
     before = (tmp_path / "out" / "runs" / "baseline-mean-seed0.json").read_bytes()
-    assert command("--only baseline-mean exp1-gru --epochs 1") == 0
-    assert "[1/2] baseline-mean: finished before" in capsys.readouterr().out
+    assert command("--quick --epochs 1 --experiments baseline-mean exp1-gru") == 0
+    assert "[1/2] baseline-mean seed 0: finished before" in capsys.readouterr().out
     assert (tmp_path / "out" / "runs" / "baseline-mean-seed0.json").read_bytes() == before
-    report = (tmp_path / "out" / "report.md").read_text("utf-8")
-    assert "2 runs of 2 experiments" in report
+    assert "2 runs of 2 models" in (tmp_path / "out" / "report.html").read_text("utf-8")
 
 
-def test_seeds_are_run_one_after_another(command, tmp_path):
-    """`--seeds 2` runs every experiment with seeds 0 and 1."""
-    assert command("--only baseline-mean --epochs 1 --seeds 2") == 0
-    assert [result.seed for result in load_results(tmp_path / "out")] == [0, 1]
+def test_all_experiments_and_seeds_are_run_one_after_another(tmp_path):
+    """`--experiments` without names runs all of them, with every seed."""
+    ran = []
+
+    def run(_, experiment, seed, title):  # noqa: ARG001
+        ran.append((experiment.name, seed))
+        if len(ran) == 2 * len(EXPERIMENTS):
+            raise KeyboardInterrupt
+        return mock.Mock(accuracy=0.5, best_look=0.5)
+
+    with mock.patch.object(Runner, "run", run):
+        assert main(["--output", str(tmp_path), "--seeds", "2", "--experiments"]) == 130
+    assert ran == [(name, seed) for seed in (0, 1) for name in EXPERIMENTS]
 
 
 def test_the_report_can_be_written_again_without_data(command, tmp_path):
     """`--report-only` writes the same report without texts."""
-    assert command("--only baseline-mean --epochs 1") == 0
+    assert command("--experiments baseline-mean --quick --epochs 1") == 0
     report = tmp_path / "out" / "report.html"
     before = report.read_bytes()
     report.unlink()
@@ -86,34 +155,17 @@ def test_the_report_can_be_written_again_without_data(command, tmp_path):
 def test_ctrl_c_is_told_in_a_line(command, monkeypatch, capsys):
     """Ctrl-C exits with 130, and the message says how to continue."""
     monkeypatch.setattr(Runner, "run", mock.Mock(side_effect=KeyboardInterrupt))
-    assert command("--only baseline-mean") == 130
+    assert command("") == 130
     assert capsys.readouterr().err == "stopped; run the same command again to continue\n"
-
-
-def test_a_begun_experiment_is_reported_as_unfinished(command, tmp_path):
-    """The report distinguishes started experiments from those that were never run."""
-    assert command("--only baseline-mean --epochs 1") == 0
-    (tmp_path / "out" / "checkpoints" / "exp1-gru-seed0-01234567").mkdir(parents=True)
-    assert command("--report-only") == 0
-    report = (tmp_path / "out" / "report.md").read_text("utf-8")
-    assert "**Started but not finished:** `exp1-gru (seed 0)`." in report
-
-
-def test_the_list_shows_every_experiment(capsys):
-    """`--list` prints name, epochs, change and parent with the current options."""
-    assert main(["--list"]) == 0
-    printed = capsys.readouterr().out
-    assert len(printed.splitlines()) == len(EXPERIMENTS)
-    assert re.search(r"\nexp4-lr-1e-4 +15 epochs +learning rate .* \(against exp3", printed)
-    assert main(["--list", "--only", "exp4-lr-1e-4", "--epochs", "2"]) == 0
-    assert re.search(r"^exp4-lr-1e-4 +2 epochs", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "exp9"], "There is no experiment 'exp9'; choose from: baseline-mean, "),
-        (["--data", "nowhere"], "nowhere has no train.parquet and no train.csv"),
+        (["--experiments", "exp9"], "There is no experiment 'exp9'; choose from: baseline-mean, "),
+        (["--experiments", "--epochs", "0"], "Expected `epochs` to be a positive integer, but got"),
+        (["--seeds", "-1"], "Expected `seeds` to be a positive integer, but got -1."),
+        (["--data", "nowhere"], "nowhere has no train.parquet"),
         (["--device", "cpux"], "The device 'cpux' can't be used here"),
         (["--report-only"], "There are no finished runs."),
     ],
@@ -128,21 +180,10 @@ def test_an_error_is_one_line(tmp_path, capsys, arguments, message):
 
 def test_the_hub_without_a_network_is_one_line(monkeypatch, capsys, tmp_path):
     """An unreachable Hub is such an error."""
-
-    def refuse():
-        raise TextrnnError("fancyzhx/ag_news can't be loaded")
-
-    monkeypatch.setattr("examples.ag_news.data.load_hub", refuse)
+    refuse = mock.Mock(side_effect=TextrnnError("fancyzhx/ag_news can't be loaded"))
+    monkeypatch.setattr("examples.ag_news.data._load_hub", refuse)
     assert main(["--data", "hub", "--output", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "error: fancyzhx/ag_news can't be loaded\n"
-
-
-@pytest.mark.parametrize("number", ["0", "-1", "x"])
-def test_numbers_are_checked(capsys, number):
-    """Epochs and seeds are positive integers."""
-    with pytest.raises(SystemExit, match="2"):
-        main(["--epochs", number])
-    assert f"expected a positive integer, but got '{number}'" in capsys.readouterr().err
 
 
 def test_the_carried_sample_is_the_default(tmp_path):

@@ -1,5 +1,6 @@
 """The report of the AG News example: figures and sentences, on made-up results."""
 
+import html
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -7,37 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from examples.ag_news import plots
-from examples.ag_news.analysis import analyse, confusion, grade
-from examples.ag_news.document import (
-    Bullets,
-    Cards,
-    Chip,
-    Code,
-    Figure,
-    Heading,
-    Paragraph,
-    Strong,
-    Table,
-    line,
-    to_html,
-    to_markdown,
-)
-from examples.ag_news.experiments import EXPERIMENTS
-from examples.ag_news.plots import plot_run, training_losses
+from examples.ag_news.analysis import analyse, confusion, grade, mcnemar
+from examples.ag_news.experiments import EXPERIMENTS, Experiment
 from examples.ag_news.report import write_report
-from examples.ag_news.results import Result
-from examples.ag_news.significance import mcnemar, wilson_interval
+from examples.ag_news.results import Result, load_results
 from textrnn.errors import InvalidValueError
 
+RESULTS = Path(__file__).parents[1] / "examples" / "ag_news" / "results"
 TEXTS = 1000
 LABELS = "".join(str(row % 4) for row in range(TEXTS))
 
 
 def make_up(name, accuracy, *, seed=0, looks=None, validation=None, first_wrong=0, **changes):
     """Return a result of that accuracy, with wrong texts from `first_wrong` on."""
-    experiment = EXPERIMENTS[name]
+    experiment = EXPERIMENTS.get(name, name)
     wrong = round((1 - accuracy) * TEXTS)
     predictions = "".join(
         str((int(label) + (first_wrong <= row < first_wrong + wrong)) % 4)
@@ -45,7 +32,7 @@ def make_up(name, accuracy, *, seed=0, looks=None, validation=None, first_wrong=
     )
     looks = [0.25, *[accuracy] * (2 * experiment.epochs - 1)] if looks is None else looks
     result = Result(
-        experiment=name,
+        experiment=experiment.name,
         parent=experiment.parent,
         change=experiment.change,
         group=experiment.group,
@@ -103,46 +90,57 @@ def make_up(name, accuracy, *, seed=0, looks=None, validation=None, first_wrong=
     return replace(result, **changes)
 
 
+def make_up_model(name, accuracy, **changes):
+    """Return a result of a model that was not trained like the notebook's networks."""
+    values = {"parent": "baseline-mean", "group": "model", "settings": {}, "history": []}
+    run = make_up(Experiment(name=name, change=f"{name} itself"), accuracy, **values)
+    return replace(run, looks=[], steps_per_epoch=0, **changes)
+
+
+def words_in(report):
+    """Return the words of a report, with a bar after each cell of a table."""
+    body = re.sub(r"<style>.*</style>", "", report.read_text("utf-8"), flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", re.sub("</t[dh]>", "|", body))).split())
+
+
 @pytest.fixture(name="words_of")
 def _words_of(tmp_path, monkeypatch):
-    """Return a function that writes the Markdown report without plots and without code marks."""
-    for name in plots.__all__[:-1]:
-        monkeypatch.setattr(plots, name, lambda path, _: write_bytes(path, b"<svg/>"))
+    """Return a function that writes the report without plots and returns its words."""
+    for name in plots.__all__:
+        monkeypatch.setattr(plots, name, lambda *_: "<svg/>")
 
-    def words(results, **options):
-        markdown, _ = write_report(analyse(results, **options), tmp_path)
-        return markdown.read_text("utf-8").replace("`", "").replace("\\", "")
+    def words(results):
+        return words_in(write_report(results, tmp_path))
 
     return words
-
-
-def write_bytes(path, data):
-    """Write a file and its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
 
 
 def test_nothing_helped(words_of):
     """With equal models, no change helped or hurt, and no model differs from the best."""
     names = ("baseline-mean", "baseline-max", "exp1-gru", "exp2-gru-3-layers", "exp3-15-epochs")
     words = words_of([make_up(name, 0.8) for name in names])
-    assert "**Helped:** none of the 4 changes compared." in words
-    assert "**Hurt:** none of the 4 changes compared." in words
+    assert "Helped: none of the 4 changes compared." in words
+    assert "Hurt: none of the 4 changes compared." in words
     assert (
-        "**No significant difference:** baseline-max, exp1-gru, exp2-gru-3-layers and "
-        "exp3-15-epochs."
+        "No significant difference: baseline-max, exp1-gru, exp2-gru-3-layers and exp3-15-epochs."
     ) in words
     assert "It does not differ significantly from any of the 4 others." in words
-    assert "80.00 % gives **no point**, and so does 80.00 % by the notebook's method" in words
-    assert not re.search(r"\| (helped|hurt) \|.*\| *\|$", words, re.MULTILINE)
-    table = [row for row in words.splitlines() if row.startswith("| exp1-gru | baseline-mean")]
-    assert [cell.strip() for cell in table[0].split("|")][4:9] == [
-        "+0.00",
-        "+0.00 to +0.00",
-        "0, 0",
-        "1.000",
-        "no significant difference",
-    ]
+    assert "80.00 % gives no point, and so does 80.00 % by the notebook's method." in words
+    assert (
+        "exp1-gru|+0.00|+0.00 to +0.00|1.000|no significant difference|0, 0|baseline-mean|cell rnn "
+        "to gru|+0.74|helped|"
+    ) in words
+
+
+def test_many_changes_without_a_difference_are_counted(words_of):
+    """More than six of them are not named one by one above the table."""
+    names = [name for name in EXPERIMENTS if not name.startswith("exp")]
+    words = words_of([make_up("exp1-gru", 0.8), *(make_up(name, 0.8) for name in names)])
+    assert "No significant difference: all 11 changes." in words
+    results = [make_up(name, 0.8 - 0.2 * (name == "concat-last")) for name in names]
+    words = words_of([make_up("exp1-gru", 0.8), *results])
+    assert "No significant difference: the other 10 changes." in words
+    assert "It differs significantly only from concat-last." in words
 
 
 def test_some_changes_helped_and_some_hurt(words_of):
@@ -156,45 +154,70 @@ def test_some_changes_helped_and_some_hurt(words_of):
     ]
     words = words_of(results)
     assert (
-        "**Helped:** exp2-gru-3-layers (+10.00 points against exp1-gru), "
+        "Helped: exp2-gru-3-layers (+10.00 points against exp1-gru), "
         "exp1-gru (+5.00 points against baseline-mean)."
     ) in words
-    assert "**Hurt:** exp3-15-epochs (-25.00 points against exp2-gru-3-layers)." in words
-    assert "**No significant difference:** baseline-max." in words
-    assert "exp2-gru-3-layers has the best validation accuracy (95.00 %)" in words
-    assert "It differs significantly from every other experiment." in words
-    assert "95.00 % gives **three points**" in words
+    assert "Hurt: exp3-15-epochs (-25.00 points against exp2-gru-3-layers)." in words
+    assert "No significant difference: baseline-max." in words
+    assert "95.00 % exp2-gru-3-layers 3 layers instead of 1" in words
+    assert "It has the best validation accuracy (95.00 %)." in words
+    assert "It differs significantly from every other model." in words
+    assert "95.00 % gives three points" in words
 
 
 def test_everything_hurt(words_of):
     """If all changes hurt, the baseline is best and no change helped."""
     results = [make_up("baseline-mean", 0.9), make_up("baseline-max", 0.8)]
     words = words_of([*results, make_up("exp1-gru", 0.7)])
-    assert "**Helped:** none of the 2 changes compared." in words
-    assert "**No significant difference:**" not in words
-    assert "- Best experiment: **baseline-mean**" in words
-    assert "90.00 % gives **one point**" in words
+    assert "Helped: none of the 2 changes compared." in words
+    assert "No significant difference:" not in words
+    assert "The best model 90.00 % baseline-mean" in words
+    assert "90.00 % gives one point" in words
 
 
-def test_a_single_run_is_reported_without_comparisons(words_of, tmp_path):
-    """A single experiment has no comparison; the others are listed as not run."""
+def test_a_single_run_has_no_empty_section(words_of):
+    """Without comparisons there is no word of changes; its curves are the picture."""
     words = words_of([make_up("baseline-mean", 0.8)])
-    assert "1 run of 1 experiment on **the included sample**: 3,800 training texts" in words
-    assert "No experiment can be compared with its parent yet." in words
-    assert "There is no other experiment to compare it with." in words
-    assert "**Not run:** baseline-max, exp1-gru" in words
-    assert "on average" not in words
-    assert not (tmp_path / "plots" / "changes.svg").exists()
+    assert "1 run of 1 model on the included sample: 3,800 training texts" in words
+    assert "The model 80.00 % baseline-mean" in words
+    assert "The picture Accuracy in per cent over epochs" in words
+    assert words.count("Loss over epochs") == 1
+    assert "Experiments without a finished run: baseline-max, exp1-gru" in words
+    for absent in ("helped", "changes", "on average", "best model", "differ significantly"):
+        assert absent not in words.replace("descriptions of changes", "")
 
 
-def test_unfinished_and_missing_experiments_are_named(words_of):
-    """Started and never run experiments are distinguished; a missing parent is not compared."""
-    results = [make_up("baseline-mean", 0.8), make_up("exp2-gru-3-layers", 0.9)]
-    begun = [("exp1-gru", 0), ("baseline-mean", 0), ("baseline-mean", 1)]
-    words = words_of(results, unfinished=begun)
-    assert "**Started but not finished:** baseline-mean (seed 1) and exp1-gru (seed 0)." in words
-    assert "**Not run:** baseline-max, exp3-15-epochs," in words
-    assert "No experiment can be compared with its parent yet." in words
+def test_a_missing_parent_is_not_compared(words_of):
+    """Experiments without results are named, and their children are not compared."""
+    words = words_of([make_up("baseline-mean", 0.8), make_up("exp2-gru-3-layers", 0.9)])
+    assert "Experiments without a finished run: baseline-max, exp1-gru, exp3-15-epochs," in words
+    assert "Which changes helped" not in words
+
+
+def test_the_report_begins_with_what_the_notebook_is_and_the_best_model(words_of):
+    """Its first lines say what "the notebook" is; best model, changes and picture follow."""
+    words = words_of([make_up("baseline-mean", 0.8), make_up("exp1-gru", 0.9)])
+    order = [
+        "The notebook is a program that classified them with recurrent networks",
+        "The best model 90.00 % exp1-gru",
+        "Which changes helped Helped: exp1-gru (+10.00 points against baseline-mean)",
+        "The picture",
+        "All figures",
+    ]
+    assert sorted(order, key=words.index) == order
+
+
+def test_other_models_are_compared_without_the_notebooks_method(words_of):
+    """A model without evaluations on drawn texts has blanks, and needs no network beside it."""
+    models = [make_up_model("tf-idf", 0.85), make_up_model("text-classifier", 0.95)]
+    words = words_of([make_up("baseline-mean", 0.8), *models])
+    assert "The best model 95.00 % text-classifier text-classifier itself" in words
+    assert "Helped: text-classifier (+15.00 points against baseline-mean), tf-idf (+5.00" in words
+    assert re.search(r"text-classifier\|95.00\|[\d.]+ to [\d.]+\|95.00\|\|\|1,000,000\|", words)
+    assert "95.00 % gives three points. Environment" in words
+    words = words_of(models)
+    for absent in ("Its method", "The notebook's method", "convergence"):
+        assert absent not in words
 
 
 @pytest.mark.parametrize(
@@ -223,7 +246,7 @@ def test_the_notebooks_method_may_give_more_or_less(words_of, best_looks, differ
         for name, best in zip(names, best_looks, strict=False)
     ]
     words = words_of(results)
-    assert f"the accuracy of a run is **{difference}** than by the honest one{runs}" in words
+    assert f"the accuracy of a run is {difference} than by the honest one{runs}" in words
 
 
 def test_the_difference_of_the_methods_has_two_parts(words_of):
@@ -233,9 +256,9 @@ def test_the_difference_of_the_methods_has_two_parts(words_of):
     drawn = np.random.RandomState(42).choice(np.arange(TEXTS), 658)
     assert row.drawn == pytest.approx(np.mean([result.correct[text] for text in drawn]))
     assert (
-        f"both on the drawn texts: **{100 * (0.9 - row.drawn):+.2f} points**. Draw: that "
+        f"both on the drawn texts: {100 * (0.9 - row.drawn):+.2f} points. Draw: that "
         "checkpoint on the drawn texts, instead of all test texts: "
-        f"**{100 * (row.drawn - 0.8):+.2f} points**."
+        f"{100 * (row.drawn - 0.8):+.2f} points."
     ) in words_of([result])
 
 
@@ -247,15 +270,15 @@ def test_stability_is_a_number(words_of):
     restless.looks[4].update(gained=5, lost=60)
     analysis = analyse([steady, restless])
     stability = analysis.rows[1].stability
-    assert stability.looks == 4
-    assert stability.spread == pytest.approx(np.std([0.8, 0.82, 0.8, 0.82], ddof=1))
-    assert stability.width == pytest.approx(0.02)
-    assert stability.drift == pytest.approx(0.0)
-    assert (stability.swings, stability.significant_swings) == (3, 1)
-    assert analysis.rows[0].stability.significant_swings == 0
+    assert stability["looks"] == 4
+    assert stability["spread"] == pytest.approx(np.std([0.8, 0.82, 0.8, 0.82], ddof=1))
+    assert stability["width"] == pytest.approx(0.02)
+    assert stability["drift"] == pytest.approx(0.0)
+    assert (stability["swings"], stability["significant"]) == (3, 1)
+    assert analysis.rows[0].stability["significant"] == 0
     words = words_of([steady, restless])
     assert (
-        "a standard deviation of **0.00 points** (baseline-mean) to **1.15 points** "
+        "a standard deviation of 0.00 points (baseline-mean) to 1.15 points "
         "(baseline-max). 1 of 6 differences between successive evaluations is significant"
     ) in words
 
@@ -263,10 +286,7 @@ def test_stability_is_a_number(words_of):
 def test_steady_runs_have_no_significant_difference(words_of):
     """The report says so if no difference between evaluations is significant."""
     words = words_of([make_up("baseline-mean", 0.8)])
-    assert (
-        "a standard deviation of **0.00 points** (baseline-mean). None of the 5 differences"
-        in words
-    )
+    assert "a standard deviation of 0.00 points (baseline-mean). None of the 5 differences" in words
 
 
 def test_runs_that_are_too_short_have_no_stability(words_of):
@@ -280,7 +300,8 @@ def test_figures_are_those_of_the_results():
     parent, child = make_up("baseline-mean", 0.80), make_up("exp1-gru", 0.82, first_wrong=150)
     analysis = analyse([child, parent])
     assert [row.name for row in analysis.rows] == ["baseline-mean", "exp1-gru"]
-    assert analysis.rows[0].interval == wilson_interval(800, TEXTS)
+    interval = stats.binomtest(800, TEXTS).proportion_ci(0.95, method="wilson")
+    assert analysis.rows[0].interval == (interval.low, interval.high)
     (comparison,) = analysis.comparisons
     # The parent is wrong on texts 0 to 199, the child on 150 to 329.
     assert (comparison.gained, comparison.lost) == (150, 130)
@@ -295,10 +316,7 @@ def test_figures_are_those_of_the_results():
 def test_a_change_of_two_settings_is_named(words_of):
     """exp7 differs in cell and epochs, and the report says so."""
     words = words_of([make_up("exp6-exponential-lr", 0.8), make_up("exp7-lstm", 0.9)])
-    assert (
-        "exp7-lstm differs from its parent in 2 settings at once (epochs, cell)"
-        in words.replace("(cell, epochs)", "(epochs, cell)")
-    )
+    assert "exp7-lstm differs from its parent in 2 settings at once (cell, epochs)" in words
 
 
 def test_seeds_are_paired_and_averaged(words_of):
@@ -393,7 +411,7 @@ def test_the_data_set_is_named(words_of, name, expected):
     """Every report describes its data."""
     result = make_up("baseline-mean", 0.8)
     words = words_of([replace(result, data={**result.data, "name": name})])
-    assert f"on **{'the included sample' if name == 'sample' else name}**" in words
+    assert f"on {'the included sample' if name == 'sample' else name}: 3,800" in words
     assert expected in words
 
 
@@ -403,21 +421,24 @@ def test_a_preset_is_named(words_of):
     assert "all experiments ran with two thirds of the epochs and a quarter of the hidden" in words
 
 
+def test_a_checkpoint_of_each_seed_is_named(words_of):
+    """The table of convergence has one epoch per seed."""
+    results = [make_up("baseline-mean", 0.8, seed=seed) for seed in (0, 1)]
+    results[1].chosen["step"] = 45
+    assert "|1.0, 1.5 of 5|" in words_of(results)
+
+
 @pytest.fixture(scope="module", name="report")
 def _report(tmp_path_factory):
-    """Return the folder of a report with all plots."""
-    folder = tmp_path_factory.mktemp("report")
-    write_report(analyse([make_up("baseline-mean", 0.8), make_up("exp1-gru", 0.85)]), folder)
-    return folder
+    """Return a report with all plots."""
+    results = [make_up("baseline-mean", 0.8), make_up("exp1-gru", 0.85)]
+    return write_report(results, tmp_path_factory.mktemp("report"))
 
 
 def test_the_report_is_the_same_each_time(report, tmp_path):
     """Two reports on the same results are equal byte by byte, including plots."""
-    write_report(analyse([make_up("baseline-mean", 0.8), make_up("exp1-gru", 0.85)]), tmp_path)
-    files = sorted(path.relative_to(report) for path in report.rglob("*.*"))
-    assert len(files) == 7
-    for file in files:
-        assert (report / file).read_bytes() == (tmp_path / file).read_bytes()
+    results = [make_up("baseline-mean", 0.8), make_up("exp1-gru", 0.85)]
+    assert write_report(results, tmp_path).read_bytes() == report.read_bytes()
 
 
 class Page(HTMLParser):
@@ -443,36 +464,36 @@ class Page(HTMLParser):
 
 
 def test_the_page_is_self_contained_and_well_formed(report):
-    """It loads nothing, closes its tags, and escapes markup in texts."""
+    """It loads nothing, closes its tags, escapes markup in texts, and lets wide tables scroll."""
     page = Page()
-    page.feed((report / "report.html").read_text("utf-8"))
+    page.feed(report.read_text("utf-8"))
     assert not page.open
-    assert len(page.sources) == 5
+    assert len(page.sources) == 2 + 4 + 1  # accuracies and changes, curves, confusions
     assert all(source.startswith("data:image/svg+xml;base64,") for source in page.sources)
-    assert "Cup | `final` <b>" in page.text
+    assert any("Cup | `final` <b>" in text for text in page.text)
+    source = report.read_text("utf-8")
+    assert source.count('<div class="table" tabindex="0"><table>') == source.count("<table>") == 4
+    assert ".table { overflow-x: auto;" in source
 
 
-def test_every_linked_plot_exists(report):
-    """The plots linked in the Markdown report exist."""
-    links = re.findall(r"!\[.*?\]\((.*?)\)", (report / "report.md").read_text("utf-8"))
-    assert len(links) == 5
-    assert all((report / link).is_file() for link in links)
+@pytest.mark.parametrize("name", ["ag-33k", "ag-78k"])
+def test_the_committed_reports_are_those_of_the_committed_results(words_of, name):
+    """Each committed page has the words that its results give."""
+    assert words_of(load_results(RESULTS / name)) == words_in(RESULTS / name / "report.html")
 
 
-def test_a_run_has_a_plot_of_loss_and_accuracy(tmp_path):
-    """The plot is a PNG file and needs no display."""
-    plot_run(tmp_path / "runs" / "run.png", make_up("baseline-mean", 0.8))
-    assert (tmp_path / "runs" / "run.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_training_losses_are_means_over_more_than_a_batch():
-    """Records a step apart are joined with the next, weighted by their steps."""
-    steps_and_losses = [(50, 2.0), (100, 1.0), (101, 9.0), (150, 0.5), (201, 0.4), (202, 9.0)]
-    history = [{"step": step, "loss": loss} for step, loss in steps_and_losses]
-    result = make_up("baseline-mean", 0.8, history=history, steps_per_epoch=100)
-    epochs, losses = training_losses(result)
-    assert epochs == [0.5, 1.0, 1.5, 2.01]
-    assert losses == pytest.approx([2.0, 1.0, (9.0 + 49 * 0.5) / 50, 0.4])
+def test_the_table_of_measured_results_is_that_of_the_committed_runs():
+    """Each row of the README of the results has the accuracies of the committed runs."""
+    readme = (RESULTS / "README.md").read_text("utf-8")
+    found = re.findall(
+        r"^\| `([\w.-]+)` \| ([\d.]*) *\| ([\d.]*) *\| ([\d.]*) *\|$", readme, re.MULTILINE
+    )
+    expected = {name: ["", "", ""] for name in EXPERIMENTS}
+    for column, data in enumerate(("ag-33k", "ag-78k")):
+        for row in analyse(load_results(RESULTS / data)).rows:
+            expected[row.name][column] = f"{100 * row.accuracy:.2f}"
+            expected[row.name][2] = "" if row.notebook is None else f"{100 * row.notebook:.2f}"
+    assert {name: figures for name, *figures in found} == expected
 
 
 def test_results_of_different_data_are_not_mixed():
@@ -483,50 +504,3 @@ def test_results_of_different_data_are_not_mixed():
         analyse([result, other])
     with pytest.raises(InvalidValueError, match="There are no finished runs"):
         analyse([])
-
-
-def test_blocks_are_written_as_markdown(tmp_path):
-    """Each block has its Markdown, and markup in plain text is escaped."""
-    blocks = [
-        Heading("A_b", 3),
-        Paragraph(line("1 < 2 & *", Strong("bold|"), " ", Code("a_b"), line(Chip("ok")))),
-        Bullets([line("one"), line("two\nlines")]),
-        Cards([("label", "value", "note")]),
-        Table(("x", "n"), "lr", [(line("a|b"), line("1"))]),
-        Figure(tmp_path / "plots" / "a.svg", "alt", "Caption."),
-    ]
-    assert to_markdown(blocks, folder=tmp_path) == (
-        "### A\\_b\n\n"
-        "1 \\< 2 \\& \\***bold\\|** `a_b`ok\n\n"
-        "- one\n- two lines\n\n"
-        "- label: **value** (note)\n\n"
-        "| x | n |\n| --- | ---: |\n| a\\|b | 1 |\n\n"
-        "![alt](plots/a.svg)\n\nCaption.\n"
-    )
-
-
-def test_blocks_are_written_as_html(tmp_path):
-    """Each block has its HTML, and markup in plain text is escaped."""
-    (tmp_path / "a.svg").write_bytes(b"<svg/>")
-    blocks = [
-        Heading("A & B", 3),
-        Paragraph(line("1 < 2", Strong("<b>"), Code("&"), Chip("ok", "good"))),
-        Bullets([line("<one>")]),
-        Cards([("<l>", "<v>", "<n>")]),
-        Table(("x<", "n"), "lr", [(line("a"), line("1"))]),
-        Figure(Path(tmp_path / "a.svg"), "a<b", "c<d"),
-    ]
-    page = to_html(blocks, title="T & U")
-    for piece in (
-        "<title>T &amp; U</title>",
-        "<h3>A &amp; B</h3>",
-        "<p>1 &lt; 2<strong>&lt;b&gt;</strong><code>&amp;</code>",
-        '<span class="chip good">ok</span></p>',
-        "<li>&lt;one&gt;</li>",
-        '<div class="label">&lt;l&gt;</div><div class="value">&lt;v&gt;</div>',
-        '<th class="text">x&lt;</th><th class="number">n</th>',
-        '<td class="text">a</td><td class="number">1</td>',
-        'src="data:image/svg+xml;base64,PHN2Zy8+" alt="a&lt;b"',
-        "<figcaption>c&lt;d</figcaption>",
-    ):
-        assert piece in page

@@ -126,5 +126,5 @@ def test_the_readme_has_its_two_commands():
     readme = (ROOT / "README.md").read_text()
     start = "python3 -m venv .venv && . .venv/bin/activate && pip install -c constraints.txt -e "
     first_screen = readme.split("\n## ")[0]
-    assert f'\n{start}".[examples]" && python -m examples.ag_news --only' in first_screen
+    assert f'\n{start}".[examples]" && python -m examples.ag_news\n' in first_screen
     assert f'\n{start}".[test]" && python -m pytest\n' in first_screen

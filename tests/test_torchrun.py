@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from examples.ag_news.data import Texts, write_parquet
 from examples.ag_news.results import load_results
 from tests import toys
 from textrnn import TextClassifier
@@ -133,18 +132,18 @@ def test_the_command_pretrains_in_two_processes(tmp_path):
 
 @pytest.mark.slow
 def test_the_example_runs_once_in_two_processes(tmp_path):
-    """One process prints about the run and writes its result, its plot and the report."""
-    texts = Texts([f"w{i % 4} of w{i % 4} and w{i % 7}" for i in range(160)], list(range(4)) * 40)
-    write_parquet(tmp_path / "train.parquet", texts)
-    write_parquet(tmp_path / "test.parquet", texts.select(range(40)))
-    options = ["--preset=quick", "--only=baseline-mean", "--epochs=1", "--device=cpu"]
+    """One process prints about the run and writes its result and the report."""
+    texts, labels = [f"w{i % 4} of w{i % 4} and w{i % 7}" for i in range(160)], [0, 1, 2, 3] * 40
+    toys.write_parquet(tmp_path / "train.parquet", texts, labels)
+    toys.write_parquet(tmp_path / "test.parquet", texts[:40], labels[:40])
+    options = ["--experiments=baseline-mean", "--quick", "--epochs=1", "--device=cpu"]
     folders = [f"--data={tmp_path}", f"--output={tmp_path / 'out'}"]
     run, _ = torchrun("-m", "examples.ag_news", *options, *folders)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.count("[1/1] baseline-mean: accuracy") == 1
-    assert "152 training texts, on cpu in 2 processes, 1 run" in run.stdout
+    assert run.stdout.count("[1/1] baseline-mean seed 0: accuracy") == 1
+    assert "152 training texts, on cpu in 2 processes\n" in run.stdout
     (result,) = load_results(tmp_path / "out")
     assert len(result.predictions) == 40
     assert result.environment["processes"] == 2
-    assert (tmp_path / "out" / "report.md").is_file()
+    assert (tmp_path / "out" / "report.html").is_file()
     assert list((tmp_path / "out" / "checkpoints").iterdir()) == []

@@ -1,8 +1,9 @@
-"""A small learnable task, its loaders, and comparisons of runs, shared by the training tests."""
+"""A small learnable task, its loaders, tables, and comparisons of runs, shared by tests."""
 
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from textrnn.training import History, Trainer, TrainingState
 
 NUM_CLASSES = 3
 VOCABULARY = Vocabulary.build([[f"w{i}" for i in range(12)]])
+
+
+def write_parquet(path: Path, texts: Sequence[str], labels: Sequence[int]) -> None:
+    """Write a table with the columns `text` and `label`."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table({"text": texts, "label": labels}), path)
 
 
 def make_dataset(num_texts: int = 40, *, seed: int = 0, labelled: bool = True) -> WordDataset:

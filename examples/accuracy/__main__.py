@@ -20,7 +20,7 @@ from examples.accuracy.results import (
     save_result,
 )
 from examples.accuracy.rows import check_reference
-from examples.ag_news.environment import choose_device
+from examples.ag_news.results import choose_device
 from textrnn.errors import TextrnnError
 
 __all__ = ["main"]

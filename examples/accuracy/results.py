@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 
 from examples.accuracy.data import TASKS, Data, Task
 from examples.accuracy.methods import BASELINES, Method
-from examples.ag_news.environment import choose_device, describe_environment
-from examples.ag_news.results import write_text
+from examples.ag_news.results import choose_device, describe_environment, write_text
 from textrnn.errors import CorruptFileError, InvalidValueError
 
 __all__ = [

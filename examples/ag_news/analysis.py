@@ -1,143 +1,114 @@
-"""Compute the figures of the report from results.
+"""Compute the figures of the report from results, with statistical tests.
 
 Accuracies are shares from 0 to 1, differences are child minus parent. Figures of an experiment are
-means over its seeds.
+means over its seeds. Comparisons are paired, because two models classify the same test texts.
 """
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from examples.ag_news.data import CLASSES
-from examples.ag_news.evaluation import draw_like_the_notebook
 from examples.ag_news.experiments import EXPERIMENTS, notebook_facts
 from examples.ag_news.results import Result
-from examples.ag_news.significance import (
-    bootstrap_interval,
-    holm,
-    mcnemar,
-    sign_flip_test,
-    wilson_interval,
-)
-from textrnn.errors import InvalidValueError
+from examples.ag_news.runner import draw_like_the_notebook
+from textrnn.errors import InvalidValueError, import_extra
 
-__all__ = ["LEVEL", "Analysis", "Comparison", "Row", "Stability", "analyse", "confusion", "grade"]
+__all__ = ["Analysis", "Comparison", "Row", "analyse", "confusion", "describe_mistakes", "grade"]
 
-LEVEL = 0.05
-"""Significance level of adjusted p-values."""
+LEVEL = 0.05  # significance level of adjusted p-values
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stability:
-    """Variation of the evaluations on the drawn test texts after the first third of training.
+def mcnemar(gained: int, lost: int) -> float:
+    """Return the two-sided p-value of McNemar's exact test."""
+    stats = import_extra("scipy.stats", extra="examples")
+    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
-    Args:
-        looks: Number of evaluations per run.
-        spread: Standard deviation.
-        width: Maximum minus minimum.
-        drift: Mean of the later half minus mean of the earlier half.
-        swings: Number of pairs of successive evaluations over all runs.
-        significant_swings: Number of pairs that differ by McNemar's test with Holm's correction.
+
+def sign_flip_test(differences: NDArray[np.int64]) -> float:
+    """Return the exact two-sided p-value of a paired sign-flip test for integer differences.
+
+    It is the share of all choices of signs whose sum is at least as far from 0. With differences of
+    -1, 0 and 1 this is McNemar's exact test; sums over several seeds are larger integers.
     """
+    stats = import_extra("scipy.stats", extra="examples")
+    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
+    probabilities = np.ones(1)  # of the sums from -total to total, in steps of 1
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        stretched = np.zeros(2 * size * count + 1)  # the sum of `count` signs, scaled by `size`
+        stretched[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        probabilities = np.convolve(probabilities, stretched)
+    total = len(probabilities) // 2
+    far = np.abs(np.arange(-total, total + 1)) >= abs(int(differences.sum()))
+    return min(1.0, float(probabilities[far].sum()))
 
-    looks: int
-    spread: float
-    width: float
-    drift: float
-    swings: int
-    significant_swings: int
+
+def bootstrap_interval(differences: ArrayLike) -> tuple[float, float]:
+    """Return the 95 % percentile interval of a mean difference by the paired bootstrap.
+
+    The numbers of equal differences in a resample have a multinomial distribution, which takes
+    milliseconds where `scipy.stats.bootstrap` draws every text.
+    """
+    values, counts = np.unique(np.asarray(differences, dtype=np.float64), return_counts=True)
+    texts = int(counts.sum())
+    drawn = np.random.default_rng(0).multinomial(texts, counts / texts, size=20_000)
+    low, high = np.percentile(drawn @ values / texts, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values of several tests by Holm's method, for the family-wise error rate."""
+    values = np.asarray(p_values, dtype=np.float64)
+    order = values.argsort(kind="stable")
+    raised = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted: list[float] = raised.clip(max=1)[order.argsort()].tolist()
+    return adjusted
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The figures of one experiment.
-
-    Args:
-        name: Name of the experiment.
-        change: Description of the change.
-        group: Group of the experiment.
-        parent: Experiment to compare with, or None.
-        results: One result per seed.
-        notebook: Best accuracy in the notebook, or None.
-        notebook_spread: Standard deviation of the notebook's evaluations, or None.
-        reading: Accuracy by the notebook's method.
-        accuracy: Accuracy of the selected checkpoint on all test texts.
-        drawn: Accuracy of the selected checkpoint on the drawn test texts.
-        interval: 95 % confidence interval of `accuracy`.
-        validation: Accuracy of the selected checkpoint on the validation part.
-        stability: Variation of the evaluations, or None if there are too few.
-    """
+    """The figures of one experiment."""
 
     name: str
     change: str
-    group: str
-    parent: str | None
-    results: Sequence[Result]
-    notebook: float | None
-    notebook_spread: float | None
-    reading: float
-    accuracy: float
-    drawn: float
-    interval: tuple[float, float]
-    validation: float
-    stability: Stability | None
+    results: Sequence[Result]  # one per seed
+    accuracy: float  # of the selected checkpoint on all test texts
+    interval: tuple[float, float]  # Wilson's 95 % interval of the accuracy
+    seed_spread: float | None  # standard deviation of the accuracy over several seeds
+    validation: float  # accuracy of the selected checkpoint on the validation part
+    drawn: float  # accuracy of the selected checkpoint on the drawn test texts
+    reading: float | None  # accuracy by the notebook's method, if it was used
+    stability: dict[str, float] | None  # if there are enough evaluations
+    notebook: float | None  # best accuracy in the notebook
+    notebook_spread: float | None  # standard deviation of the notebook's evaluations
+    conclusion: str | None  # of the notebook
 
     @property
     def first(self) -> Result:
         """The result of the first seed."""
         return self.results[0]
 
-    @property
-    def seconds(self) -> float:
-        """Mean time of a run in seconds."""
-        return statistics.fmean(result.seconds for result in self.results)
-
-    @property
-    def texts_per_second(self) -> float:
-        """Mean number of training texts per second."""
-        return statistics.fmean(result.texts_per_second for result in self.results)
-
-    @property
-    def seed_spread(self) -> float | None:
-        """Standard deviation of the accuracy over seeds, or None for a single seed."""
-        values = [result.accuracy for result in self.results]
-        return statistics.stdev(values) if len(values) > 1 else None
-
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Comparison of an experiment with its parent on the same test texts.
+    """Comparison of two experiments on the same test texts, with the seeds of both."""
 
-    Args:
-        child: Name of the experiment.
-        parent: Name of its parent.
-        changes: Settings that differ, as name to (parent, child).
-        seeds: Seeds of both experiments.
-        difference: Accuracy of the child minus accuracy of the parent.
-        interval: 95 % bootstrap interval of the difference.
-        gained: Number of texts that only the child classifies correctly, over all seeds.
-        lost: Number of texts that only the parent classifies correctly.
-        p_value: P-value of the exact paired test.
-        adjusted: P-value adjusted for all comparisons.
-        notebook: Difference in the notebook, or None.
-    """
-
-    child: str
-    parent: str
-    changes: Mapping[str, tuple[Any, Any]]
+    child: Row
+    parent: Row
+    changes: dict[str, tuple[Any, Any]]  # settings that differ, as name to (parent, child)
     seeds: Sequence[int]
     difference: float
-    interval: tuple[float, float]
-    gained: int
-    lost: int
-    p_value: float
-    adjusted: float
-    notebook: float | None
+    interval: tuple[float, float]  # 95 %, by the bootstrap
+    gained: int  # texts that only the child classifies correctly, over all seeds
+    lost: int  # texts that only the parent classifies correctly
+    p_value: float  # of the exact paired test
+    adjusted: float  # for all comparisons
+    notebook: float | None  # the difference in the notebook
 
     @property
     def verdict(self) -> str:
@@ -149,172 +120,151 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """All figures of the report.
+    """All figures of the report."""
 
-    Args:
-        data: Name, fingerprint and sizes of the data set.
-        rows: Experiments with results, in the order of the table.
-        comparisons: Comparisons of experiments whose parents have results.
-        best: Row with the best validation accuracy.
-        rivals: Rows that do not differ significantly from the best.
-        missing: Experiments without a result.
-        unfinished: Experiments and seeds that were started and have no result.
-    """
+    rows: Sequence[Row]  # in the order of the table of experiments
+    comparisons: Sequence[Comparison]  # of experiments whose parents have results
+    best: Row  # by validation accuracy
+    rivals: Sequence[Row]  # rows that do not differ significantly from the best
+    search: tuple[Row, Row, int] | None  # best row of the search, its parent, number of rows
+    missing: Sequence[str]  # experiments without a result
 
-    data: Mapping[str, Any]
-    rows: Sequence[Row]
-    comparisons: Sequence[Comparison]
-    best: Row
-    rivals: Sequence[Row]
-    missing: Sequence[str]
-    unfinished: Sequence[tuple[str, int]]
-
-    @property
-    def results(self) -> list[Result]:
-        """All runs."""
-        return [result for row in self.rows for result in row.results]
+    def effects(self, verdict: str) -> list[Comparison]:
+        """Return the comparisons with a verdict, the largest effect first."""
+        found = [item for item in self.comparisons if item.verdict == verdict]
+        return sorted(found, key=lambda item: -abs(item.difference))
 
 
-def confusion(result: Result) -> NDArray[np.int64]:
-    """Return the confusion matrix of a run, `(label, prediction)`."""
-    counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
-    pairs = (list(map(int, result.labels)), list(map(int, result.predictions)))
-    np.add.at(counts, pairs, 1)
-    return counts
-
-
-def grade(accuracy: float) -> int:
-    """Return the points of the notebook's task for an accuracy, 0 to 3."""
-    return sum(round(accuracy, 6) >= bound for bound in (0.90, 0.91, 0.915))
-
-
-def analyse(results: Sequence[Result], *, unfinished: Sequence[tuple[str, int]] = ()) -> Analysis:
+def analyse(results: Sequence[Result]) -> Analysis:
     """Compute the figures of the report from results on the same data."""
     if not results:
         raise InvalidValueError("There are no finished runs.")
     if len({result.data["fingerprint"] for result in results}) > 1:
         raise InvalidValueError("The results are of different data sets: report each separately.")
-    grouped: dict[str, list[Result]] = {}
+    grouped: dict[str, list[Result]] = {name: [] for name in EXPERIMENTS}
     for result in sorted(results, key=lambda result: result.seed):
         grouped.setdefault(result.experiment, []).append(result)
-    names = [*EXPERIMENTS, *(name for name in grouped if name not in EXPERIMENTS)]
-    rows = [_row(grouped[name]) for name in names if name in grouped]
-    best = max(rows, key=lambda row: (row.validation, -row.first.parameters))
+    rows = {name: _row(found) for name, found in grouped.items() if found}
+    best = max(rows.values(), key=lambda row: (row.validation, -row.first.parameters))
+    others = _compare([(row, best) for row in rows.values() if row is not best])
+    pairs = [(row, rows[row.first.parent]) for row in rows.values() if row.first.parent in rows]
+    search = [pair for pair in pairs if pair[0].first.group == "search"]
+    top = max(search, key=lambda pair: pair[0].validation, default=None)
     return Analysis(
-        data=results[0].data,
-        rows=rows,
-        comparisons=_comparisons(rows),
+        rows=list(rows.values()),
+        comparisons=_compare(pairs),
         best=best,
-        rivals=_rivals(best, rows),
-        missing=[name for name in EXPERIMENTS if name not in grouped],
-        unfinished=sorted(set(unfinished) - {(run.experiment, run.seed) for run in results}),
+        rivals=[item.child for item in others if item.adjusted >= LEVEL],
+        search=(*top, len(search)) if top else None,
+        missing=[name for name in EXPERIMENTS if name not in rows],
     )
 
 
 def _row(results: Sequence[Result]) -> Row:
-    first, facts = results[0], notebook_facts().get(results[0].experiment)
-    words = EXPERIMENTS.get(first.experiment, first)
-    accuracy = statistics.fmean(result.accuracy for result in results)
-    draw = draw_like_the_notebook(len(first.labels))
-    logged = [value for value in facts["eval_accuracy"] if value is not None] if facts else []
-    kept = logged[math.ceil(len(logged) / 3) :]
+    stats = import_extra("scipy.stats", extra="examples")
+    first, texts = results[0], len(results[0].labels)
+    facts = notebook_facts().get(first.experiment, {})
+    logged = [value for value in facts.get("eval_accuracy", ()) if value is not None]
+    rows, counts = draw_like_the_notebook(texts)
+    accuracies = [result.accuracy for result in results]
+    accuracy = fmean(accuracies)
+    interval = stats.binomtest(round(accuracy * texts), texts).proportion_ci(method="wilson")
     return Row(
         name=first.experiment,
-        change=words.change,
-        group=words.group,
-        parent=first.parent,
+        change=EXPERIMENTS.get(first.experiment, first).change,
         results=results,
-        notebook=facts["best"] / 100 if facts else None,
-        notebook_spread=statistics.stdev(kept) if kept else None,
-        reading=statistics.fmean(result.best_look for result in results),
         accuracy=accuracy,
-        drawn=statistics.fmean(draw.accuracy(np.array(run.correct)[draw.rows]) for run in results),
-        interval=wilson_interval(accuracy * len(first.labels), len(first.labels)),
-        validation=statistics.fmean(result.chosen["accuracy"] for result in results),
-        stability=_stability(results),
+        interval=(float(interval.low), float(interval.high)),
+        seed_spread=stdev(accuracies) if len(results) > 1 else None,
+        validation=fmean(result.chosen["accuracy"] for result in results),
+        drawn=fmean(np.average(result.correct[rows], weights=counts) for result in results),
+        reading=fmean(result.best_look for result in results) if first.looks else None,
+        stability=_stability([run.looks[math.ceil(len(run.looks) / 3) :] for run in results]),
+        notebook=facts["best"] / 100 if facts else None,
+        notebook_spread=stdev(logged[math.ceil(len(logged) / 3) :]) if logged else None,
+        conclusion=facts.get("author"),
     )
 
 
-def _stability(results: Sequence[Result]) -> Stability | None:
-    kept = [result.looks[math.ceil(len(result.looks) / 3) :] for result in results]
-    if min(map(len, kept)) < 2:
+def _stability(looks: Sequence[Sequence[dict[str, Any]]]) -> dict[str, float] | None:
+    """Describe the variation of the evaluations after the first third of training, per run."""
+    if min(map(len, looks)) < 2:
         return None
-    values = [[float(look["accuracy"]) for look in looks] for looks in kept]
-    halves = [(run[: len(run) // 2], run[len(run) // 2 :]) for run in values]
-    swings = [mcnemar(look["gained"], look["lost"]) for looks in kept for look in looks[1:]]
-    return Stability(
-        looks=min(map(len, kept)),
-        spread=statistics.fmean(map(statistics.stdev, values)),
-        width=statistics.fmean(max(run) - min(run) for run in values),
-        drift=statistics.fmean(
-            statistics.fmean(late) - statistics.fmean(early) for early, late in halves
-        ),
-        swings=len(swings),
-        significant_swings=sum(p_value < LEVEL for p_value in holm(swings)),
-    )
+    runs = [[float(look["accuracy"]) for look in run] for run in looks]
+    swings = [mcnemar(look["gained"], look["lost"]) for run in looks for look in run[1:]]
+    return {
+        "looks": min(map(len, looks)),
+        "spread": fmean(map(stdev, runs)),
+        "width": fmean(max(run) - min(run) for run in runs),
+        # mean of the later half minus mean of the earlier half
+        "drift": fmean(fmean(run[len(run) // 2 :]) - fmean(run[: len(run) // 2]) for run in runs),
+        "swings": len(swings),  # pairs of successive evaluations
+        "significant": sum(p_value < LEVEL for p_value in holm(swings)),
+    }
 
 
-def _paired(child: Row, parent: Row) -> tuple[list[int], NDArray[np.int64]]:
-    """Return common seeds, and the difference in correct answers for each text."""
-    ours = {result.seed: result for result in child.results}
-    theirs = {result.seed: result for result in parent.results}
+def _compare(pairs: Sequence[tuple[Row, Row]]) -> list[Comparison]:
+    """Compare the rows of each (child, parent) that have a common seed."""
+    found = [item for item in (_compare_two(*pair) for pair in pairs) if item is not None]
+    adjusted = holm([item.p_value for item in found])
+    return [replace(item, adjusted=value) for item, value in zip(found, adjusted, strict=True)]
+
+
+def _compare_two(child: Row, parent: Row) -> Comparison | None:
+    ours = {result.seed: result.correct.astype(np.int64) for result in child.results}
+    theirs = {result.seed: result.correct.astype(np.int64) for result in parent.results}
     seeds = sorted(ours.keys() & theirs.keys())
-    difference = np.zeros(len(child.first.labels), dtype=np.int64)
-    for seed in seeds:
-        difference += np.array(ours[seed].correct, dtype=np.int64)
-        difference -= np.array(theirs[seed].correct, dtype=np.int64)
-    return seeds, difference
-
-
-def _comparisons(rows: Sequence[Row]) -> list[Comparison]:
-    by_name = {row.name: row for row in rows}
-    pairs = [(row, by_name[row.parent]) for row in rows if row.parent in by_name]
-    paired = [(child, parent, *_paired(child, parent)) for child, parent in pairs]
-    paired = [pair for pair in paired if pair[2]]
-    p_values = [sign_flip_test(difference) for *_, difference in paired]
-    adjusted = holm(p_values)
-    comparisons = []
-    for (child, parent, seeds, difference), p_value, level in zip(
-        paired, p_values, adjusted, strict=True
-    ):
-        gains = [_gains(child, parent, seed) for seed in seeds]
-        comparisons.append(
-            Comparison(
-                child=child.name,
-                parent=parent.name,
-                changes=_changes(child.first, parent.first),
-                seeds=seeds,
-                difference=float(difference.mean()) / len(seeds),
-                interval=bootstrap_interval(difference / len(seeds)),
-                gained=sum(gained for gained, _ in gains),
-                lost=sum(lost for _, lost in gains),
-                p_value=p_value,
-                adjusted=level,
-                notebook=None
-                if child.notebook is None or parent.notebook is None
-                else child.notebook - parent.notebook,
-            )
-        )
-    return comparisons
-
-
-def _gains(child: Row, parent: Row, seed: int) -> tuple[int, int]:
-    ours, theirs = (
-        next(result.correct for result in row.results if result.seed == seed)
-        for row in (child, parent)
+    if not seeds:
+        return None
+    # (seeds, texts): 1 where only the child is right, -1 where only the parent is
+    answers = np.array([ours[seed] - theirs[seed] for seed in seeds])
+    p_value = sign_flip_test(answers.sum(axis=0))
+    old = {**parent.first.settings, "precision": parent.first.precision}
+    new = {**child.first.settings, "precision": child.first.precision}
+    changed = [name for name in new if name in old and old[name] != new[name]]
+    notebook = None
+    if child.notebook is not None and parent.notebook is not None:
+        notebook = child.notebook - parent.notebook
+    return Comparison(
+        child=child,
+        parent=parent,
+        changes={name: (old[name], new[name]) for name in changed},
+        seeds=seeds,
+        difference=float(answers.mean()),
+        interval=bootstrap_interval(answers.mean(axis=0)),
+        gained=int((answers > 0).sum()),
+        lost=int((answers < 0).sum()),
+        p_value=p_value,
+        adjusted=p_value,
+        notebook=notebook,
     )
-    pairs = list(zip(ours, theirs, strict=True))
-    return sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs)
 
 
-def _changes(child: Result, parent: Result) -> dict[str, tuple[Any, Any]]:
-    ours = {**child.settings, "precision": child.precision}
-    theirs = {**parent.settings, "precision": parent.precision}
-    return {name: (theirs.get(name), ours[name]) for name in ours if theirs.get(name) != ours[name]}
+def confusion(result: Result) -> NDArray[np.int64]:
+    """Return the confusion matrix of a run, `(label, prediction)`."""
+    labels, predictions = (
+        np.array(list(digits), int) for digits in (result.labels, result.predictions)
+    )
+    counts = np.bincount(len(CLASSES) * labels + predictions, minlength=len(CLASSES) ** 2)
+    return counts.reshape(len(CLASSES), len(CLASSES))
 
 
-def _rivals(best: Row, rows: Sequence[Row]) -> list[Row]:
-    paired = [(row, *_paired(row, best)) for row in rows if row is not best]
-    paired = [pair for pair in paired if pair[1]]
-    adjusted = holm([sign_flip_test(difference) for *_, difference in paired])
-    return [pair[0] for pair, p_value in zip(paired, adjusted, strict=True) if p_value >= LEVEL]
+def describe_mistakes(result: Result) -> dict[str, Any]:
+    """Return the classes with the best and the worst recall, and the most common mistake."""
+    counts = confusion(result)
+    totals = counts.sum(axis=1)
+    recalls = counts.diagonal() / totals.clip(min=1)
+    wrong = counts - np.diag(counts.diagonal())
+    label, prediction = divmod(int(wrong.argmax()), len(CLASSES))
+    return {
+        "easiest": (CLASSES[int(recalls.argmax())], recalls.max()),
+        "hardest": (CLASSES[int(recalls.argmin())], recalls.min()),
+        "pair": (CLASSES[label], CLASSES[prediction]),
+        "number": int(wrong[label, prediction]),
+        "texts": int(totals[label]),
+    }
+
+
+def grade(accuracy: float) -> int:
+    """Return the points of the notebook's task for an accuracy, 0 to 3."""
+    return sum(round(accuracy, 6) >= bound for bound in (0.90, 0.91, 0.915))

@@ -1,69 +1,46 @@
-"""The table of experiments: each is a parent experiment with changed settings.
-
-A row names its parent and the settings that differ, so `Experiment.changes` follows from the table.
-"""
+"""The table of experiments: each is a parent experiment with changed settings."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from math import ceil
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-__all__ = ["EXPERIMENTS", "PRESETS", "Experiment", "Preset", "notebook_facts"]
+__all__ = ["EXPERIMENTS", "Experiment", "notebook_facts"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """The settings of one experiment; the defaults are those of the first baseline.
-
-    Args:
-        name: Name on the command line and in the report.
-        parent: Experiment to compare with, or None.
-        change: Description of the change.
-        group: `"notebook"`, or an experiment that the task suggested and the notebook omitted:
-            `"pooling"` or `"search"`.
-        cell: `"rnn"`, `"gru"` or `"lstm"`.
-        pooling: Kinds of pooling; several are concatenated.
-        hidden_size: Width of the states and of the embedding.
-        num_layers: Number of recurrent layers.
-        epochs: Number of epochs.
-        learning_rate: Initial learning rate of Adam.
-        gamma: Factor of the learning rate after each epoch, or None.
-        dropout: Dropout probability in the head.
-        min_freq: Minimum count of a word in 120,000 training texts; scaled for fewer texts.
-    """
+    """The settings of one experiment; the defaults are those of the first baseline."""
 
     name: str
-    parent: str | None = None
+    parent: str | None = None  # the experiment to compare with
     change: str
-    group: str = "notebook"
+    group: str = "notebook"  # or "pooling" and "search", which the notebook's task suggested
     cell: str = "rnn"
-    pooling: tuple[str, ...] = ("mean",)
-    hidden_size: int = 256
+    pooling: tuple[str, ...] = ("mean",)  # several are concatenated
+    hidden_size: int = 256  # of the states and of the embedding
     num_layers: int = 1
     epochs: int = 5
-    learning_rate: float = 1e-3
-    gamma: float | None = None
-    dropout: float = 0.1
-    min_freq: int = 26
+    learning_rate: float = 1e-3  # of Adam
+    gamma: float | None = None  # factor of the learning rate after each epoch
+    dropout: float = 0.1  # in the head
+    min_freq: int = 26  # minimum count of a word in 120,000 training texts
 
     def child(self, name: str, change: str, **changes: Any) -> "Experiment":
         """Return a copy with this experiment as its parent and other settings."""
         return replace(self, name=name, parent=self.name, change=change, **changes)
+
+    def reduced(self) -> "Experiment":
+        """Return a copy with two thirds of the epochs and a quarter of the width."""
+        return replace(self, epochs=ceil(self.epochs * 2 / 3), hidden_size=self.hidden_size // 4)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that affect the results, as JSON values."""
         words = ("name", "parent", "change", "group")
         values = {name: value for name, value in asdict(self).items() if name not in words}
         return {**values, "pooling": list(self.pooling)}
-
-    def changes(self, parent: "Experiment") -> dict[str, tuple[Any, Any]]:
-        """Return the settings that differ from the parent, as name to (parent, own)."""
-        own, other = self.settings(), parent.settings()
-        return {name: (other[name], own[name]) for name in own if own[name] != other[name]}
 
 
 def _table() -> dict[str, Experiment]:
@@ -104,55 +81,11 @@ def _table() -> dict[str, Experiment]:
     return {row.name: row for row in rows}
 
 
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(_table())
+EXPERIMENTS = _table()
 """All experiments by name, in the order of the report; parents come before children."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """Reduced settings for all experiments, which keeps them comparable.
-
-    Args:
-        name: Name on the command line and in the report.
-        summary: Description.
-        epochs_share: Factor of the number of epochs, rounded up. Default: 1.
-        width_divisor: Divisor of the hidden size. Default: 1.
-    """
-
-    name: str
-    summary: str
-    epochs_share: float = 1.0
-    width_divisor: int = 1
-
-    def apply(self, experiment: Experiment, *, epochs: int | None = None) -> Experiment:
-        """Return the experiment with reduced settings; `epochs` overrides the number of epochs."""
-        return replace(
-            experiment,
-            epochs=ceil(experiment.epochs * self.epochs_share) if epochs is None else epochs,
-            hidden_size=experiment.hidden_size // self.width_divisor,
-        )
-
-
-PRESETS: Mapping[str, Preset] = MappingProxyType(
-    {
-        preset.name: preset
-        for preset in (
-            Preset(name="full", summary="the notebook's settings"),
-            Preset(
-                name="quick",
-                summary="two thirds of the epochs and a quarter of the hidden width",
-                epochs_share=2 / 3,
-                width_divisor=4,
-            ),
-        )
-    }
-)
-"""The presets by name."""
-
-
 @cache
-def notebook_facts() -> Mapping[str, Mapping[str, Any]]:
+def notebook_facts() -> dict[str, dict[str, Any]]:
     """Return what the notebook logged, by experiment: settings, accuracies, minutes, conclusion."""
-    path = Path(__file__).with_name("notebook.json")
-    facts: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
-    return MappingProxyType(facts)
+    return dict(json.loads(Path(__file__).with_name("notebook.json").read_text("utf-8")))

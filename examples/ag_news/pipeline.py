@@ -1,4 +1,8 @@
-"""From texts to a trainer with the parts of the library: the module to copy from."""
+"""From texts to a trained network with the parts of the library: the module to copy from.
+
+`Encoded` turns texts into data sets and loaders, `make_model` and `make_trainer` do the rest:
+`make_trainer(...).fit(training_loader, evaluation_batches, epochs=5)` trains, `predict` applies.
+"""
 
 from collections.abc import Sequence
 from math import ceil
@@ -19,8 +23,6 @@ __all__ = ["Encoded", "make_model", "make_trainer", "scale_min_freq"]
 
 BATCH_SIZE = 128
 MAX_LENGTH = 256
-_EVALUATION_BATCH_SIZE = 256
-_NOTEBOOK_TEXTS = 120_000
 
 
 def scale_min_freq(min_freq: int, texts: int) -> int:
@@ -28,7 +30,7 @@ def scale_min_freq(min_freq: int, texts: int) -> int:
 
     Unscaled, it would keep far fewer words: 4,653 instead of 11,842 in a quarter of the texts.
     """
-    return max(min(min_freq, 2), ceil(min_freq * texts / _NOTEBOOK_TEXTS))
+    return max(min(min_freq, 2), ceil(min_freq * texts / 120_000))
 
 
 class Encoded:
@@ -62,7 +64,7 @@ class Encoded:
         """Return this process's share of the batches of a data set, kept on the device."""
         loader = DataLoader(
             dataset,
-            batch_sampler=BucketBatchSampler(dataset, _EVALUATION_BATCH_SIZE, shuffle=False),
+            batch_sampler=BucketBatchSampler(dataset, 2 * BATCH_SIZE, shuffle=False),
             collate_fn=PaddingCollator(self.vocabulary.pad_id),
         )
         return [batch.to(device) for batch in loader]

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from examples.ag_news.environment import describe_environment
+from examples.ag_news.results import describe_environment
 from examples.text_classifier.sample import read_sample
 from textrnn import TextClassifier, runtime
 
