@@ -2,13 +2,14 @@
 
 import re
 from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
 
 from examples.ag_news import models
-from examples.ag_news.__main__ import main
+from examples.ag_news.__main__ import main, table
 from examples.ag_news.data import load
 from examples.ag_news.experiments import EXPERIMENTS
 from examples.ag_news.results import load_results
@@ -16,6 +17,9 @@ from examples.ag_news.runner import Runner
 from tests.toys import write_parquet
 from textrnn import TextClassifier
 from textrnn.errors import TextrnnError
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "examples" / "ag_news" / "results"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -104,6 +108,14 @@ def test_options_of_experiments_need_experiments(command, capsys, option):
     """An option that would have no effect is an error."""
     assert command(option) == 1
     assert "--seeds and --precision need --experiments" in capsys.readouterr().err
+
+
+def test_the_readme_shows_the_committed_table():
+    """The table in the README is the one that the command printed for the committed results."""
+    order = ("baseline-mean", "tf-idf", "text-classifier")
+    results = sorted(load_results(RESULTS / "sample"), key=lambda run: order.index(run.experiment))
+    for readme in (ROOT / "README.md", ROOT / "examples" / "ag_news" / "README.md"):
+        assert table(results) in readme.read_text("utf-8")
 
 
 def test_an_experiment_prints_its_accuracy_and_leaves_result_and_report(command, tmp_path, capsys):

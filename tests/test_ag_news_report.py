@@ -476,7 +476,7 @@ def test_the_page_is_self_contained_and_well_formed(report):
     assert ".table { overflow-x: auto;" in source
 
 
-@pytest.mark.parametrize("name", ["ag-33k", "ag-78k"])
+@pytest.mark.parametrize("name", ["ag-33k", "ag-78k", "sample"])
 def test_the_committed_reports_are_those_of_the_committed_results(words_of, name):
     """Each committed page has the words that its results give."""
     assert words_of(load_results(RESULTS / name)) == words_in(RESULTS / name / "report.html")
