@@ -191,9 +191,9 @@ def test_a_preset_is_named_and_changed(run, table, tmp_path):
     assert classifier.preset == "best"
     assert classifier.settings_["pretrain_epochs"] == 0
     assert classifier.settings_["hidden_size"] == 4
-    code, _, errors = run("train", "--train", table, "--output", "x", "--preset", "fast")
+    code, _, errors = run("train", "--train", table, "--output", "x", "--preset", "slow")
     assert code == 2
-    assert "invalid choice: 'fast'" in errors
+    assert "invalid choice: 'slow'" in errors
 
 
 def test_texts_without_labels_must_be_there_and_be_read(run, table, tmp_path):
