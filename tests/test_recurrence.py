@@ -164,6 +164,29 @@ def test_a_classifier_predicts_the_same_with_and_without_gradients(cell):
         torch.testing.assert_close(model(ids[:3], lengths[:3]), expected[:3], atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("num_layers", [1, 2])
+@given(data=st.data())
+@settings(max_examples=15)
+def test_predictions_are_those_of_the_network_in_training(cell, num_layers, data):
+    """States pooled as they come give the logits that autograd's graph gives, in any order."""
+    lengths = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=12))
+    model = RecurrentClassifier(
+        data.draw(st.sampled_from([8, 200])),  # words that come often, or once
+        num_classes=3,
+        cell=cell,
+        hidden_size=data.draw(st.sampled_from([4, 520])),  # a few values a step, or many
+        num_layers=num_layers,
+        bidirectional=data.draw(st.booleans()),
+        pooling=data.draw(st.permutations(["mean", "max", "last"])),
+    ).eval()
+    ids = torch.randint(1, model.vocab_size, (len(lengths), 9))
+    expected = model(ids, torch.tensor(lengths)).detach()
+    with torch.inference_mode():
+        logits = model(ids, torch.tensor(lengths))
+    torch.testing.assert_close(logits, expected, atol=2e-6, rtol=1e-5)
+
+
 @pytest.fixture(name="embedded")
 def _embedded(monkeypatch):
     """Return a list to which each embedding look-up adds its number of ids."""

@@ -36,7 +36,7 @@ Examples: TypeAlias = tuple[list[str], LabelValues]
 Loader: TypeAlias = "DataLoader[dict[str, Any]]"
 
 _MAX_PREDICTED_IDS = 65_536  # in a batch, padding included, to bound the memory
-_MAX_PREDICTED_TEXTS = 256
+_MAX_PREDICTED_TEXTS = 512
 
 
 def read_strings(name: str, texts: Any) -> list[str]:

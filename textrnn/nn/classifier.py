@@ -6,9 +6,11 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from textrnn.errors import InvalidValueError, check_float, check_int, check_keys, expected
 from textrnn.nn.encoder import RecurrentEncoder
+from textrnn.nn.inference import POOLINGS
 from textrnn.nn.layers import (
     Dropout,
     LockedDropout,
@@ -221,6 +223,9 @@ class RecurrentClassifier(nn.Module):
         input_ids, lengths = check_batch(
             input_ids, lengths, vocab_size=self.vocab_size, padding_id=self.padding_id
         )  # (batch, time) and (batch,)
+        if self._may_pack(input_ids):
+            logits: Tensor = self.head(self._read_packed(input_ids, lengths))  # (batch, classes)
+            return logits
         if self._may_share_words(input_ids):
             words, positions = torch.unique(input_ids, return_inverse=True)
             if _MIN_REPEATS * len(words) <= positions.numel():
@@ -264,14 +269,47 @@ class RecurrentClassifier(nn.Module):
 
     def _may_share_words(self, input_ids: Tensor) -> bool:
         """Tell whether computing each different word once is valid, and may be faster."""
-        dropout = self.embedding_dropout
         return (
             len(input_ids) >= _MIN_TEXTS
+            and self._may_bypass()
+            and self.encoder.gains_by_positions(input_ids.device)
+        )
+
+    def _may_pack(self, input_ids: Tensor) -> bool:
+        """Tell whether states may be pooled as they come, which is faster without gradients."""
+        return (
+            len(input_ids) > 0
+            and not torch.is_grad_enabled()
+            and POOLINGS.issuperset(self.pooling.names)
+            and is_unmodified(self.pooling, Pooling)
+            and self._may_bypass()
+            and self.encoder.reads_packed(input_ids.device)
+        )
+
+    def _may_bypass(self) -> bool:
+        """Tell whether the words of a batch may be embedded in another order or number."""
+        dropout = self.embedding_dropout
+        return (
             # Hooks and replaced modules expect the embeddings of a whole batch.
-            and is_unmodified(self.embedding, nn.Embedding)
+            is_unmodified(self.embedding, nn.Embedding)
             and is_unmodified(dropout, LockedDropout)
             and is_unmodified(self.encoder, RecurrentEncoder)
             and type(self).forward_embeddings is RecurrentClassifier.forward_embeddings
             and not (dropout.training and dropout.p)  # which differs from text to text
-            and self.encoder.gains_by_positions(input_ids.device)
         )
+
+    def _read_packed(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return the pooled states `(batch, output)`."""
+        packed = pack_padded_sequence(input_ids, lengths, True, enforce_sorted=False)
+        words, positions = packed.data, None
+        if len(lengths) >= _MIN_TEXTS:
+            words, positions = torch.unique(packed.data, return_inverse=True)
+            if _MIN_REPEATS * len(words) > len(positions):
+                words, positions = packed.data, None
+        pooled = self.encoder.read_packed(
+            self.embedding(words), packed.batch_sizes, positions, self.pooling.names
+        )
+        if "mean" in pooled:
+            pooled["mean"] /= lengths[packed.sorted_indices].unsqueeze(1)
+        together = torch.cat([pooled[name] for name in self.pooling.names], 1)
+        return together[packed.unsorted_indices]  # (batch, output)

@@ -6,7 +6,7 @@ batch as it is. The backward direction runs over a copy in which each text is re
 its state at padding.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from textrnn.errors import (
     check_int,
     expected,
 )
+from textrnn.nn.inference import read_layer
 from textrnn.nn.layers import check_generator, drop, first_weights_from
 from textrnn.nn.padding import check_lengths, check_type, refuse_tracing, token_mask
 from textrnn.nn.recurrence import is_unmodified, run_layer
@@ -141,6 +142,11 @@ class RecurrentEncoder(nn.Module):
         lengths = check_lengths(lengths, batch, time)
         if not batch:
             return inputs.new_zeros(batch, time, self.output_size)
+        if positions is not None and self.reads_packed(inputs.device):
+            packed = pack_padded_sequence(positions, lengths, True, enforce_sorted=False)
+            states = self.read_packed(inputs, packed.batch_sizes, packed.data)["states"]
+            padded, _ = pad_packed_sequence(packed._replace(data=states), True, total_length=time)
+            return padded
         mask = token_mask(lengths, time, inputs.device)
         if self._is_faster_fused(inputs, positions):
             return self._run_fused(inputs, positions, mask).transpose(0, 1)
@@ -168,6 +174,62 @@ class RecurrentEncoder(nn.Module):
             and not torch.compiler.is_compiling()
             and not torch._C._are_functorch_transforms_active()  # noqa: SLF001 # no public name
         )
+
+    def reads_packed(self, device: torch.device) -> bool:
+        """Tell whether `read_packed` is valid and faster than `forward` in the current mode.
+
+        Args:
+            device: Device of the inputs.
+
+        Returns:
+            Whether to use it.
+        """
+        return not torch.is_grad_enabled() and self.gains_by_positions(device)
+
+    def read_packed(
+        self,
+        inputs: Tensor,
+        counts: Tensor,
+        positions: Tensor | None = None,
+        pooling: Collection[str] | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute the states of texts sorted by length, without gradients, on a CPU.
+
+        Args:
+            inputs: Floating-point tensor, `(tokens, input_size)`, as the `data` of a
+                `torch.nn.utils.rnn.PackedSequence`; with `positions` only the different inputs,
+                `(distinct, input_size)`.
+            counts: Its `batch_sizes`: number of texts with a token at each time, `(time,)`.
+            positions: Index of the input at each token, int64 `(tokens,)`. Default: None.
+            pooling: Names out of `"max"`, `"mean"` and `"last"`; the mean is not divided by the
+                length. Default: None.
+
+        Returns:
+            The pooled states by name, `(batch, output_size)`; without `pooling`, only `"states"`,
+            those of the last layer at each token, `(tokens, output_size)`.
+        """
+        sizes, layers = counts.tolist(), self._weights()
+        read: dict[str, Tensor] = {}
+        for layer, weights in enumerate(layers):
+            if layer:
+                inputs, positions = self._drop(read["states"]), None
+            names = pooling if layer == len(layers) - 1 else None
+            directions = [
+                read_layer(
+                    self.cell,
+                    inputs,
+                    each,
+                    sizes,
+                    positions=positions,
+                    backward=backward,
+                    pooling=names,
+                )
+                for backward, each in zip((False, True), weights, strict=False)
+            ]
+            read = {
+                name: torch.cat([each[name] for each in directions], 1) for name in directions[0]
+            }
+        return read
 
     def _is_faster_fused(self, inputs: Tensor, positions: Tensor | None) -> bool:
         """Tell whether `run_layer` is faster than PyTorch's modules, as mostly in training."""

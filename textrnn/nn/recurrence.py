@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-__all__ = ["is_unmodified", "run_layer"]
+__all__ = ["is_unmodified", "product_type", "project", "run_layer"]
 
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
@@ -59,30 +59,36 @@ def run_layer(
     # inputs: (time, batch, input), or with positions the different ones alone, (distinct, input)
     # positions and mask: (time, batch), which inputs stand where and which tokens are real
     # weights: W (gates * hidden, input), U (gates * hidden, hidden), their biases (gates * hidden,)
+    w_state = weights[1]
+    projected, inner = project(cell, inputs, weights)
+    if positions is not None:
+        projected = functional.embedding(positions, projected)  # (time, batch, gates)
+    factors = [None] * len(projected) if mask is None else _mask_factors(mask, w_state)
+    plan = _Plan(cell, factors, backward, product_type(w_state))
+    with torch.autocast("cpu", enabled=False):
+        states: Tensor = _Steps.apply(  # type: ignore[no-untyped-call] # torch gives no types
+            plan, projected, w_state, inner
+        )
+    return states
+
+
+def project(cell: str, inputs: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return `W x + b` for each input, and the inner bias of a GRU, which is empty otherwise."""
     w_input, w_state, b_input, b_state = weights
     hidden = w_state.shape[1]
     # The bias of the states stands beside that of the inputs, except in a GRU's candidate.
     outer, inner = b_state, b_state[:0]
     if cell == "gru":
         outer, inner = functional.pad(b_state[: 2 * hidden], (0, hidden)), b_state[2 * hidden :]
-    projected = functional.linear(inputs, w_input, b_input + outer).to(w_state.dtype)
-    dtype = w_state.dtype  # of states and gates; autocast changes that of products with U
-    if torch.is_autocast_enabled("cpu") and dtype != torch.double:  # which autocast leaves alone
-        dtype = torch.get_autocast_dtype("cpu")
-    shape = (inputs if positions is None else positions).shape[:2]  # (time, batch)
-    factors = [None] * shape[0] if mask is None else _mask_factors(mask, w_state)
-    plan = _Plan(cell, factors, backward, dtype)
-    with torch.autocast("cpu", enabled=False):
-        if torch.is_grad_enabled() and any(t.requires_grad for t in (inputs, *weights)):
-            if positions is not None:
-                projected = functional.embedding(positions, projected)  # (time, batch, gates)
-            states: Tensor = _Steps.apply(  # type: ignore[no-untyped-call] # torch gives no types
-                plan, projected, w_state, inner
-            )
-            return states
-        forward = _Forward(plan, w_state, inner, shape)
-        forward.run(projected, positions)
-        return forward.outputs
+    projected = functional.linear(inputs, w_input, b_input + outer)
+    return projected.to(w_state.dtype), inner
+
+
+def product_type(w_state: Tensor) -> torch.dtype:
+    """Return the type of products with the states: that of autocast, which leaves double alone."""
+    if torch.is_autocast_enabled("cpu") and w_state.dtype != torch.double:
+        return torch.get_autocast_dtype("cpu")
+    return w_state.dtype
 
 
 def is_unmodified(module: nn.Module, kind: type[nn.Module]) -> bool:
@@ -131,8 +137,8 @@ class _Forward:
         self.kept = torch.empty_like(self.states) if plan.cell != "rnn" else self.states[:0]
         self.outputs = self.states[plan.offsets[1] :][:time]  # (time, batch, hidden)
 
-    def run(self, projected: Tensor, positions: Tensor | None = None) -> None:
-        """Run all steps; without `positions`, the gates overwrite the projected inputs."""
+    def run(self, projected: Tensor) -> None:
+        """Run all steps; the gates overwrite the projected inputs."""
         time, cell = len(self.outputs), self.plan.cell
         old, new = self.plan.offsets
         start = time if self.plan.backward else 0
@@ -143,16 +149,9 @@ class _Forward:
         products = self._split(product)
         states, kept = self.states.unbind(), self.kept.unbind()
         # Split beforehand, since splitting at each step would take most of a small batch's time.
-        if positions is None:
-            gates = self._split(projected)
-        else:
-            # Each step looks its inputs up into the same memory, which stays in the cache.
-            gates = self._split(projected.new_empty(1, *product.shape).expand(time, -1, -1))
-        parts = list(zip(*(gate.unbind() for gate in gates), strict=True))
+        parts = list(zip(*(gate.unbind() for gate in self._split(projected)), strict=True))
         for step in self.plan.steps(time):
             part = parts[step]
-            if positions is not None:
-                torch.index_select(projected, 0, positions[step], out=part[0])
             before, now = states[step + old], states[step + new]  # (batch, hidden)
             torch.mm(before.to(self.w_state_t.dtype), self.w_state_t, out=product)
             if cell == "rnn":
