@@ -107,12 +107,18 @@ def _load_file(folder: Path, part: str) -> Texts:
             "test.parquet or to hub, or omit it for the included sample."
         )
     parquet = import_extra("pyarrow.parquet", extra="examples")
+    texts: list[Any] = []
+    labels: list[Any] = []
     try:
-        table = parquet.read_table(path, columns=["text", "label"])
-    except (OSError, ValueError) as error:
+        # In batches, as a whole table would keep several times the memory of its texts.
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(columns=["text", "label"], use_threads=False):
+                texts += batch["text"].to_pylist()
+                labels += batch["label"].to_pylist()
+    except (OSError, ValueError, KeyError) as error:
         reason = str(error).partition("\n")[0]
         raise CorruptFileError(f"{path} has no columns `text` and `label`: {reason}") from error
-    return _checked(table["text"].to_pylist(), table["label"].to_pylist(), str(path))
+    return _checked(texts, labels, str(path))
 
 
 def _checked(texts: list[Any], labels: list[Any], where: str) -> Texts:

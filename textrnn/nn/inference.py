@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from textrnn.nn.recurrence import product_type, project
+from textrnn.nn.recurrence import product_type, project, rounded
 
 __all__ = ["POOLINGS", "read_layer"]
 
@@ -90,12 +90,13 @@ class _Reader:
                 size = count
                 views = self._views(size)
                 states, gates = self.states[:size], self.gates[:size]
-                products = self.products[:size]
+                rows = min(rounded(size), len(self.states)) if half else size
+                before, products = self.states[:rows], self.products[:rows]
             if positions is None:
                 gates.copy_(self.projected[start:end])
             else:
                 torch.index_select(self.projected, 0, positions[start:end], out=gates)
-            torch.mm(states.to(w_state.dtype) if half else states, w_state, out=products)
+            torch.mm(before.to(w_state.dtype) if half else before, w_state, out=products)
             step(views)
             yield start, states
 
