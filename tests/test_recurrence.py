@@ -1,5 +1,8 @@
 """The recurrence's own backward pass agrees with PyTorch's, also for repeated inputs."""
 
+import math
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from textrnn.errors import InvalidValueError
-from textrnn.nn import RecurrentClassifier, RecurrentEncoder
+from textrnn.nn import RecurrentClassifier, RecurrentEncoder, inference
 
 CELLS = ["rnn", "gru", "lstm"]
 
@@ -149,17 +152,20 @@ def test_half_precision_stays_near_to_full(cell):
     torch.testing.assert_close(states, exact, atol=0.03, rtol=0)
 
 
-class _Products(TorchDispatchMode):
-    """Collect the shapes of all matrix products."""
+class _Operations(TorchDispatchMode):
+    """Collect the shapes of the arguments of matrix products, and of all results."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.shapes = set()
+        self.products, self.results = set(), set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> object:
         if func.overloadpacket in {torch.ops.aten.mm, torch.ops.aten.addmm}:
-            self.shapes.add(tuple(tuple(each.shape) for each in args))
-        return func(*args, **(kwargs or {}))
+            self.products.add(tuple(tuple(each.shape) for each in args))
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.results.add(tuple(result.shape))
+        return result
 
 
 @pytest.mark.parametrize("learns", [False, True])
@@ -169,14 +175,14 @@ def test_half_precision_multiplies_few_shapes(learns):
     oneDNN keeps a program of 1 to 2 MB for each shape: 2 GB after some hundred batches.
     """
     model = RecurrentClassifier(400, num_classes=2, hidden_size=8)
-    with _Products() as products, torch.set_grad_enabled(learns):
+    with _Operations() as seen, torch.set_grad_enabled(learns):
         for words in range(100, 400, 5):
             ids = torch.arange(16 * 60).reshape(16, 60) % (words - 1) + 1
             with torch.autocast("cpu", torch.bfloat16):
                 logits = model(ids, torch.arange(45, 61))
             if learns:
                 logits.sum().backward()
-    assert len(products.shapes) < 80
+    assert len(seen.products) < 80
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -200,7 +206,7 @@ def test_a_classifier_predicts_the_same_with_and_without_gradients(cell):
 @given(data=st.data())
 @settings(max_examples=15)
 def test_predictions_are_those_of_the_network_in_training(cell, num_layers, data):
-    """States pooled as they come give the logits that autograd's graph gives, in any order."""
+    """States pooled as they come, block by block, give the logits that autograd's graph gives."""
     lengths = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=12))
     model = RecurrentClassifier(
         data.draw(st.sampled_from([8, 200])),  # words that come often, or once
@@ -213,9 +219,18 @@ def test_predictions_are_those_of_the_network_in_training(cell, num_layers, data
     ).eval()
     ids = torch.randint(1, model.vocab_size, (len(lengths), 9))
     expected = model(ids, torch.tensor(lengths)).detach()
-    with torch.inference_mode():
+    block = data.draw(st.sampled_from([3, 8]))
+    with torch.inference_mode(), patch.object(inference, "_BLOCK", block):
         logits = model(ids, torch.tensor(lengths))
     torch.testing.assert_close(logits, expected, atol=2e-6, rtol=1e-5)
+
+
+def test_predictions_keep_no_states():
+    """No tensor of a prediction has as many values as the states of all tokens."""
+    model = RecurrentClassifier(9, num_classes=2, hidden_size=32, pooling=("max", "mean", "last"))
+    with _Operations() as seen, torch.inference_mode():
+        model(torch.ones(16, 90, dtype=torch.int64), torch.full((16,), 90))
+    assert max(map(math.prod, seen.results)) < 16 * 90 * 32
 
 
 @pytest.fixture(name="embedded")

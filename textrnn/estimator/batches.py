@@ -35,8 +35,8 @@ Examples: TypeAlias = tuple[list[str], LabelValues]
 
 Loader: TypeAlias = "DataLoader[dict[str, Any]]"
 
-_MAX_PREDICTED_IDS = 65_536  # in a batch, padding included, to bound the memory
-_MAX_PREDICTED_TEXTS = 512
+_MAX_PREDICTED_IDS = 131_072  # in a batch, padding included, to bound the memory
+_MAX_PREDICTED_TEXTS = 4096  # which share the products with each different word
 
 
 def read_strings(name: str, texts: Any) -> list[str]:

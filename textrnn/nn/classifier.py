@@ -6,11 +6,10 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from textrnn.errors import InvalidValueError, check_float, check_int, check_keys, expected
 from textrnn.nn.encoder import RecurrentEncoder
-from textrnn.nn.inference import POOLINGS
+from textrnn.nn.inference import POOLINGS, Packing
 from textrnn.nn.layers import (
     Dropout,
     LockedDropout,
@@ -300,16 +299,14 @@ class RecurrentClassifier(nn.Module):
 
     def _read_packed(self, input_ids: Tensor, lengths: Tensor) -> Tensor:
         """Return the pooled states `(batch, output)`."""
-        packed = pack_padded_sequence(input_ids, lengths, True, enforce_sorted=False)
-        words, positions = packed.data, None
+        packing = Packing(lengths)
+        words, positions = packing.pack(input_ids), None  # (tokens,)
         if len(lengths) >= _MIN_TEXTS:
-            words, positions = torch.unique(packed.data, return_inverse=True)
-            if _MIN_REPEATS * len(words) > len(positions):
-                words, positions = packed.data, None
-        pooled = self.encoder.read_packed(
-            self.embedding(words), packed.batch_sizes, positions, self.pooling.names
-        )
+            different, places = torch.unique(words, return_inverse=True)
+            if _MIN_REPEATS * len(different) <= len(words):
+                words, positions = different, places
+        names = self.pooling.names
+        pooled = self.encoder.read_packed(self.embedding(words), packing.counts, positions, names)
         if "mean" in pooled:
-            pooled["mean"] /= lengths[packed.sorted_indices].unsqueeze(1)
-        together = torch.cat([pooled[name] for name in self.pooling.names], 1)
-        return together[packed.unsorted_indices]  # (batch, output)
+            pooled["mean"] /= packing.lengths.unsqueeze(1)
+        return packing.restore(torch.cat([pooled[name] for name in names], 1))  # (batch, output)

@@ -6,7 +6,7 @@ batch as it is. The backward direction runs over a copy in which each text is re
 its state at padding.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from textrnn.errors import (
     check_int,
     expected,
 )
-from textrnn.nn.inference import read_layer
+from textrnn.nn.inference import Packing, read_layer
 from textrnn.nn.layers import check_generator, drop, first_weights_from
 from textrnn.nn.padding import check_lengths, check_type, refuse_tracing, token_mask
 from textrnn.nn.recurrence import is_unmodified, run_layer
@@ -143,10 +143,9 @@ class RecurrentEncoder(nn.Module):
         if not batch:
             return inputs.new_zeros(batch, time, self.output_size)
         if positions is not None and self.reads_packed(inputs.device):
-            packed = pack_padded_sequence(positions, lengths, True, enforce_sorted=False)
-            states = self.read_packed(inputs, packed.batch_sizes, packed.data)["states"]
-            padded, _ = pad_packed_sequence(packed._replace(data=states), True, total_length=time)
-            return padded
+            packing = Packing(lengths)
+            states = self.read_packed(inputs, packing.counts, packing.pack(positions))["states"]
+            return packing.unpack(states, time)  # (batch, time, output)
         mask = token_mask(lengths, time, inputs.device)
         if self._is_faster_fused(inputs, positions):
             return self._run_fused(inputs, positions, mask).transpose(0, 1)
@@ -189,7 +188,7 @@ class RecurrentEncoder(nn.Module):
     def read_packed(
         self,
         inputs: Tensor,
-        counts: Tensor,
+        counts: Sequence[int],
         positions: Tensor | None = None,
         pooling: Collection[str] | None = None,
     ) -> dict[str, Tensor]:
@@ -199,7 +198,7 @@ class RecurrentEncoder(nn.Module):
             inputs: Floating-point tensor, `(tokens, input_size)`, as the `data` of a
                 `torch.nn.utils.rnn.PackedSequence`; with `positions` only the different inputs,
                 `(distinct, input_size)`.
-            counts: Its `batch_sizes`: number of texts with a token at each time, `(time,)`.
+            counts: Its `batch_sizes`: number of texts with a token at each time.
             positions: Index of the input at each token, int64 `(tokens,)`. Default: None.
             pooling: Names out of `"max"`, `"mean"` and `"last"`; the mean is not divided by the
                 length. Default: None.
@@ -208,7 +207,7 @@ class RecurrentEncoder(nn.Module):
             The pooled states by name, `(batch, output_size)`; without `pooling`, only `"states"`,
             those of the last layer at each token, `(tokens, output_size)`.
         """
-        sizes, layers = counts.tolist(), self._weights()
+        layers = self._weights()
         read: dict[str, Tensor] = {}
         for layer, weights in enumerate(layers):
             if layer:
@@ -219,7 +218,7 @@ class RecurrentEncoder(nn.Module):
                     self.cell,
                     inputs,
                     each,
-                    sizes,
+                    counts,
                     positions=positions,
                     backward=backward,
                     pooling=names,
