@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from textrnn.training.resume.generators import generator_states
 
 # Batches of 8 texts leave a last one of 3, which two processes share out as 1 and 2.
 TRAIN, EVAL = toys.make_dataset(43), toys.make_dataset(17, seed=1)
+WEIGHTED = toys.make_dataset(43)
+WEIGHTED.weights = torch.arange(43) % 4
 TEXTS = 8
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -43,6 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "weighted": {"class_weights": [1.0, 5.0, 0.5], "label_smoothing": 0.1},
     "clipped": {"max_grad_norm": 0.05, "accumulation_steps": 2},
     "averaged": {"weight_averaging": WeightAveraging(kind="ema", decay=0.8)},
+    "weighted texts": {"train": WEIGHTED, "accumulation_steps": 2, "class_weights": "balanced"},
     "frozen": {"callbacks": [FreezeEmbeddings(until_epoch=2)]},
     "everything": {
         "accumulation_steps": 4,
@@ -54,9 +58,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def last_mean(logits: Tensor, labels: Tensor) -> Tensor:
-    """Give a figure that depends on which logits belong to which labels."""
-    return logits[torch.arange(len(labels)), labels].mean()
+def last_mean(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Give a figure that depends on which logits belong to which labels and weights."""
+    own = logits[torch.arange(len(labels)), labels]
+    return (own if weights is None else own * weights).mean()
 
 
 def loader_of(dataset: Any, count: int, **settings: Any) -> DataLoader[Any]:
@@ -64,16 +69,16 @@ def loader_of(dataset: Any, count: int, **settings: Any) -> DataLoader[Any]:
     return toys.bucketed(dataset, TEXTS // count, **settings)
 
 
-def fit(count: int, **settings: Any) -> dict[str, Any]:
+def fit(count: int, train: Any = TRAIN, **settings: Any) -> dict[str, Any]:
     """Train for three epochs, and return all that came of it."""
     torch.manual_seed(3)
     model = toys.make_model(dropout=0.0)
     trainer = toys.make_trainer(model, metrics={"mean": last_mean}, **settings)
-    history = trainer.fit(loader_of(TRAIN, count), loader_of(EVAL, count), epochs=3, eval_every=5)
+    history = trainer.fit(loader_of(train, count), loader_of(EVAL, count), epochs=3, eval_every=5)
     return {
         "weights": toys.weights_of(model),
         "history": toys.timeless(history),
-        "evaluation": trainer.evaluate(loader_of(EVAL, count)),
+        "evaluation": trainer.evaluate(loader_of(EVAL if train is TRAIN else train, count)),
         "logits": trainer.predict(loader_of(EVAL, count)),
     }
 
@@ -101,7 +106,10 @@ def fit_list(batches: list[Batch]) -> dict[str, Any]:
 def lists(folder: Path, rank: int, count: int) -> dict[str, Any]:
     """Train on lists of batches of unlike sizes, every process on its own."""
     del folder
-    return fit_list(toys.make_batches((5, 3, 6, 2))[rank::count])
+    return {
+        kind: fit_list(toys.make_batches((5, 3, 6, 2), weighted=kind == "weighted")[rank::count])
+        for kind in ("plain", "weighted")
+    }
 
 
 class Counted(nn.Module):
@@ -271,6 +279,7 @@ def complaints(folder: Path, rank: int, count: int) -> dict[str, list[str]]:
     sampler = DistributedSampler(EVAL, shuffle=False)
     padded: Any = DataLoader(EVAL, 4, sampler=sampler, collate_fn=PaddingCollator())
     unsplit = BucketBatchSampler(TRAIN, 4, rank=0, world_size=1)
+    own = torch.ones(len(batches[rank])) if rank else None
     unknown = [Batch(batch.input_ids, batch.lengths, batch.labels) for batch in batches]
     blocked = folder / f"blocked-{rank}"
     blocked.mkdir()
@@ -291,6 +300,7 @@ def complaints(folder: Path, rank: int, count: int) -> dict[str, list[str]]:
         ),
         "same texts": lambda: trainer.fit(batches, epochs=1),
         "lengths": lambda: trainer.fit(batches[: 1 + rank] if rank else batches[3:], epochs=1),
+        "weights": lambda: trainer.fit([replace(batches[rank], weights=own)], epochs=1),
         "exhausted": lambda: trainer.fit(Endless(rank), epochs=1),
         "evaluated whole": lambda: trainer.evaluate(toys.shuffled(EVAL)),
         "padded": lambda: trainer.evaluate(padded),

@@ -101,11 +101,12 @@ def test_a_short_last_batch_counts_by_its_texts(results):
     assert ranks_apart > 0.01
 
 
-def test_lists_of_unlike_batches_are_added_up(results):
+@pytest.mark.parametrize("kind", ["plain", "weighted"])
+def test_lists_of_unlike_batches_are_added_up(results, kind):
     """Each process brings batches of its own; balanced weights and figures are of all of them."""
-    first, second = results("lists")
+    first, second = (result[kind] for result in results("lists"))
     assert toys.worst_difference(first, second) == 0.0
-    batches = toys.make_batches((5, 3, 6, 2))
+    batches = toys.make_batches((5, 3, 6, 2), weighted=kind == "weighted")
     merged = [toys.merge(batches[:2]), toys.merge(batches[2:])]
     assert toys.worst_difference(ranks.fit_list(merged), first) < 1e-5
 
@@ -223,6 +224,7 @@ def test_all_stop_when_one_is_asked_to(results):
             "InvalidValueError",
             "number of batches in all processes, but got [1, 2].",
         ),
+        ("weights", "InvalidValueError", "`loader` to be of weighted texts in all processes or"),
         ("exhausted", "TrainingError", "but it ended in 1 of 2 after step 2."),
         ("evaluated whole", "InvalidValueError", "its share, but got 'RandomSampler'."),
         ("padded", "InvalidValueError", "each text to one process, but 2 have text 0."),

@@ -37,6 +37,8 @@ from textrnn.training import (
 from textrnn.training.resume.generators import generator_states
 
 TRAIN, EVAL = toys.make_dataset(20), toys.make_dataset(7, seed=1)
+WEIGHTED = toys.make_dataset(20)
+WEIGHTED.weights = torch.arange(20) % 3
 EPOCHS = 2
 # Python 3.12 and later warn when a process with threads forks, as a DataLoader's workers do.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -309,6 +311,7 @@ def test_resuming_at_any_step_gives_the_same_bits(name, tmp_path):
 
 
 WITH_WORKERS = {
+    "weighted texts": Setting(lambda: toys.shuffled(WEIGHTED, num_workers=2)),
     "buckets": Setting(lambda: toys.bucketed(TRAIN, num_workers=2)),
     "shuffled": Setting(lambda: toys.shuffled(TRAIN, num_workers=2)),
     "noisy buckets": Setting(

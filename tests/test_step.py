@@ -65,6 +65,9 @@ LOSSES = {
     "multi-label": Loss,
     "weighted multi-label": lambda: Loss(class_weights=[0.2, 3.0, 1.0]),
     "a loss of one's own": lambda: Loss(nn.MultiMarginLoss()),
+    "texts with weights": Loss,
+    "texts and classes with weights": lambda: Loss(class_weights=[0.2, 3.0, 1.0]),
+    "texts with weights, multi-label": Loss,
 }
 
 
@@ -73,7 +76,8 @@ LOSSES = {
 @given(sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4), seed=st.integers(0, 99))
 def test_small_batches_count_as_one_large_batch(name, sizes, seed):
     """Gradients, loss and weight of ragged parts are those of the whole, to 1e-6."""
-    batches = toys.make_batches(tuple(sizes), seed=seed, multilabel="multi-label" in name)
+    multilabel, weighted = "multi-label" in name, name.startswith("texts")
+    batches = toys.make_batches(tuple(sizes), seed=seed, multilabel=multilabel, weighted=weighted)
     results = []
     for given_batches in (batches, [toys.merge(batches)]):
         model = toys.make_model(dropout=0.0)

@@ -55,7 +55,11 @@ def shuffled(dataset: Any, batch_size: int = 6, **settings: Any) -> DataLoader[A
 
 
 def make_batches(
-    sizes: tuple[int, ...] = (5, 3, 6, 2), *, seed: int = 0, multilabel: bool = False
+    sizes: tuple[int, ...] = (5, 3, 6, 2),
+    *,
+    seed: int = 0,
+    multilabel: bool = False,
+    weighted: bool = False,
 ) -> list[Batch]:
     """Return ready batches of the given sizes, with indices that go on from one to the next."""
     generator = torch.Generator().manual_seed(seed)
@@ -67,7 +71,9 @@ def make_batches(
         labels = torch.randint(NUM_CLASSES, (size,), generator=generator)
         if multilabel:
             labels = torch.randint(2, (size, NUM_CLASSES), generator=generator).float()
-        batches.append(Batch(ids, lengths, labels, torch.arange(first, first + size)))
+        weights = 3 * torch.rand(size, generator=generator) if weighted else None
+        indices = torch.arange(first, first + size)
+        batches.append(Batch(ids, lengths, labels, indices, weights))
         first += size
     return batches
 
@@ -77,7 +83,13 @@ def merge(batches: list[Batch]) -> Batch:
     width = max(batch.input_ids.shape[1] for batch in batches)
     ids = [nn.functional.pad(b.input_ids, (0, width - b.input_ids.shape[1])) for b in batches]
     labels = [b.labels for b in batches if b.labels is not None]
-    return Batch(torch.cat(ids), torch.cat([b.lengths for b in batches]), torch.cat(labels))
+    weights = [b.weights for b in batches if b.weights is not None]
+    return Batch(
+        torch.cat(ids),
+        torch.cat([b.lengths for b in batches]),
+        torch.cat(labels),
+        weights=torch.cat(weights) if weights else None,
+    )
 
 
 def make_model(seed: int = 0, **settings: Any) -> RecurrentClassifier:

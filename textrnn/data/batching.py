@@ -12,6 +12,7 @@ from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
     MissingKeyError,
+    check_float,
     check_int,
     expected,
     listing,
@@ -33,6 +34,8 @@ class Batch:
         labels: Class ids, int64 `(batch,)`; or, for multi-label, targets, float `(batch, classes)`;
             or None. Default: None.
         indices: Positions of the texts in their data set, int64 `(batch,)`, or None. Default: None.
+        weights: Weights of the texts in the loss, float `(batch,)`, or None for 1 each. Default:
+            None.
 
     Raises:
         InvalidTypeError: If one of them is not a tensor.
@@ -48,6 +51,7 @@ class Batch:
     lengths: Tensor
     labels: Tensor | None = None
     indices: Tensor | None = None
+    weights: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in ("input_ids", "lengths"):
@@ -60,13 +64,13 @@ class Batch:
             device = str(self.lengths.device)
             raise InvalidValueError(expected("lengths", "on the CPU", device))
         size = len(self.input_ids)
-        for name, ndims in (("lengths", (1,)), ("labels", (1, 2)), ("indices", (1,))):
+        for name in ("lengths", "labels", "indices", "weights"):
             value = getattr(self, name)
             if value is None:
                 continue
             if not isinstance(value, Tensor):
                 raise InvalidTypeError(expected(name, "a tensor or None", value))
-            if value.ndim not in ndims or len(value) != size:
+            if value.ndim not in ((1, 2) if name == "labels" else (1,)) or len(value) != size:
                 rule = f"a tensor with one entry for each of the {size} texts"
                 raise InvalidValueError(expected(name, rule, tuple(value.shape)))
 
@@ -102,7 +106,8 @@ class Batch:
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> Self:
         """Return the batch with all tensors moved but the lengths."""
-        tensors = {"input_ids": self.input_ids, "labels": self.labels, "indices": self.indices}
+        names = ("input_ids", "labels", "indices", "weights")
+        tensors = {name: getattr(self, name) for name in names}
         return replace(self, **{name: move(t) for name, t in tensors.items() if t is not None})
 
 
@@ -111,7 +116,7 @@ class PaddingCollator:
 
     Use it as the `collate_fn` of a `torch.utils.data.DataLoader`. An item is a mapping with
     `"input_ids"` (a tensor, array or sequence of at least one id), optionally `"label"` (a class
-    id, or a vector of floats for multi-label) and optionally `"index"`; further keys are ignored.
+    id, or a vector of floats for multi-label), `"index"` and `"weight"`; further keys are ignored.
     Texts that a `WordDataset` fetches together are padded with one gather.
 
     Args:
@@ -123,8 +128,8 @@ class PaddingCollator:
         InvalidTypeError: If an argument is not an integer. When called, if an item is not a mapping
             or one of its values has the wrong type.
         InvalidValueError: If `pad_id` is negative or `max_length` is not positive. When called, if
-            there are no items, a text has no ids, only some items have a label or an index, or
-            there are labels of different kinds.
+            there are no items, a text has no ids, only some items have a label, an index or a
+            weight, a weight is negative or infinite, or there are labels of different kinds.
         MissingKeyError: When called, if an item has no `"input_ids"`.
 
     Example:
@@ -153,7 +158,7 @@ class PaddingCollator:
             raise InvalidValueError(expected("items", "at least one item", items))
         texts = items if isinstance(items, FetchedTexts) else _gather_items(items)
         input_ids, lengths = _pad(texts, self.pad_id, self.max_length)
-        return Batch(input_ids, lengths, texts.labels, texts.indices)
+        return Batch(input_ids, lengths, texts.labels, texts.indices, texts.weights)
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -165,6 +170,7 @@ class FetchedTexts(Sequence[dict[str, Any]]):
     lengths: Tensor  # (batch,)
     labels: Tensor | None = None  # (batch,) or (batch, classes)
     indices: Tensor | None = None  # (batch,)
+    weights: Tensor | None = None  # (batch,)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -185,6 +191,8 @@ class FetchedTexts(Sequence[dict[str, Any]]):
             item["label"] = label.clone() if label.ndim else int(label)
         if self.indices is not None:
             item["index"] = int(self.indices[position])
+        if self.weights is not None:
+            item["weight"] = float(self.weights[position])
         return item
 
     def __reduce__(self) -> tuple[type[list[dict[str, Any]]], tuple[list[dict[str, Any]]]]:
@@ -217,7 +225,10 @@ def _gather_items(items: Sequence[Mapping[str, Any]]) -> FetchedTexts:
     labels = _labels_of(_values_of(items, "label"))
     checked = [check_int("index", i, minimum=0) for i in _values_of(items, "index") or ()]
     indices = torch.tensor(checked) if checked else None
-    return FetchedTexts(torch.cat(rows), lengths.cumsum(0) - lengths, lengths, labels, indices)
+    values = [check_float("weight", w, minimum=0.0) for w in _values_of(items, "weight") or ()]
+    weights = torch.tensor(values, dtype=torch.float32) if values else None
+    starts = lengths.cumsum(0) - lengths  # (batch,)
+    return FetchedTexts(torch.cat(rows), starts, lengths, labels, indices, weights)
 
 
 def _ids_of(item: Mapping[str, Any]) -> Tensor:

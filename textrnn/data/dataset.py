@@ -18,7 +18,7 @@ from textrnn.data.corpus.building import DatasetEncoder, encode_rows
 from textrnn.data.corpus.rows import HubRows
 from textrnn.data.corpus.stored import MappedFolder, write_dataset
 from textrnn.data.flat import FlatTexts
-from textrnn.data.targets import read_labels
+from textrnn.data.targets import read_labels, read_weights
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, check_int, expected
 from textrnn.text import Tokenizer, Vocabulary
 from textrnn.text.columns import read_texts
@@ -34,9 +34,9 @@ class WordDataset(Dataset[dict[str, Any]]):
 
     All texts are tokenized and encoded once, when the data set is made, into one flat int32 array;
     tokens are not kept. `dataset[i]` is a dictionary with `"input_ids"` (int64 `(time,)`),
-    `"label"` (an int, or a float tensor `(classes,)` for multi-label; absent without labels) and
-    `"index"` (`i` itself). With `PaddingCollator`, a `torch.utils.data.DataLoader` fetches each
-    batch with one gather.
+    `"label"` (an int, or a float tensor `(classes,)` for multi-label; absent without labels),
+    `"index"` (`i` itself) and `"weight"` (a float; absent without weights). With
+    `PaddingCollator`, a `torch.utils.data.DataLoader` fetches each batch with one gather.
 
     Every text has at least one id: a text without words is `<bos>` and `<eos>`, or `<unk>` if
     neither is added.
@@ -56,6 +56,8 @@ class WordDataset(Dataset[dict[str, Any]]):
             their last words and keep `<eos>`. None does not truncate. Default: None.
         add_bos: Begin each text with `<bos>`. Default: True.
         add_eos: End each text with `<eos>`. Default: True.
+        weights: Weight of each text in the loss, a non-negative number, or None for 1 each. They
+            are not saved in folders, but can be assigned again after `open`. Default: None.
 
     Attributes:
         vocabulary: As given.
@@ -65,8 +67,8 @@ class WordDataset(Dataset[dict[str, Any]]):
     Raises:
         InvalidTypeError: If a text is not a string, a label is not a number, or an argument has
             the wrong type.
-        InvalidValueError: If the numbers of texts and labels differ, or a label is missing or out
-            of range.
+        InvalidValueError: If the numbers of texts, labels or weights differ, a label is missing or
+            out of range, or a weight is negative, infinite or NaN, or all are 0.
 
     Example:
         >>> from textrnn.text import Vocabulary
@@ -88,6 +90,7 @@ class WordDataset(Dataset[dict[str, Any]]):
         max_length: int | None = None,
         add_bos: bool = True,
         add_eos: bool = True,
+        weights: Any = None,
     ) -> None:
         column = read_texts(texts)
         targets = read_labels(labels)
@@ -102,6 +105,7 @@ class WordDataset(Dataset[dict[str, Any]]):
         self.tokenizer = tokenizer
         self.max_length = max_length
         self._texts = FlatTexts(torch.from_numpy(flat), torch.from_numpy(lengths), targets)
+        self.weights = weights
 
     @classmethod
     def from_hf(
@@ -280,9 +284,12 @@ class WordDataset(Dataset[dict[str, Any]]):
 
         Raises:
             InvalidValueError: If `folder` holds anything but a data set, is the current folder or
-                a mount point, or a class id is 1,048,576 or more.
+                a mount point, the texts have weights, or a class id is 1,048,576 or more.
             OSError: If the folder can't be written.
         """
+        if self.weights is not None:
+            rule = "None for `save`; assign them after `open`"
+            raise InvalidValueError(expected("weights", rule, self.weights.tolist()))
         write_dataset(
             folder,
             self._texts.blocks(),
@@ -317,6 +324,18 @@ class WordDataset(Dataset[dict[str, Any]]):
     @labels.setter
     def labels(self, labels: Tensor | None) -> None:
         self._texts.labels = labels
+
+    @property
+    def weights(self) -> Tensor | None:
+        """Weight of each text, float32 `(texts,)`; or None. Others can be assigned."""
+        return self._texts.weights
+
+    @weights.setter
+    def weights(self, weights: Any) -> None:
+        if weights is not None:
+            values = read_weights(weights, len(self)).astype(np.float32)
+            weights = torch.from_numpy(values)
+        self._texts.weights = weights
 
     @property
     def num_classes(self) -> int:

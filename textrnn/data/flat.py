@@ -15,7 +15,7 @@ _TEXTS_AT_A_TIME = 8192  # texts that are copied at a time, to bound the memory
 
 
 class FlatTexts:
-    """Texts as slices of one flat tensor of ids, with their labels."""
+    """Texts as slices of one flat tensor of ids, with their labels and weights."""
 
     # A selection from memory copies its ids. One from a folder stays mapped, and gathers
     # `input_ids` only on access. Mapped tensors are pickled as the name of their folder.
@@ -28,6 +28,7 @@ class FlatTexts:
         *,
         offsets: Tensor | None = None,  # int64 (texts + 1,), computed if texts are consecutive
         starts: Tensor | None = None,  # int64 (texts,), if they are not
+        weights: Tensor | None = None,  # float32 (texts,)
         folder: MappedFolder | None = None,
     ) -> None:
         if starts is None:
@@ -35,6 +36,7 @@ class FlatTexts:
             starts = offsets[:-1]
         self.lengths = lengths
         self.labels = labels
+        self.weights = weights
         self._flat = input_ids
         self._offsets = offsets
         self._starts = starts
@@ -79,15 +81,20 @@ class FlatTexts:
             self.lengths[positions],
             None if self.labels is None else self.labels[positions],
             positions,
+            None if self.weights is None else self.weights[positions],
         )
 
     def select(self, positions: Tensor) -> "FlatTexts":
         """Return some of the texts, in the order given."""
         starts, lengths = self._starts[positions], self.lengths[positions]
         labels = None if self.labels is None else self.labels[positions]
+        weights = None if self.weights is None else self.weights[positions]
         if self._folder is None:
-            return FlatTexts(_gather(self._flat, starts, lengths), lengths, labels)
-        return FlatTexts(self._flat, lengths, labels, starts=starts, folder=self._folder)
+            ids = _gather(self._flat, starts, lengths)
+            return FlatTexts(ids, lengths, labels, weights=weights)
+        return FlatTexts(
+            self._flat, lengths, labels, starts=starts, weights=weights, folder=self._folder
+        )
 
     def blocks(self) -> Iterator[Block]:
         """Yield blocks of consecutive texts, at least one, which may be empty."""

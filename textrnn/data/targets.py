@@ -16,7 +16,7 @@ from torch import Tensor
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 from textrnn.text.columns import NOT_COLUMNS
 
-__all__ = ["read_labels"]
+__all__ = ["read_labels", "read_weights"]
 
 _CLASS_ID = "a class id (a non-negative integer)"
 
@@ -90,6 +90,24 @@ def _targets(values: NDArray[Any], first: int) -> Tensor:
         row = values[index].tolist()
         raise InvalidValueError(expected(f"labels[{first + index}]", "numbers from 0 to 1", row))
     return torch.from_numpy(targets)
+
+
+def read_weights(weights: Any, texts: int, name: str = "weights") -> NDArray[np.float64]:
+    """Return the weight of each text, `(texts,)`, if all are valid and one is above 0."""
+    rule = f"one number for each of the {texts} texts"
+    values = np.asarray(weights.detach().cpu() if isinstance(weights, Tensor) else weights)
+    if values.dtype.kind not in "biuf":
+        raise InvalidTypeError(expected(name, rule, weights))
+    if values.shape != (texts,):
+        raise InvalidValueError(expected(name, rule, values.shape))
+    valid = (values >= 0) & (values <= np.finfo(np.float32).max)  # (texts,), False for NaN
+    if not valid.all():
+        row = int(valid.argmin())
+        rule = "a finite number of at least 0"
+        raise InvalidValueError(expected(f"{name}[{row}]", rule, values[row].item()))
+    if texts and not values.any():
+        raise InvalidValueError(expected(name, "above zero for at least one text", weights))
+    return values.astype(np.float64)
 
 
 def _is_missing(value: object) -> bool:

@@ -23,8 +23,10 @@ from textrnn.training.distributed.shares import check_overlap, check_share
 from textrnn.training.loaders import (
     check_batch,
     check_logits,
+    check_total,
     draws_from_own,
     iterate,
+    join_weights,
     required_labels,
     subset_positions,
     to_device,
@@ -45,8 +47,11 @@ __all__ = [
     "undisturbed_modes",
 ]
 
-MetricFunction: TypeAlias = Callable[[Tensor, Tensor], Any]
-"""From all logits (texts, classes) and all labels (texts,), on the CPU, to one number."""
+MetricFunction: TypeAlias = Callable[..., Any]
+"""From all logits (texts, classes) and all labels (texts,), on the CPU, to one number.
+
+If texts have weights, these (texts,) are a third argument.
+"""
 
 
 def evaluate(
@@ -63,7 +68,7 @@ def evaluate(
     counter: ClassificationMetrics | MultilabelMetrics | None = None
     means: list[Tensor] = []
     weights: list[Tensor | int] = []
-    kept: list[tuple[Tensor, Tensor]] = []
+    kept: list[tuple[Tensor, Tensor, Tensor | None]] = []
     indices: list[Tensor] = []
     with _inference(model, loader, plain=not metrics and loss.function is None):
         for logits, batch in _logits(model, loader, precision):
@@ -71,10 +76,12 @@ def evaluate(
             if counter is None:
                 counter = _counter(labels, logits.shape[1])
             counter.update(logits, labels)
-            means.append(loss(logits, labels))
-            weights.append(loss.weight(labels))
+            means.append(loss(logits, labels, batch.weights))
+            weights.append(loss.weight(labels, batch.weights))
             if metrics:
-                kept.append((logits.cpu(), labels.cpu()))
+                kept.append(
+                    (logits.cpu(), labels.cpu(), join_weights([batch.weights], [len(batch)]))
+                )
             if batch.indices is not None:
                 indices.append(batch.indices)
         if counter is None:
@@ -82,17 +89,17 @@ def evaluate(
         check_overlap("loader", loader, indices, processes)
         # On the CPU, since not every device has double precision.
         mean = torch.stack(means).cpu().double()  # (batches,)
-        weight = torch.stack([torch.as_tensor(each) for each in weights]).cpu().double()
+        weight = torch.stack([torch.as_tensor(each).cpu().double() for each in weights])
         parts = processes.gather(((mean * weight).sum(), weight.sum(), counter.to("cpu"), kept))
-        losses, totals, counters, pairs = zip(*parts, strict=True)
+        losses, totals, counters, rows = zip(*parts, strict=True)
+        check_total(sum(totals))
         for other in counters[1:]:
             counters[0].merge(other)
         values = {"loss": float(sum(losses) / sum(totals)), **counters[0].compute()}
         if metrics:
-            rows = [pair for part in pairs for pair in part]
-            logits, labels = (torch.cat(column) for column in zip(*rows, strict=True))
+            columns = _columns([row for part in rows for row in part])
             for name, metric in metrics.items():
-                values[name] = _number(name, metric(logits, labels))
+                values[name] = _number(name, metric(*columns))
     return values
 
 
@@ -208,6 +215,14 @@ def _counter(labels: Tensor, num_classes: int) -> ClassificationMetrics | Multil
     if labels.is_floating_point():
         return MultilabelMetrics(num_classes)
     return ClassificationMetrics(num_classes)
+
+
+def _columns(rows: list[tuple[Tensor, Tensor, Tensor | None]]) -> list[Tensor]:
+    """Return all logits, all labels and, where texts have weights, all of these."""
+    logits, labels, parts = zip(*rows, strict=True)
+    columns = [torch.cat(logits), torch.cat(labels)]
+    weights = join_weights(parts, [len(part) for part in labels])
+    return columns if weights is None else [*columns, weights]
 
 
 def _number(name: str, value: Any) -> float:

@@ -20,14 +20,18 @@ __all__ = [
     "check_labels",
     "check_loader",
     "check_logits",
+    "check_total",
+    "check_weights",
     "count_steps",
     "draws_from_own",
     "indices_of",
     "iterate",
+    "join_weights",
     "labels_of",
     "required_labels",
     "subset_positions",
     "to_device",
+    "weights_of",
 ]
 
 _END = object()
@@ -145,6 +149,9 @@ def check_loader(name: str, loader: Any, num_classes: int | None) -> Tensor | No
     labels = labels_of(loader)
     if labels is not None:
         check_labels(labels, num_classes, name=f"the labels of `{name}`")
+    weights = weights_of(loader)
+    if weights is not None:
+        check_weights(weights, name=f"the weights of `{name}`")
     return labels
 
 
@@ -177,6 +184,28 @@ def labels_of(loader: Iterable[Any]) -> Tensor | None:
     if len({(part.is_floating_point(), part.shape[1:]) for part in parts}) > 1:
         raise InvalidValueError("Expected all batches to have labels of one form, but they differ.")
     return torch.cat(parts) if parts else None
+
+
+def weights_of(loader: Iterable[Any]) -> Tensor | None:
+    """Return the weights of all texts of a `WordDataset` or a list of batches, or None."""
+    if isinstance(loader, DataLoader):
+        dataset = _dataset_of(loader)
+        weights = dataset.weights if isinstance(dataset, WordDataset) else None
+        if weights is None:
+            return None
+        chosen = subset_positions(loader)
+        return weights if chosen is None else weights[torch.from_numpy(chosen)]
+    if not isinstance(loader, Sequence) or not all(isinstance(each, Batch) for each in loader):
+        return None
+    return join_weights([each.weights for each in loader], list(map(len, loader)))
+
+
+def join_weights(parts: Sequence[Tensor | None], sizes: Sequence[int]) -> Tensor | None:
+    """Return the weights of batches of these sizes, 1 where one has none; None if none has any."""
+    if all(part is None for part in parts):
+        return None
+    ones = [torch.ones(size, dtype=torch.float32) for size in sizes]
+    return torch.cat([o if w is None else w.cpu() for w, o in zip(parts, ones, strict=True)])
 
 
 def indices_of(loader: Iterable[Any]) -> list[Tensor]:
@@ -253,6 +282,25 @@ def check_labels(labels: Tensor, num_classes: int | None, *, name: str = "`label
     text, wrong = int(place[0]), labels[tuple(place)].item()
     rule = "0 or more" if not multilabel and num_classes is None else f"from 0 to {last}"
     raise InvalidValueError(f"Expected {name} to be {rule}, but text {text} has {wrong}.")
+
+
+def check_weights(weights: Tensor, *, name: str = "the weights of the texts") -> None:
+    """Check that weights (texts,) are finite and not negative."""
+    if not weights.is_floating_point():
+        raise InvalidTypeError(f"Expected {name} to be floats, but got {weights.dtype}.")
+    valid = (weights >= 0) & (weights < math.inf)  # (texts,), False for NaN
+    if not bool(valid.all()):
+        text = int(valid.int().argmin())
+        raise InvalidValueError(
+            f"Expected {name} to be finite numbers of at least 0, "
+            f"but text {text} has {weights[text].item()}."
+        )
+
+
+def check_total(weight: Tensor | float, name: str = "loader") -> None:
+    """Check that the weights of a loader's texts are not all 0."""
+    if not weight:
+        raise InvalidValueError(f"Expected `{name}` to have a text of weight above 0.")
 
 
 def to_device(batch: Batch, device: torch.device, num_classes: int | None) -> Batch:

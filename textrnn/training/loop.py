@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -210,7 +210,8 @@ class TrainingLoop:
         if step.last_batch is None:
             return
         # Finite weights may still be too large to compute with.
-        found = evaluate(self.state.model, [step.last_batch], step.loss, precision=step.precision)
+        batch = replace(step.last_batch, weights=None)  # which may all be 0
+        found = evaluate(self.state.model, [batch], step.loss, precision=step.precision)
         (loss,) = self.processes.sum([found["loss"]])
         if not math.isfinite(loss):
             suspects = [] if math.isfinite(found["loss"]) else [step.last_batch]

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, check_float, expected
-from textrnn.training.loaders import check_labels, check_logits
+from textrnn.training.loaders import check_labels, check_logits, check_weights
 
-__all__ = ["ClassWeights", "Loss", "LossFunction", "balanced_weights"]
+__all__ = ["ClassWeights", "Loss", "LossFunction", "balanced_weights", "share"]
+
+_TINY = torch.finfo(torch.float32).tiny
 
 LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """From logits (batch, classes) and labels to the mean loss of the batch, a scalar."""
@@ -53,33 +55,52 @@ class Loss(nn.Module):
         weights = None if class_weights is None or self.balanced else _check_weights(class_weights)
         self.register_buffer("class_weights", weights)
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         """Return the mean loss of logits (batch, classes) and class ids or multi-label floats."""
+        # With weights of the texts (batch,), it is the weighted mean; 0 if all of them are 0.
         check_logits(logits, len(labels))
         if logits.dtype.itemsize < 4:
             logits = logits.float()  # (batch, classes); half precision is too coarse for a loss
         if self.function is not None:
+            if weights is not None:
+                rule = "None with a `loss` function, which can't weight texts"
+                raise InvalidValueError(expected("weights", rule, weights.tolist()))
             return _check_scalar(self.function(logits, labels))
-        weights = self._weights_for(logits)
+        class_weights = self._weights_for(logits)
         if labels.device.type == "cpu":  # elsewhere, reading them would wait for the device
             check_labels(labels, logits.shape[1])
+        reduction = "mean" if weights is None else "none"
         if not labels.is_floating_point():
             # Label smoothing: Szegedy et al., 2016, "Rethinking the Inception architecture".
-            return nn.functional.cross_entropy(
-                logits, labels.long(), weight=weights, label_smoothing=self.label_smoothing
+            losses = nn.functional.cross_entropy(
+                logits,
+                labels.long(),
+                weight=class_weights,
+                label_smoothing=self.label_smoothing,
+                reduction=reduction,
             )
-        if self.label_smoothing:
+        elif self.label_smoothing:
             raise InvalidValueError(
                 expected("label_smoothing", "0.0 for multi-label data", self.label_smoothing)
             )
-        return nn.functional.binary_cross_entropy_with_logits(
-            logits, labels.to(logits.dtype), pos_weight=weights
-        )
+        else:
+            losses = nn.functional.binary_cross_entropy_with_logits(
+                logits, labels.to(logits.dtype), pos_weight=class_weights, reduction=reduction
+            )
+        if weights is None:
+            return losses
+        if losses.ndim == 2:
+            losses = losses.mean(dim=1)  # (batch,)
+        part = torch.dot(losses, weights.to(losses.dtype))
+        mean: Tensor = share(part, self.weight(labels, weights))
+        return mean
 
-    def weight(self, labels: Tensor) -> Tensor | int:
-        """Return the number of texts, or the sum of their class weights, by which torch divides."""
+    def weight(self, labels: Tensor, weights: Tensor | None = None) -> Tensor | int:
+        """Return the number of texts, or the sum of their weights and class weights."""
+        if weights is not None and weights.device.type == "cpu":
+            check_weights(weights)
         if self.class_weights is None or labels.is_floating_point():
-            return len(labels)
+            return len(labels) if weights is None else weights.sum()
         if labels.device.type == "cpu":
             check_labels(labels, None)
             if len(labels) and (highest := int(labels.max())) >= len(self.class_weights):
@@ -87,7 +108,8 @@ class Loss(nn.Module):
                     "Expected `class_weights` to have one weight per class, "
                     f"but got {len(self.class_weights)} weights and the label {highest}."
                 )
-        return self.class_weights[labels].sum()
+        own = self.class_weights[labels]  # (batch,)
+        return own.sum() if weights is None else torch.dot(own, weights.to(own.dtype))
 
     def check_class_weights(self, num_classes: int) -> None:
         """Raise an error unless there is a weight for each class, or none at all."""
@@ -99,6 +121,11 @@ class Loss(nn.Module):
     def _weights_for(self, logits: Tensor) -> Tensor | None:
         self.check_class_weights(logits.shape[1])
         return None if self.class_weights is None else self.class_weights.to(logits.dtype)
+
+
+def share(part: Any, total: Any) -> Any:
+    """Divide a part by the total of which it is one; 0 / 0 is 0."""
+    return part / (total.clamp(min=_TINY) if isinstance(total, Tensor) else total)
 
 
 def _check_weights(class_weights: Any) -> Tensor:
@@ -122,14 +149,17 @@ def _check_scalar(loss: Any) -> Tensor:
     return loss
 
 
-def balanced_weights(labels: Tensor, num_classes: int) -> Tensor:
-    """Return class weights inverse to the frequencies of the labels (King and Zeng, 2001)."""
+def balanced_weights(labels: Tensor, num_classes: int, weights: Tensor | None = None) -> Tensor:
+    """Return class weights inverse to the weighted frequencies of the labels."""
+    # King and Zeng, 2001, "Logistic Regression in Rare Events Data".
+    texts = labels.new_ones(len(labels)) if weights is None else weights
+    texts = texts.double()  # (texts,)
     if labels.is_floating_point():
-        present = labels.double().sum(dim=0)  # (classes,)
-        weights = (len(labels) - present) / present  # absent by present texts
-        usable = (present > 0) & (weights > 0)
+        present = texts @ labels.double()  # (classes,)
+        found = (texts.sum() - present) / present  # absent by present texts
+        usable = (present > 0) & (found > 0)
     else:
-        present = torch.bincount(labels, minlength=num_classes).double()  # (classes,)
-        weights = len(labels) / (num_classes * present)
+        present = torch.bincount(labels, texts, num_classes)  # (classes,)
+        found = texts.sum() / (num_classes * present)
         usable = present > 0
-    return torch.where(usable, weights, 1.0).float()
+    return torch.where(usable, found, 1.0).float()

@@ -123,7 +123,8 @@ def find_learning_rate(
             labels = required_labels(batch)
             check_labels(labels, num_classes)
             moved = batch.to(device, non_blocking=True)
-            value = criterion(model(moved.input_ids, moved.lengths), labels.to(device))
+            logits = model(moved.input_ids, moved.lengths)  # (batch, classes)
+            value = criterion(logits, labels.to(device), moved.weights)
             number = value.item()
             if not math.isfinite(number):
                 break

@@ -59,7 +59,7 @@ def pretrain(
     Args:
         model: The classifier.
         dataset: The texts, with or without labels, as a `WordDataset`, or batches of them that
-            can be iterated repeatedly.
+            can be iterated repeatedly. Weights of texts are ignored.
         eval_dataset: Texts to evaluate on at the end of each epoch; the weights of the lowest
             perplexity are restored at the end. Default: none.
         epochs: The total number of epochs, also when resuming. Default: 1.
@@ -218,7 +218,8 @@ class _DummyLabels:
         feed = EpochBatches(self.loader, epoch=self.epoch)
         while not feed.exhausted():
             for batch in feed.take(1):
-                yield replace(batch, labels=torch.zeros(len(batch), dtype=torch.int64))
+                labels = torch.zeros(len(batch), dtype=torch.int64)
+                yield replace(batch, labels=labels, weights=None)
 
 
 def _loader(

@@ -13,7 +13,7 @@ from textrnn.errors import NonFiniteLossError, check_choice
 from textrnn.training.averaging import WeightAveraging
 from textrnn.training.distributed.processes import ALONE, Processes, Replica
 from textrnn.training.loaders import required_labels, to_device
-from textrnn.training.losses import Loss
+from textrnn.training.losses import Loss, share
 from textrnn.training.scheduling import Scheduler
 from textrnn.training.state import TrainingState
 
@@ -84,7 +84,7 @@ class TrainingStep:
         """Compute the gradients of the mean loss; return this process's part, and its weight."""
         self.optimizer.zero_grad(set_to_none=True)
         self._replica.prepare()
-        weights = [self.loss.weight(required_labels(batch)) for batch in batches]
+        weights = [self.loss.weight(required_labels(batch), batch.weights) for batch in batches]
         total = self.processes.begin_total(sum(weights))
         count = self.processes.count
         means = []
@@ -92,9 +92,9 @@ class TrainingStep:
             with self._replica.passing(last=batch is batches[-1]):
                 with self.precision.autocast():
                     logits = self._replica(batch.input_ids, batch.lengths)  # (batch, classes)
-                mean = self.loss(logits, batch.labels)
+                mean = self.loss(logits, batch.labels, batch.weights)
                 if len(batches) * count > 1:
-                    mean = mean * (weight / total())
+                    mean = mean * share(weight, total())
                 # Gradients are averaged over the processes, but their losses add up to the mean.
                 self.scaler.scale(mean if count == 1 else mean * count).backward()
             means.append(mean.detach())

@@ -36,7 +36,13 @@ from textrnn.training.evaluation import (
     predict,
 )
 from textrnn.training.history import History
-from textrnn.training.loaders import check_loader, count_steps, indices_of
+from textrnn.training.loaders import (
+    check_loader,
+    check_total,
+    count_steps,
+    indices_of,
+    weights_of,
+)
 from textrnn.training.loop import TrainingLoop, deterministic
 from textrnn.training.losses import ClassWeights, Loss, LossFunction, balanced_weights
 from textrnn.training.resume.checkpoint import Checkpoint, load_latest
@@ -54,11 +60,16 @@ class Trainer:
     decides between steps is a `Callback`. The model is called with the `input_ids` (batch, time)
     and `lengths` (batch,) of a `Batch` and returns logits (batch, classes).
 
+    Batches may have weights of their texts: the loss is the weighted mean then, over all batches
+    and processes of a step and over an evaluation. `"balanced"` class weights count the texts of a
+    `WordDataset` or a list of batches by weight. `accuracy` and the like count all texts alike.
+
     Args:
         model: The network, any module with this signature.
         optimizer: An optimizer of its parameters. Default: AdamW with torch's defaults.
-        loss: A function of logits and labels that returns the mean over the batch. Default:
-            cross-entropy for class ids, binary cross-entropy for floats (batch, classes).
+        loss: A function of logits and labels that returns the mean over the batch; batches must
+            not have weights then. Default: cross-entropy for class ids, binary cross-entropy for
+            floats (batch, classes).
         class_weights: A positive weight per class, or `"balanced"` to weight classes inversely to
             their frequency in the training texts. Default: None.
         label_smoothing: Share of a target that is spread over all classes. Default: 0.0.
@@ -72,7 +83,8 @@ class Trainer:
         weight_averaging: `"ema"`, `"swa"` or a `WeightAveraging`; the averaged weights are
             evaluated and kept. Default: None.
         metrics: Additional metrics of evaluations: names mapped to functions of all logits
-            (texts, classes) and all labels. Default: None.
+            (texts, classes) and all labels, and of all weights where texts have them. Default:
+            None.
         monitor: Metric that selects the best weights, such as `"loss"` or, as in the history,
             `"eval_loss"`. Default: `"loss"`.
         mode: `"min"` or `"max"`: whether lower or higher values of `monitor` are better. Default:
@@ -283,9 +295,11 @@ class Trainer:
         check_share("loader", loader, self.processes)
         check_overlap("loader", loader, indices_of(loader), self.processes)
         check_batch_counts("loader", loader, self.processes)
+        self._check_weights("loader", loader)
         if eval_loader is not None:
             check_share("eval_loader", eval_loader, self.processes)
             eval_labels = check_loader("eval_loader", eval_loader, num_classes)
+            self._check_weights("eval_loader", eval_loader)
             state.evaluation_names = metric_names(eval_labels, self.metrics)
             state.monitor = check_monitor(self.monitor, state.evaluation_names)
         if self.loss.balanced:
@@ -320,6 +334,16 @@ class Trainer:
             restore_best=self.restore_best,
         )
 
+    def _check_weights(self, name: str, loader: Iterable[Batch]) -> None:
+        """Check that all processes or none have weighted texts, and that not all weights are 0."""
+        weights = weights_of(loader)
+        total = 1.0 if weights is None else float(weights.sum())
+        weighted, total = self.processes.sum([weights is not None, total])
+        if weighted not in {0, self.processes.count}:
+            rule = "of weighted texts in all processes or in none"
+            raise InvalidValueError(expected(name, rule, loader))
+        check_total(total, name)
+
     def _balance(
         self, loader: Iterable[Batch], labels: Tensor | None, num_classes: int | None
     ) -> None:
@@ -327,11 +351,15 @@ class Trainer:
         if labels is None:
             rule = "a DataLoader over a labelled data set or a list of batches, to balance classes"
             raise InvalidValueError(f"Expected `loader` to be {rule}.")
+        weights = weights_of(loader)
+        weights = torch.ones(len(labels)) if weights is None else weights
         if not isinstance(loader, DataLoader):  # a list of batches holds only this process's labels
             labels = torch.cat(self.processes.gather(labels))
+            weights = torch.cat(self.processes.gather(weights))
         if num_classes is None:
             num_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
-        self.loss.class_weights = balanced_weights(labels, num_classes).to(self.device)
+        found = balanced_weights(labels, num_classes, weights)
+        self.loss.class_weights = found.to(self.device)
 
 
 def _num_classes(model: nn.Module) -> int | None:
