@@ -44,8 +44,8 @@ class RowClassifier(TextClassifier):
         tags.input_tags.one_d_array = tags.input_tags.string = False
         return tags
 
-    def fit(self, X, y, eval_set=None):  # noqa: D102, N803 - the checks call it so
-        return super().fit(self._sentences(X, reset=True), y, eval_set)
+    def fit(self, X, y, sample_weight=None):  # noqa: D102, N803 - the checks call it so
+        return super().fit(self._sentences(X, reset=True), y, sample_weight=sample_weight)
 
     def predict(self, X, *, threshold=None):  # noqa: D102, N803 - the same
         return super().predict(self._sentences(X), threshold=threshold)
@@ -74,6 +74,9 @@ NOT_FOR_TEXTS = {
     "check_estimators_unfitted": (
         "the error is textrnn's NotFittedError, for scikit-learn is no dependency; like "
         "scikit-learn's it is a ValueError and an AttributeError"
+    ),
+    "check_sample_weight_equivalence_on_dense_data": (
+        "weighted texts and repeated ones are divided into other batches"
     ),
     "check_requires_y_none": "the error has textrnn's wording and is a TypeError",
 }

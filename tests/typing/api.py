@@ -61,6 +61,9 @@ def batches(vocabulary: Vocabulary, tokenizer: WordTokenizer) -> Iterator[Batch]
     data = WordDataset(texts, labels, vocabulary, tokenizer, max_length=256)
     WordDataset(np.array(texts), torch.tensor(labels), vocabulary, split_on_spaces)
     WordDataset(texts, None, vocabulary, tokenizer, add_bos=False, add_eos=False)
+    assert_type(
+        WordDataset(texts, None, vocabulary, tokenizer, weights=[1, 2]).weights, Tensor | None
+    )
     rest, part = data.split(0.25, seed=0)
     assert_type(rest, WordDataset)
     assert_type(part.select([0]), WordDataset)
@@ -145,6 +148,13 @@ def predictions(folder: str) -> None:
         assert_type(classifier.vocabulary_, Vocabulary)
         classifier.predict(texts, threshold={"sports": 0.5})
         classifier.predict(texts, threshold="0.5")  # type: ignore[arg-type]  # not a number
+
+
+def estimator() -> None:
+    """A classifier as scikit-learn uses it."""
+    classifier = TextClassifier().fit(texts, labels, sample_weight=[1.0, 0.5])
+    classifier.fit(texts, labels, None, texts, np.ones(2))
+    assert_type(classifier.score(texts, labels, sample_weight=torch.ones(2)), float)
 
 
 def failing() -> None:

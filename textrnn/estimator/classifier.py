@@ -8,9 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from textrnn._version import __version__
+from textrnn.data.targets import read_weights
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
@@ -224,6 +227,7 @@ class TextClassifier(Predictor):
         labels: Iterable[Any],
         eval_set: tuple[Iterable[str], Iterable[Any]] | None = None,
         unlabelled: Iterable[str] | None = None,
+        sample_weight: Any = None,
     ) -> Self:
         """Train on labelled texts, and pretrain on others without labels.
 
@@ -235,15 +239,20 @@ class TextClassifier(Predictor):
                 out then. Default: None.
             unlabelled: Further texts to pretrain on. `pretrain_epochs` must not be 0 then.
                 Default: None.
+            sample_weight: Weight of each text in the loss, also in that of held-out texts; only
+                ratios matter. It is multiplied by `class_weight`. Texts of weight 0 are left out,
+                but their labels are known. Pretraining and metrics other than the loss ignore
+                weights. None weights all texts alike. Default: None.
 
         Returns:
             The classifier itself.
 
         Raises:
             InvalidTypeError: If texts, labels or a parameter have the wrong type.
-            InvalidValueError: If texts and labels differ in number, there are fewer than two
-                labels, a label is missing, labels of different types are written alike, a parameter
-                is out of range, or `unlabelled` is given but nothing is pretrained.
+            InvalidValueError: If texts, labels and weights differ in number, there are fewer than
+                two labels, a label is missing, labels of different types are written alike, a
+                weight is negative or not finite or all are 0, a parameter is out of range, or
+                `unlabelled` is given but nothing is pretrained.
             KeyboardInterrupt: After Ctrl-C before or while pretraining. Later, the first Ctrl-C
                 ends training early: the classifier has the network as trained so far, and no
                 n-grams unless from an earlier fit. `stopped_` says so.
@@ -262,10 +271,16 @@ class TextClassifier(Predictor):
             pair = read_examples(eval_texts, eval_labels, ("eval_set[0]", "eval_set[1]"))
         before = self._fitted if self.warm_start and self.__sklearn_is_fitted__() else None
         more = None if unlabelled is None else read_strings("unlabelled", unlabelled)
-        self._fitted = learn(self.get_params(), read_examples(texts, labels), pair, more, before)
+        examples = read_examples(texts, labels)
+        weights = _read_sample_weight(sample_weight, len(examples[0]))
+        self._fitted = learn(
+            self.get_params(), examples, pair, more, before=before, sample_weight=weights
+        )
         return self
 
-    def score(self, texts: Iterable[str], labels: Iterable[Any]) -> float:
+    def score(
+        self, texts: Iterable[str], labels: Iterable[Any], sample_weight: Any = None
+    ) -> float:
         """Return the share of texts whose labels are predicted exactly.
 
         Args:
@@ -273,6 +288,8 @@ class TextClassifier(Predictor):
             labels: Their labels. In cross-validation, a rare label may be missing from the
                 training texts: an unknown label counts as an error of the classifier, with a
                 warning.
+            sample_weight: Weight of each text, of which the share is taken. None weights all
+                alike. Default: None.
 
         Returns:
             The accuracy, from 0 to 1.
@@ -280,15 +297,18 @@ class TextClassifier(Predictor):
         Raises:
             NotFittedError: If `fit` was not called.
             InvalidTypeError: If texts or labels have the wrong type.
-            InvalidValueError: If there are none, or they differ in number.
+            InvalidValueError: If there are none, they differ in number, a weight is negative or
+                not finite, or all weights are 0.
             MissingKeyError: If all labels are unknown, or one is written like a known label of
                 another type; the message lists the known ones.
         """
         known = self._model().labels
         strings, values = read_examples(texts, labels)
+        weights = _read_sample_weight(sample_weight, len(strings))
         targets, valid = known.encode_known(values)
         same = self._decide(strings, None) == targets
-        return float(((same.all(axis=1) if known.multi_label else same) & valid).mean())
+        right = (same.all(axis=1) if known.multi_label else same) & valid  # (texts,)
+        return float(np.average(right, weights=weights))
 
     def evaluate(
         self, texts: Iterable[str], labels: Iterable[Any], *, top_k: Iterable[int] = ()
@@ -613,3 +633,7 @@ class TextClassifier(Predictor):
             classifier_tags=utils.ClassifierTags(multi_class=True, multi_label=True),
             input_tags=utils.InputTags(one_d_array=True, two_d_array=False, string=True),
         )
+
+
+def _read_sample_weight(weights: Any, texts: int) -> NDArray[np.float64] | None:
+    return None if weights is None else read_weights(weights, texts, "sample_weight")

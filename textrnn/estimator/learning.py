@@ -50,12 +50,17 @@ def learn(
     examples: Examples,
     eval_examples: Examples | None,
     unlabelled: list[str] | None,
+    *,
     before: Model | None,
+    sample_weight: NDArray[np.float64] | None,
 ) -> Model:
     """Train a model with the parameters of a `TextClassifier`, or train a copy of `before` on."""
     join()  # assigns a GPU to each of several processes
-    with limited_threads(choose(params, "num_threads", Data(len(examples[0])))):
-        task = _encode(params, examples, eval_examples, unlabelled, before)
+    used = len(examples[0]) if sample_weight is None else int(np.count_nonzero(sample_weight))
+    with limited_threads(choose(params, "num_threads", Data(used))):
+        task = _encode(
+            params, examples, eval_examples, unlabelled, before=before, sample_weight=sample_weight
+        )
         recurrent, outcome = fit_network(task, None if before is None else before.recurrent)
         network: Network = recurrent
         metrics, stopped = outcome.metrics, outcome.stopped
@@ -75,12 +80,19 @@ def _encode(
     examples: Examples,
     eval_examples: Examples | None,
     unlabelled: list[str] | None,
+    *,
     before: Model | None,
+    sample_weight: NDArray[np.float64] | None,
 ) -> Task:
     """Check the parameters, hold out a validation part and encode all texts."""
     texts, values = examples
     labels = LabelSet.of(values) if before is None else before.labels
     targets = labels.encode(values)
+    weights = np.ones(len(texts)) if sample_weight is None else _scaled(sample_weight)
+    used = weights > 0  # (texts,)
+    texts, targets, weights = list(compress(texts, used)), targets[used], weights[used]
+    weighted = bool((weights != 1).any())
+    eval_weights = None
     settings = _settings(
         params, Data(len(texts), len(unlabelled or ()), labels.multi_label), before
     )
@@ -99,6 +111,7 @@ def _encode(
         held_out = _hold_out(targets, settings["validation_fraction"], settings["seed"])
         eval_texts, eval_targets = list(compress(texts, held_out)), targets[held_out]
         texts, targets = list(compress(texts, ~held_out)), targets[~held_out]
+        eval_weights, weights = weights[held_out], weights[~held_out]
     tokenizer = params["tokenizer"]
     if tokenizer is None:
         tokenizer = WordPunctTokenizer() if before is None else before.tokenizer
@@ -117,12 +130,21 @@ def _encode(
         longest = longest_order(len(vocabulary))
         settings["ngram_order"] = min(settings["ngram_order"], longest)
 
-    def encoded(part: list[str], ids: NDArray[Any] | None) -> WordDataset:
-        return WordDataset(part, ids, vocabulary, tokenizer, max_length=settings["max_length"])
+    def encoded(
+        part: list[str], ids: NDArray[Any] | None, own: NDArray[Any] | None = None
+    ) -> WordDataset:
+        return WordDataset(
+            part,
+            ids,
+            vocabulary,
+            tokenizer,
+            max_length=settings["max_length"],
+            weights=own if weighted else None,
+        )
 
     return Task(
-        train_set=encoded(texts, targets),
-        eval_set=encoded(eval_texts, eval_targets) if eval_texts else None,
+        train_set=encoded(texts, targets, weights),
+        eval_set=encoded(eval_texts, eval_targets, eval_weights) if eval_texts else None,
         eval_given=eval_examples is not None,
         corpus=encoded(corpus, None) if settings["pretrain_epochs"] else None,
         unlabelled=len(unlabelled or ()),
@@ -132,6 +154,14 @@ def _encode(
         device=device,
         progress=params["progress"],
     )
+
+
+def _scaled(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return weights that are 1 on average, apart from zeros."""
+    relative = weights / weights.max()  # (texts,)
+    relative /= relative[relative > 0].mean()
+    scaled: NDArray[np.float64] = relative.astype(np.float32).astype(np.float64)
+    return scaled  # which single precision has, where tiny ones are 0
 
 
 def _settings(params: Mapping[str, Any], data: Data, before: Model | None) -> dict[str, Any]:
@@ -182,19 +212,19 @@ def _add_ngrams(
     if task.eval_set is None:
         ngrams = next(fit(train_loader, _DEFAULT_VARIANCE))
         return BlendedClassifier(recurrent, ngrams).to(device).eval(), {}
-    labels = cast("Tensor", task.eval_set.labels)
+    labels, weights = cast("Tensor", task.eval_set.labels), task.eval_set.weights
     logits = _logits(recurrent, task.eval_set)  # (texts, classes)
     lowest = math.inf
     for trial, ngrams in zip(_VARIANCES, fit(train_loader, *_VARIANCES), strict=True):
         found = _logits(ngrams.to(device), task.eval_set)  # (texts, classes)
-        scales, trial_loss = fit_scales((logits, found), labels)
+        scales, trial_loss = fit_scales((logits, found), labels, weights)
         if trial_loss >= lowest:  # and so will be those of the following ones, which take longest
             break
         lowest, variance, best = trial_loss, trial, (ngrams, scales, found)
     ngrams, scales, found = best
     network = BlendedClassifier(recurrent, ngrams)
     network.scales.copy_(scales)
-    metrics = _measure(scales[0] * logits + scales[1] * found, labels, loss)
+    metrics = _measure(scales[0] * logits + scales[1] * found, labels, weights, loss)
     _LOGGER.info(
         "Network and n-grams, with the weights %.2f and %.2f: log_loss %.4f, accuracy %.4f.",
         *scales.tolist(),
@@ -221,21 +251,28 @@ def _keep_ngrams(
 
 
 def _logits(network: RecurrentClassifier | NgramClassifier, dataset: WordDataset) -> Tensor:
-    return logits_of(network, dataset.input_ids.numpy(), dataset.lengths.numpy())
+    return logits_of(network, *_encoded(dataset))
 
 
-def _measure(logits: Tensor, labels: Tensor, loss: Loss) -> dict[str, float]:
+def _encoded(dataset: WordDataset) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the ids of all texts, and the number of ids of each."""
+    return dataset.input_ids.numpy(), dataset.lengths.numpy()
+
+
+def _measure(
+    logits: Tensor, labels: Tensor, weights: Tensor | None, loss: Loss
+) -> dict[str, float]:
     """Return the metrics of logits (texts, classes), with the names that a network's have."""
     kind = MultilabelMetrics if labels.is_floating_point() else ClassificationMetrics
     metrics = kind(logits.shape[1])
     metrics.update(logits, labels)
-    return {"log_loss": float(loss.cpu()(logits, labels)), **metrics.compute()}
+    return {"log_loss": float(loss.cpu()(logits, labels, weights)), **metrics.compute()}
 
 
 def _check_logits(network: Network, dataset: WordDataset) -> None:
     """Raise an error if the logits of the first texts are not finite."""
     some = dataset.select(range(min(len(dataset), _CHECKED_TEXTS)))
-    if not bool(logits_of(network, some.input_ids.numpy(), some.lengths.numpy()).isfinite().all()):
+    if not bool(logits_of(network, *_encoded(some)).isfinite().all()):
         raise NonFiniteLossError(
             "The logits of the trained classifier are NaN or infinite. A lower `learning_rate` or "
             "`max_grad_norm` may help."

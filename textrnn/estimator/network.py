@@ -160,7 +160,7 @@ def _train(network: RecurrentClassifier, task: Task) -> Outcome:
         weight_averaging=_averaging(settings, len(loader) * settings["epochs"]),
         precision=settings["precision"],
         # A smoothed loss may rate weights worse whose predictions are better.
-        metrics={_MONITOR: lambda logits, labels: plain_loss().to(logits.device)(logits, labels)},
+        metrics={_MONITOR: lambda logits, *others: plain_loss().to(logits.device)(logits, *others)},
         monitor=_MONITOR,
         callbacks=callbacks,
     )

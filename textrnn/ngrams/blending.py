@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from textrnn.data.targets import read_weights
 from textrnn.errors import InvalidValueError, expected
 from textrnn.ngrams.model import NgramClassifier
 from textrnn.nn.classifier import RecurrentClassifier
 from textrnn.training.loaders import check_labels
+from textrnn.training.losses import Loss
 
 __all__ = ["BlendedClassifier", "fit_scales"]
 
@@ -88,7 +90,9 @@ class BlendedClassifier(nn.Module):
         return logits
 
 
-def fit_scales(logits: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, float]:
+def fit_scales(
+    logits: Sequence[Tensor], labels: Tensor, weights: Tensor | None = None
+) -> tuple[Tensor, float]:
     """Learn blend weights for the logits of several classifiers.
 
     They minimize the loss of the summed logits on texts that no classifier was trained on
@@ -98,12 +102,15 @@ def fit_scales(logits: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, float]
     Args:
         logits: Logits of each classifier, `(texts, classes)`.
         labels: Class ids `(texts,)`, or floats `(texts, classes)` for multi-label data.
+        weights: Weight of each text in the loss, `(texts,)`; None for 1 each. Default: None.
 
     Returns:
         The blend weights, `(classifiers,)`, and the mean loss with them.
 
     Raises:
-        InvalidValueError: If there are no logits, their shapes differ, or labels don't fit them.
+        InvalidTypeError: If the weights are not numbers.
+        InvalidValueError: If there are no logits, their shapes differ, labels or weights don't fit
+            them, a weight is negative or infinite, or all are 0.
 
     Example:
         >>> sure, unsure = torch.tensor([[4.0, 0.0], [0.0, 4.0]]), torch.zeros(2, 2)
@@ -117,17 +124,20 @@ def fit_scales(logits: Sequence[Tensor], labels: Tensor) -> tuple[Tensor, float]
             expected("logits", f"of one shape, with a row for each of {len(labels)} labels", shapes)
         )
     check_labels(labels, logits[0].shape[1])
+    if weights is not None:
+        weights = torch.from_numpy(read_weights(weights, len(labels)))  # (texts,)
     stacked = torch.stack([each.double() for each in logits])  # (classifiers, texts, classes)
     share = 1 / len(logits)
+    loss_of = Loss()
+    total = len(labels) if weights is None else float(weights.sum())
 
     def mean_loss(scales: Tensor) -> Tensor:
         blended = torch.tensordot(scales, stacked, dims=1)  # (texts, classes)
-        if labels.is_floating_point():
-            return nn.functional.binary_cross_entropy_with_logits(blended, labels.double())
-        return nn.functional.cross_entropy(blended, labels.long())
+        loss: Tensor = loss_of(blended, labels, weights)
+        return loss
 
     def penalized(scales: Tensor) -> Tensor:
-        return mean_loss(scales) + (scales - share).square().sum() / len(labels)
+        return mean_loss(scales) + (scales - share).square().sum() / total
 
     free = torch.ones(len(logits), dtype=torch.bool)
     while True:  # each round fixes the most negative weight at 0

@@ -13,7 +13,7 @@ from textrnn.ngrams.model import NgramClassifier, ngram_keys, unique_per_row
 from textrnn.ngrams.solver import solve
 from textrnn.ngrams.spelling import Spelling, check_words
 from textrnn.nn.padding import check_lengths
-from textrnn.training.loaders import iterate
+from textrnn.training.loaders import check_total, iterate, join_weights
 from textrnn.training.losses import ClassWeights
 
 __all__ = ["fit_ngrams", "ngram_path"]
@@ -43,7 +43,8 @@ def fit_ngrams(
     Args:
         loader: Batches with labels that can be iterated over repeatedly, such as a list or a
             `DataLoader`. Labels are class ids `(batch,)`, or floats `(batch, classes)` for
-            multi-label data.
+            multi-label data. A text of weight 2 counts like the same text twice, one of weight 0
+            not at all.
         vocab_size: Number of token ids.
         num_classes: Number of classes.
         prior_variance: Variance of the normal prior of the scales, the inverse of the L2 penalty;
@@ -186,17 +187,18 @@ def _copy(
 class _NgramCounts:
     """Number of texts with each n-gram."""
 
+    # A text counts as often as its weight says.
     keys: Tensor  # ascending, (ngrams,)
     counts: Tensor  # (ngrams,)
-    texts: int  # in all
+    texts: float  # in all
     vocab_size: int
 
     @classmethod
     def of(cls, loader: Iterable[Batch], model: NgramClassifier) -> Self:
         """Count the n-grams that a model could have."""
-        keys, counts = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
-        waiting: list[Tensor] = []
-        texts = 0
+        keys, counts = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
+        waiting: list[tuple[Tensor, Tensor | None]] = []
+        texts, total = 0, 0.0
         for batch in iterate(loader):
             ids = batch.input_ids
             lengths = check_lengths(batch.lengths, *ids.shape)
@@ -204,14 +206,21 @@ class _NgramCounts:
             found, times = unique_per_row(
                 ngram_keys(ids, lengths, vocab_size=model.vocab_size, max_order=model.max_order)
             )  # (batch, ngrams)
-            waiting.append(found[(times > 0) & (found >= 0)].cpu())
-            if sum(map(len, waiting)) >= _MERGE_SIZE:
+            held, weights = (times > 0) & (found >= 0), batch.weights
+            total += len(lengths) if weights is None else float(weights.double().sum())
+            if weights is not None:
+                weights = weights.to(held.device).unsqueeze(1).expand_as(held)  # (batch, ngrams)
+                held &= weights > 0
+                weights = weights[held].cpu()
+            waiting.append((found[held].cpu(), weights))
+            if sum(len(part) for part, _ in waiting) >= _MERGE_SIZE:
                 keys, counts = _merge(keys, counts, waiting)
                 waiting = []
         if not texts:
             raise InvalidValueError(expected("loader", "at least one text", []))
+        check_total(total)
         keys, counts = _merge(keys, counts, waiting)
-        return cls(keys=keys, counts=counts, texts=texts, vocab_size=model.vocab_size)
+        return cls(keys=keys, counts=counts, texts=total, vocab_size=model.vocab_size)
 
     def most_frequent(self, model: NgramClassifier, max_ngrams: int) -> NgramClassifier:
         """Return a classifier like `model` with the n-grams that occur in most texts."""
@@ -219,21 +228,34 @@ class _NgramCounts:
         kept = self.counts.argsort(descending=True, stable=True)[:max_ngrams].sort().values
         start = NgramClassifier.from_config(model.config | {"num_ngrams": len(kept)})
         start.keys.copy_(self.keys[kept])
-        idf = ((1 + self.texts) / (1 + self.counts[kept].double())).log() + 1
+        idf = ((1 + self.texts) / (1 + self.counts[kept])).log() + 1
         start.idf[: len(kept)] = idf
         return start
 
     def of_tokens(self) -> Tensor:
         """Return the number of texts with each token, `(vocab_size,)`."""
-        counts = torch.zeros(self.vocab_size, dtype=torch.int64)
+        counts = torch.zeros(self.vocab_size, dtype=torch.float64)
         single = self.keys < self.vocab_size
         counts[self.keys[single]] = self.counts[single]
         return counts
 
 
-def _merge(keys: Tensor, counts: Tensor, new: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Add new keys, of which each occurrence counts 1, to counted ones."""
+def _merge(
+    keys: Tensor, counts: Tensor, new: Sequence[tuple[Tensor, Tensor | None]]
+) -> tuple[Tensor, Tensor]:
+    """Add new keys, of which each occurrence counts 1 or as its weight says, to counted ones."""
     unique: Any = torch.unique  # untyped
-    added, times = unique(torch.cat([keys[:0], *new]), return_counts=True)
+    found = torch.cat([keys[:0], *(part for part, _ in new)])
+    weights = join_weights([each for _, each in new], [len(part) for part, _ in new])
+    if weights is None:
+        added, times = unique(found, return_counts=True)
+    else:
+        added, places = unique(found, return_inverse=True)
+        times = _sums(places, weights, len(added))
     merged, places = unique(torch.cat([keys, added]), return_inverse=True)
-    return merged, torch.zeros_like(merged).scatter_add_(0, places, torch.cat([counts, times]))
+    return merged, _sums(places, torch.cat([counts, times]), len(merged))
+
+
+def _sums(places: Tensor, amounts: Tensor, size: int) -> Tensor:
+    """Return the sum of the amounts of each place, `(size,)`."""
+    return torch.zeros(size, dtype=torch.float64).scatter_add_(0, places, amounts.double())

@@ -14,7 +14,13 @@ from torch import Tensor, nn
 
 from textrnn.data import Batch
 from textrnn.ngrams.model import NgramClassifier
-from textrnn.training.loaders import check_labels, iterate, required_labels
+from textrnn.training.loaders import (
+    check_labels,
+    check_total,
+    iterate,
+    join_weights,
+    required_labels,
+)
 from textrnn.training.losses import ClassWeights, Loss, balanced_weights
 
 __all__ = ["SparseMatrix", "solve"]
@@ -80,7 +86,7 @@ def solve(
     """Yield weight `(features, classes)` and bias `(classes,)` for each of several priors."""
     examples = _Examples.of(loader, start)
     if isinstance(class_weights, str) and class_weights == "balanced":
-        class_weights = balanced_weights(examples.labels, start.num_classes)
+        class_weights = balanced_weights(examples.labels, start.num_classes, examples.weights)
     return map(_Solver(examples, start, spelling, Loss(class_weights=class_weights)), variances)
 
 
@@ -117,7 +123,7 @@ class _Solver:
     @torch.no_grad()
     def __call__(self, variance: float) -> tuple[Tensor, Tensor]:
         """Return the best weight and bias, found from those of the prior before."""
-        self._set_penalty(1 / (len(self.examples.labels) * variance))
+        self._set_penalty(1 / (self.examples.total * variance))
         loss, slopes = self._loss(self.offset + _logits(self.point))
         gradient = self._gradient(slopes)
         for _ in range(_MAX_STEPS):
@@ -153,7 +159,8 @@ class _Solver:
     def _loss(self, logits: Tensor) -> tuple[float, Tensor]:
         """Return the mean loss and its gradient, `(texts, classes)`."""
         with torch.enable_grad():
-            loss = self.loss_of(logits.requires_grad_(), self.examples.labels)
+            labels, weights = self.examples.labels, self.examples.weights
+            loss = self.loss_of(logits.requires_grad_(), labels, weights)
             (slopes,) = torch.autograd.grad(loss, logits)
         return float(loss), slopes
 
@@ -188,7 +195,10 @@ class _Solver:
         slope = self.penalty * _dot(step[:, :-1], self.point[:, :-1])
         curvature = self.penalty * _dot(step[:, :-1], step[:, :-1])
         # A guess for the first step, from an upper bound of the curvature of the loss.
-        guess = gain / (float(along.square().sum()) / len(along) + curvature)
+        squares = along.square().sum(dim=1)  # (texts,)
+        if self.examples.weights is not None:
+            squares *= self.examples.weights
+        guess = gain / (float(squares.sum()) / self.examples.total + curvature)
         guess = 1.0 if self.pairs else guess
         low, high = (0.0, -gain), None  # lengths, and the ever larger derivatives there
         for _ in range(_MAX_EVALUATIONS):
@@ -221,19 +231,23 @@ def _dot(left: Tensor, right: Tensor) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class _Examples:
-    """Texts as a matrix `(texts, features)`, with their labels."""
+    """Texts as a matrix `(texts, features)`, with their labels and weights."""
 
     matrix: SparseMatrix
     labels: Tensor  # class ids (texts,), or floats (texts, classes)
+    weights: Tensor | None  # (texts,)
+    total: float  # of the weights
 
     @classmethod
     def of(cls, loader: Iterable[Batch], model: NgramClassifier) -> Self:
         """Compute the features of all texts of a loader, and check their labels."""
         columns, values, lengths, labels = [], [], [], []
+        weights: list[Tensor | None] = []
         for batch in iterate(loader):
             targets = required_labels(batch).cpu()
             check_labels(targets, model.num_classes)
             labels.append(targets)
+            weights.append(batch.weights)
             places, amounts = model.features(batch.input_ids.cpu(), batch.lengths)
             held = amounts > 0  # (batch, ngrams)
             columns.append(places[held].int())
@@ -245,13 +259,21 @@ class _Examples:
             torch.cat(lengths),
             num_columns=model.num_features,
         )
-        return cls(matrix=matrix, labels=torch.cat(labels))
+        texts = join_weights(weights, [len(part) for part in labels])
+        total = float(sum(map(len, labels)) if texts is None else texts.double().sum())
+        check_total(total)
+        return cls(matrix=matrix, labels=torch.cat(labels), weights=texts, total=total)
 
-    def targets(self, num_classes: int) -> Tensor:
-        """Return the labels as floats, `(texts, classes)`."""
-        if self.labels.is_floating_point():
-            return self.labels.contiguous()
-        return nn.functional.one_hot(self.labels.long(), num_classes).float()
+    def counts(self, num_classes: int) -> tuple[Tensor, Tensor]:
+        """Return how often each text counts for and against each class, `(texts, classes)`."""
+        ours = self.labels
+        if not ours.is_floating_point():
+            ours = nn.functional.one_hot(ours.long(), num_classes)
+        ours = ours.float().contiguous()
+        if self.weights is None:
+            return ours, 1 - ours
+        weights = self.weights.unsqueeze(1)  # (texts, 1)
+        return ours * weights, (1 - ours) * weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,15 +289,15 @@ class _LogCountRatios:
     @classmethod
     def of(cls, examples: _Examples, model: NgramClassifier, spelling: SparseMatrix | None) -> Self:
         """Compute the ratios from the number of texts of each class with each n-gram."""
-        targets = examples.targets(model.num_classes)  # (texts, classes)
+        both = examples.counts(model.num_classes)  # (texts, classes) each
         counts = [
             examples.matrix.transposed_times(part, binary=True)  # (features, classes)
-            for part in (targets, 1 - targets)
+            for part in both
         ]
-        texts = targets.sum(dim=0)  # (classes,)
+        texts = both[0].sum(dim=0)  # (classes,)
 
         def squares(ours: Tensor, theirs: Tensor) -> Tensor:
-            others = len(targets) - texts
+            others = examples.total - texts
             ratios = ((ours + 1) / (texts + 2)).log() - ((theirs + 1) / (others + 2)).log()
             return ratios.square_()
 

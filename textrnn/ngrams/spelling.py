@@ -26,12 +26,12 @@ class Spelling:
     norms: Tensor  # (words,), before scaling
 
     @classmethod
-    def of(cls, words: Sequence[str], texts_with: Tensor, *, texts: int, max_ngrams: int) -> Self:
+    def of(cls, words: Sequence[str], texts_with: Tensor, *, texts: float, max_ngrams: int) -> Self:
         """Weight the most frequent character n-grams by their inverse document frequency."""
         # `texts_with` is the number of texts with each word, (words,). A text counts once for each
         # of its words that have an n-gram.
         parts = [char_ngrams(word) for word in words]
-        frequencies: Counter[str] = Counter()
+        frequencies: Counter[str] = Counter()  # floats, where texts have weights
         for part, times in zip(parts, texts_with.tolist(), strict=True):
             for each in part:
                 frequencies[each] += times
