@@ -53,6 +53,9 @@ class RowClassifier(TextClassifier):
     def predict_proba(self, X):  # noqa: D102, N803 - the same
         return super().predict_proba(self._sentences(X))
 
+    def decision_function(self, X):  # noqa: D102, N803 - the same
+        return super().decision_function(self._sentences(X))
+
     def score(self, X, y):  # noqa: D102, N803 - the same
         return float(np.mean(self.predict(X) == np.asarray(y)))
 
@@ -201,6 +204,41 @@ def test_its_probabilities_can_be_calibrated():
     calibrated = CalibratedClassifierCV(small(), cv=2, method="sigmoid").fit(TEXTS, LABELS)
     assert calibrated.predict(["oil falls"]).tolist() == ["business"]
     assert calibrated.predict_proba(["oil falls"]).sum() == pytest.approx(1)
+
+
+DECISIONS = {
+    "two labels": [0, 1, 0, 1] * 6,
+    "three labels": [0, 1, 2, 1] * 6,
+    "several labels": [["oil"], ["oil", "up"], ["sports"], []] * 6,
+    "one label or none": [["oil"], ["oil"], [], []] * 6,
+}
+
+
+@pytest.mark.parametrize("kind", DECISIONS)
+def test_decisions_are_logits(kind):
+    """They have scikit-learn's shape, and agree with probabilities and predictions."""
+    classifier = small().fit(TEXTS, DECISIONS[kind])
+    texts = [*TEXTS[:4], "oil striker", ""]
+    decisions, probabilities = classifier.decision_function(texts), classifier.predict_proba(texts)
+    assert decisions.dtype == np.float64
+    if kind == "two labels":
+        assert decisions.shape == (6,)
+        np.testing.assert_allclose(1 / (1 + np.exp(-decisions)), probabilities[:, 1])
+        assert ((decisions > 0) == classifier.predict(texts)).all()
+        assert classifier.decision_function([]).shape == (0,)
+        return
+    assert decisions.shape == (6, len(classifier.classes_))
+    assert classifier.decision_function([]).shape == (0, len(classifier.classes_))
+    if kind == "three labels":
+        exponentials = np.exp(decisions)
+        np.testing.assert_allclose(
+            exponentials / exponentials.sum(axis=1, keepdims=True), probabilities
+        )
+        assert (decisions.argmax(axis=1) == classifier.predict(texts)).all()
+    else:
+        np.testing.assert_allclose(1 / (1 + np.exp(-decisions)), probabilities)
+        names = [classifier.classes_[row > 0].tolist() for row in decisions]
+        assert names == classifier.predict(texts)
 
 
 def test_all_of_it_works_without_scikit_learn():

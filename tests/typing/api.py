@@ -155,6 +155,7 @@ def estimator() -> None:
     classifier = TextClassifier().fit(texts, labels, sample_weight=[1.0, 0.5])
     classifier.fit(texts, labels, None, texts, np.ones(2))
     assert_type(classifier.score(texts, labels, sample_weight=torch.ones(2)), float)
+    assert_type(classifier.decision_function(texts), NDArray[np.float64])
 
 
 def failing() -> None:

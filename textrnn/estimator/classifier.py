@@ -278,6 +278,27 @@ class TextClassifier(Predictor):
         )
         return self
 
+    def decision_function(self, texts: Iterable[str]) -> NDArray[np.float64]:
+        """Return the logit of every label for each text.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            Logits `(texts, labels)`, in the order of `classes_`. With two labels, one of which a
+            text has, the difference of both `(texts,)`, which is above 0 where the second one is
+            predicted. For multi-label data, a logit is above 0 where a probability is above 0.5.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If `texts` is not a column of strings.
+        """
+        model = self._model()
+        logits = np.asarray(model.logits(texts), dtype=np.float64)  # (texts, labels)
+        if model.labels.multi_label or len(model.labels) > 2:
+            return logits
+        return logits[:, 1] - logits[:, 0]
+
     def score(
         self, texts: Iterable[str], labels: Iterable[Any], sample_weight: Any = None
     ) -> float:
