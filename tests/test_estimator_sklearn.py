@@ -1,16 +1,19 @@
 """`TextClassifier` with scikit-learn."""
 
+import pickle
 import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.exceptions import UnsetMetadataPassedError
+from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import estimator_checks_generator
@@ -204,6 +207,103 @@ def test_its_probabilities_can_be_calibrated():
     calibrated = CalibratedClassifierCV(small(), cv=2, method="sigmoid").fit(TEXTS, LABELS)
     assert calibrated.predict(["oil falls"]).tolist() == ["business"]
     assert calibrated.predict_proba(["oil falls"]).sum() == pytest.approx(1)
+
+
+@pytest.fixture(name="routing")
+def _routing():
+    """Switch metadata routing on."""
+    with sklearn.config_context(enable_metadata_routing=True):
+        yield
+
+
+class Recorder(TextClassifier):
+    """Keep the number of weights, or None, of each call of `fit` and `score`."""
+
+    calls: ClassVar[list[tuple[str, int | None]]] = []
+
+    def fit(self, texts, labels, eval_set=None, unlabelled=None, sample_weight=None):  # noqa: D102 - the original's
+        self.calls.append(("fit", sample_weight if sample_weight is None else len(sample_weight)))
+        return super().fit(texts, labels, eval_set, unlabelled, sample_weight)
+
+    def score(self, texts, labels, sample_weight=None):  # noqa: D102 - the original's
+        self.calls.append(("score", sample_weight if sample_weight is None else len(sample_weight)))
+        return super().score(texts, labels, sample_weight)
+
+
+WEIGHTS = np.linspace(1, 2, len(TEXTS))
+
+
+@pytest.fixture(name="recorder")
+def _recorder():
+    """Return a classifier that keeps its calls."""
+    Recorder.calls.clear()
+    return Recorder(**SMALL | {"epochs": 1})
+
+
+@pytest.mark.usefixtures("routing")
+def test_requested_weights_are_routed(recorder):
+    """Cross-validation, searches and pipelines pass weights on to `fit` and `score`."""
+    recorder.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+    cross_validate(recorder, TEXTS, LABELS, cv=2, params={"sample_weight": WEIGHTS})
+    assert recorder.calls == [("fit", 12), ("score", 12)] * 2
+    recorder.calls.clear()
+    search = GridSearchCV(recorder, {"seed": [0]}, cv=2)
+    search.fit(TEXTS, LABELS, sample_weight=WEIGHTS)
+    assert recorder.calls == [("fit", 12), ("score", 12)] * 2 + [("fit", 24)]
+    recorder.calls.clear()
+    pipeline = Pipeline([("classify", recorder)]).fit(TEXTS, LABELS, sample_weight=WEIGHTS)
+    pipeline.score(TEXTS, LABELS, sample_weight=WEIGHTS)
+    assert recorder.calls == [("fit", 24), ("score", 24)]
+
+
+@pytest.mark.usefixtures("routing")
+def test_requests_may_have_other_names_or_be_refused(recorder):
+    """A string is the name outside, False ignores weights, and no request makes them an error."""
+    with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+        cross_validate(recorder, TEXTS, LABELS, cv=2, params={"sample_weight": WEIGHTS})
+    recorder.set_fit_request(sample_weight="trust").set_score_request(sample_weight=False)
+    cross_validate(recorder, TEXTS, LABELS, cv=2, params={"trust": WEIGHTS})
+    assert recorder.calls == [("fit", 12), ("score", None)] * 2
+    again = pickle.loads(pickle.dumps(clone(recorder)))  # noqa: S301 - ours
+    requests = {"sample_weight": "trust", "eval_set": None, "unlabelled": None}
+    assert repr(again.get_metadata_routing()) == repr(recorder.get_metadata_routing())
+    assert again.get_metadata_routing().fit.requests == requests
+    assert again.get_metadata_routing().score.requests == {"sample_weight": False}
+
+
+@pytest.mark.usefixtures("routing")
+def test_texts_without_labels_are_routed(recorder):
+    """So is an `eval_set`."""
+    pipeline = Pipeline([("classify", recorder.set_fit_request(unlabelled=True, eval_set=True))])
+    pipeline.set_params(classify__pretrain_epochs=1)
+    pipeline.fit(TEXTS, LABELS, unlabelled=["oil"], eval_set=(TEXTS[:4], LABELS[:4]))
+    data = pipeline[-1].data_
+    assert (data["unlabelled_texts"], data["eval_texts"]) == (1, 4)
+
+
+def test_requests_are_checked():
+    """An unknown argument or a request without routing is an error; nothing is stored."""
+    classifier = TextClassifier()
+    with pytest.raises(
+        InvalidValueError, match=r"`enable_metadata_routing` to be on; call sklearn"
+    ):
+        classifier.set_fit_request(sample_weight=True)
+    with sklearn.config_context(enable_metadata_routing=True):
+        with pytest.raises(InvalidValueError, match="one of 'sample_weight', but got 'eval_set'"):
+            classifier.set_score_request(eval_set=True)
+        with pytest.raises(InvalidValueError, match="'unlabelled', but got 'weight'"):
+            classifier.set_fit_request(sample_weight=True, weight=True)
+    assert classifier.get_metadata_routing().fit.requests["sample_weight"] is None
+
+
+@pytest.mark.parametrize("module", ["sklearn", "sklearn.utils.metadata_routing"])
+def test_requests_need_scikit_learn(monkeypatch, module):
+    """The error names the extra."""
+    monkeypatch.setitem(sys.modules, module, None)
+    call = TextClassifier().set_fit_request if module == "sklearn" else None
+    call = call or TextClassifier().get_metadata_routing
+    with pytest.raises(MissingDependencyError, match=r"pip install 'textrnn\[sklearn\]'"):
+        call()
 
 
 DECISIONS = {

@@ -156,6 +156,9 @@ def estimator() -> None:
     classifier.fit(texts, labels, None, texts, np.ones(2))
     assert_type(classifier.score(texts, labels, sample_weight=torch.ones(2)), float)
     assert_type(classifier.decision_function(texts), NDArray[np.float64])
+    assert_type(classifier.set_fit_request(sample_weight=True, unlabelled="more"), TextClassifier)
+    assert_type(classifier.set_score_request(sample_weight=None), TextClassifier)
+    classifier.set_fit_request(True)  # type: ignore[call-arg]  # by name
 
 
 def failing() -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from inspect import Parameter, signature
 from pathlib import Path
@@ -45,6 +46,9 @@ from textrnn.training import (
 )
 
 __all__ = ["TextClassifier"]
+
+_ROUTED = {"fit": ("sample_weight", "eval_set", "unlabelled"), "score": ("sample_weight",)}
+"""The arguments of methods that scikit-learn's metadata routing may pass."""
 
 _NOT_SAVED = {option.name for option in OPTIONS if not option.saved}
 
@@ -141,6 +145,7 @@ class TextClassifier(Predictor):
     """
 
     _fitted: Model
+    _metadata_request: Any  # absent until the first request
 
     def __init__(
         self,
@@ -634,6 +639,69 @@ class TextClassifier(Predictor):
                 )
         for name, value in params.items():
             setattr(self, name, value)
+        return self
+
+    def set_fit_request(self, **requests: bool | str | None) -> Self:
+        """Request arguments of `fit` from scikit-learn's metadata routing.
+
+        Args:
+            **requests: For `sample_weight`, `eval_set` or `unlabelled`: whether a pipeline, search
+                or other meta-estimator passes it on, or the name that it has there. None is an
+                error if it is given, as without a request.
+
+        Returns:
+            The classifier itself.
+
+        Raises:
+            MissingDependencyError: If scikit-learn is not installed.
+            InvalidValueError: If there is no such argument, or metadata routing is off.
+        """
+        return self._request("fit", requests)
+
+    def set_score_request(self, **requests: bool | str | None) -> Self:
+        """Request arguments of `score` from scikit-learn's metadata routing.
+
+        Args:
+            **requests: For `sample_weight`, as for `set_fit_request`.
+
+        Returns:
+            The classifier itself.
+
+        Raises:
+            MissingDependencyError: If scikit-learn is not installed.
+            InvalidValueError: If there is no such argument, or metadata routing is off.
+        """
+        return self._request("score", requests)
+
+    def get_metadata_routing(self) -> Any:
+        """Return the requests as scikit-learn's metadata routing reads them.
+
+        Returns:
+            A `sklearn.utils.metadata_routing.MetadataRequest`.
+
+        Raises:
+            MissingDependencyError: If scikit-learn is not installed.
+        """
+        routing = import_extra("sklearn.utils.metadata_routing", extra="sklearn")
+        if "_metadata_request" in vars(self):
+            return deepcopy(self._metadata_request)
+        found = routing.MetadataRequest(owner=type(self).__name__)
+        for method, names in _ROUTED.items():
+            for name in names:
+                getattr(found, method).add_request(param=name, alias=None)
+        return found
+
+    def _request(self, method: str, requests: Mapping[str, Any]) -> Self:
+        sklearn = import_extra("sklearn", extra="sklearn")
+        if not sklearn.get_config()["enable_metadata_routing"]:
+            rule = "on; call sklearn.set_config(enable_metadata_routing=True)"
+            raise InvalidValueError(expected("enable_metadata_routing", rule, False))
+        for name in requests:
+            check_choice("argument", name, _ROUTED[method])
+        found = self.get_metadata_routing()
+        for name, alias in requests.items():
+            getattr(found, method).add_request(param=name, alias=alias)
+        self._metadata_request = found  # scikit-learn's `clone` keeps it under this name
         return self
 
     def __repr__(self) -> str:
