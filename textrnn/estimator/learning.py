@@ -322,5 +322,5 @@ def _to_model(network: Network, metrics: dict[str, float], task: Task, outcome: 
         data=data,
         history=outcome.history,
         metrics=metrics,
-        eval_set=task.eval_set,
+        eval_ids=None if task.eval_set is None else _encoded(task.eval_set),
     )

@@ -1,5 +1,7 @@
 """The model of a fitted classifier: network, vocabulary, tokenizer and labels."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -7,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-from textrnn.data import WordDataset
 from textrnn.estimator.batches import padded_batches
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
@@ -18,9 +20,11 @@ from textrnn.text.columns import read_texts
 from textrnn.training import History
 from textrnn.training.evaluation import undisturbed_modes
 
-__all__ = ["Model", "Network", "logits_of"]
+__all__ = ["Model", "Network", "build_network", "logits_of"]
 
 Network: TypeAlias = RecurrentClassifier | BlendedClassifier
+
+_PLAIN = ("tokenizer", "settings", "data", "metrics", "eval_ids")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +39,8 @@ class Model:
     data: dict[str, Any]  # facts about the training texts
     history: History
     metrics: dict[str, float]  # of the validation part; empty without one
-    eval_set: WordDataset | None = None  # the validation part; None of a loaded model
+    # Ids and lengths of the validation part, of which a loaded model has none.
+    eval_ids: tuple[NDArray[np.int32], NDArray[np.int64]] | None = None
 
     @property
     def recurrent(self) -> RecurrentClassifier:
@@ -47,6 +52,36 @@ class Model:
     def ngrams(self) -> NgramClassifier | None:
         """The n-gram part of the network, if there is one."""
         return self.network.ngrams if isinstance(self.network, BlendedClassifier) else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return plain data and arrays, which tools that know no PyTorch can store as well."""
+        ngrams, labels = self.ngrams, self.labels
+        weights = self.network.state_dict().items()
+        return {
+            **{name: getattr(self, name) for name in _PLAIN},
+            "recurrent": self.recurrent.config,
+            "ngrams": None if ngrams is None else ngrams.config,
+            "weights": {name: np.asarray(value.cpu()) for name, value in weights},
+            "device": str(next(self.network.parameters()).device),
+            "vocabulary": self.vocabulary.to_dict(),
+            "labels": [list(labels.names), labels.multi_label, labels.matrix],
+            "history": list(self.history),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a model, on the CPU if its device is not there."""
+        network = build_network(state["recurrent"], state["ngrams"], state["weights"])
+        device = torch.device("cpu")
+        with suppress(RuntimeError, AssertionError):  # raised where torch was built without CUDA
+            device = torch.empty(0, device=state["device"]).device
+        names, multi_label, matrix = state["labels"]
+        vars(self).update(
+            {name: state[name] for name in _PLAIN},
+            network=network.to(device),
+            vocabulary=Vocabulary.from_dict(state["vocabulary"]),
+            labels=LabelSet(tuple(names), multi_label=multi_label, matrix=matrix),
+            history=History(state["history"]),
+        )
 
     def logits(self, texts: Any) -> Tensor:
         """Return the logits of a column of texts, fp32 `(texts, labels)`, on the CPU."""
@@ -61,6 +96,34 @@ class Model:
     def probabilities(self, texts: Any) -> NDArray[np.float64]:
         """Return the probabilities of a column of texts, `(texts, labels)`."""
         return self.labels.probabilities(self.logits(texts).numpy())
+
+
+class _Uninitialized(TorchFunctionMode):
+    """Skip the initialization of weights, which on a meta device imports PyTorch's compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call any function but those of `torch.nn.init`."""
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
+def build_network(
+    recurrent: Mapping[str, Any],
+    ngrams: Mapping[str, Any] | None,
+    weights: Mapping[str, NDArray[Any]],
+) -> Network:
+    """Return the network of these configurations, with copies of its weights."""
+    network: Network
+    with _Uninitialized(), torch.device("meta"):
+        network = RecurrentClassifier.from_config(recurrent)
+        network.float()  # as `fit` makes it, whatever PyTorch's default is
+        if ngrams is not None:
+            network = BlendedClassifier(network, NgramClassifier.from_config(ngrams))
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
+    network.load_state_dict(tensors, assign=True)
+    return network.eval()
 
 
 def logits_of(

@@ -8,9 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors.numpy import save as save_tensors
-from torch.overrides import TorchFunctionMode
 
 from textrnn.errors import (
     CorruptFileError,
@@ -19,10 +17,8 @@ from textrnn.errors import (
     expected,
 )
 from textrnn.estimator.card import Cost, model_card
-from textrnn.estimator.model import Model, Network, logits_of
+from textrnn.estimator.model import Model, Network, build_network, logits_of
 from textrnn.estimator.saved_settings import complete_settings
-from textrnn.ngrams import BlendedClassifier, NgramClassifier
-from textrnn.nn import RecurrentClassifier
 from textrnn.runtime.compact import compact
 from textrnn.runtime.folder import (
     FILES,
@@ -96,7 +92,7 @@ def restore(saved: SavedModel, params: AbstractSet[str]) -> Model:
         history = History.from_json(json.dumps(saved.history))
         check_names(history.names)
     return Model(
-        network=_build(saved),
+        network=build_network(saved.network, saved.ngrams, saved.weights),
         vocabulary=saved.vocabulary,
         tokenizer=saved.tokenizer,
         labels=saved.labels,
@@ -109,11 +105,10 @@ def restore(saved: SavedModel, params: AbstractSet[str]) -> Model:
 
 def _cost(model: Model, stored: Network) -> Cost | None:
     """Compare a model with its network as it was stored, on the validation texts."""
-    if model.eval_set is None:
+    if model.eval_ids is None:
         return None
-    ids, lengths = model.eval_set.input_ids.numpy(), model.eval_set.lengths.numpy()
     before, after = (
-        model.labels.probabilities(logits_of(network, ids, lengths).numpy())  # (texts, labels)
+        model.labels.probabilities(logits_of(network, *model.eval_ids).numpy())  # (texts, labels)
         for network in (model.network, stored)
     )
     if model.labels.multi_label:
@@ -121,30 +116,6 @@ def _cost(model: Model, stored: Network) -> Cost | None:
     else:
         changed = before.argmax(axis=1) != after.argmax(axis=1)  # (texts,)
     return Cost(len(changed), int(changed.sum()), float(abs(before - after).max()))
-
-
-class _Uninitialized(TorchFunctionMode):
-    """Skip the initialization of weights, which on a meta device imports PyTorch's compiler."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call any function but those of `torch.nn.init`."""
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        return func(*args, **kwargs)
-
-
-def _build(saved: SavedModel) -> Network:
-    """Return the network with copies of its weights."""
-    network: Network
-    with _Uninitialized(), torch.device("meta"):
-        network = RecurrentClassifier.from_config(saved.network)
-        network.float()  # as `fit` makes it, whatever PyTorch's default is
-        if saved.ngrams is not None:
-            network = BlendedClassifier(network, NgramClassifier.from_config(saved.ngrams))
-    weights = {name: torch.from_numpy(array.copy()) for name, array in saved.weights.items()}
-    network.load_state_dict(weights, assign=True)
-    return network.eval()
 
 
 def _to_json(name: str, value: Any) -> Any:

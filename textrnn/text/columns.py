@@ -25,8 +25,10 @@ def read_texts(texts: Any, name: str = "texts") -> Iterator[Any]:
     is_table = len(getattr(texts, "shape", (0,))) != 1
     if is_table or isinstance(texts, NOT_COLUMNS) or not hasattr(texts, "__iter__"):
         rule = "a column (a sequence) of strings"
-        if names := column_names(texts):
-            columns = [f"{name}[{show(each)}]" for each in names[:_MAX_LISTED]]
+        columns = [f"{name}[{show(each)}]" for each in column_names(texts)[:_MAX_LISTED]]
+        if not columns and is_table and hasattr(texts, "__array__"):
+            columns = [f"{name}[:, 0]"]
+        if columns:
             rule += f", such as {' or '.join(columns)}"
         raise InvalidTypeError(expected(name, rule, texts))
     if not hasattr(texts, "to_pylist"):

@@ -82,8 +82,6 @@ class WordTokenizer:
         ['café', 'coop']
     """
 
-    __slots__ = ("_lowercase", "_normalize", "_remove_punctuation")
-
     def __init__(
         self, *, lowercase: bool = True, remove_punctuation: bool = True, normalize: bool = False
     ) -> None:
@@ -211,8 +209,6 @@ class WordPunctTokenizer:
         >>> tokenizer("cafe\u0301 co\u00adop")
         ['café', 'coop']
     """
-
-    __slots__ = ("_lowercase",)
 
     def __init__(self, *, lowercase: bool = True) -> None:
         if not isinstance(lowercase, bool):
