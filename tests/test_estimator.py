@@ -7,6 +7,7 @@ import pickle
 import random
 import re
 import signal
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from textrnn import TextClassifier
 from textrnn.errors import (
@@ -23,6 +26,7 @@ from textrnn.errors import (
     MissingKeyError,
     NotFittedError,
 )
+from textrnn.estimator import model
 from textrnn.ngrams import BlendedClassifier
 from textrnn.nn import RecurrentClassifier
 from textrnn.text import WordPunctTokenizer
@@ -621,6 +625,30 @@ def test_predictions_do_not_depend_on_the_batches(fitted, monkeypatch):
     np.testing.assert_allclose(together, fitted.predict_proba(texts), atol=1e-6)
     monkeypatch.setattr("textrnn.estimator.batches._MAX_PREDICTED_IDS", 1)
     np.testing.assert_allclose(together, fitted.predict_proba(texts), atol=1e-6)
+
+
+@given(texts=st.lists(st.sampled_from([*TEXTS, "", "unheard of words", "oil " * 40]), max_size=16))
+@settings(max_examples=20)
+def test_few_texts_have_the_predictions_of_many(fitted, texts):
+    """NumPy, which predicts few texts, gives the probabilities of PyTorch."""
+    again = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - pickled here
+    with patch.object(model, "logits_of", side_effect=AssertionError):
+        few = again.predict_proba(texts)
+    many = again.predict_proba(texts + TEXTS[:1] * 20)[: len(texts)]
+    np.testing.assert_allclose(few, many, atol=1e-6)
+
+
+def test_a_changed_network_changes_predictions(fitted):
+    """Weights that are changed in any way count at once, also in predictions of few texts."""
+    again = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - pickled here
+    before = again.predict_proba(TEXTS[:2])
+    network = again.network_
+    np.testing.assert_allclose(again.predict_proba(TEXTS[:2]), before, atol=1e-6)
+    network.recurrent.encoder.rnn.weight_hh_l0.data.neg_()
+    changed = again.predict_proba(TEXTS[:2])
+    assert abs(changed - before).max() > 1e-4
+    copied = pickle.loads(pickle.dumps(again))  # noqa: S301 - pickled here
+    np.testing.assert_allclose(copied.predict_proba(TEXTS[:2]), changed, atol=1e-6)
 
 
 def test_predictions_are_made_in_evaluation_mode(fitted):

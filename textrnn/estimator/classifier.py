@@ -569,7 +569,7 @@ class TextClassifier(Predictor):
     @property
     def network_(self) -> Network:
         """Trained network: a `BlendedClassifier`, or a `RecurrentClassifier` without n-grams."""
-        return self._model().network
+        return self._model().hand_out()
 
     @property
     def history_(self) -> History:

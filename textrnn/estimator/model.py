@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from textrnn.estimator.batches import padded_batches
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
+from textrnn.runtime.classifier import Networks
 from textrnn.runtime.labels import LabelSet
 from textrnn.text import Tokenizer, Vocabulary, encode_texts
 from textrnn.text.columns import read_texts
@@ -24,6 +26,7 @@ __all__ = ["Model", "Network", "build_network", "logits_of"]
 
 Network: TypeAlias = RecurrentClassifier | BlendedClassifier
 
+_FEW_TEXTS = 16  # whose time is mostly that of calls
 _PLAIN = ("tokenizer", "settings", "data", "metrics", "eval_ids")
 
 
@@ -91,7 +94,23 @@ class Model:
             self.vocabulary,
             max_length=self.settings["max_length"],
         )
+        if len(lengths) <= _FEW_TEXTS and self._in_numpy is not None:
+            return torch.from_numpy(self._in_numpy.logits(ids, lengths))
         return logits_of(self.network, ids, lengths)
+
+    def hand_out(self) -> Network:
+        """Return the network to a user, who may change it: no copy of its weights is used then."""
+        vars(self)["_in_numpy"] = None
+        return self.network
+
+    @cached_property
+    def _in_numpy(self) -> Networks | None:
+        """The same network in NumPy, whose calls cost less; None on another device."""
+        if any(weight.device.type != "cpu" for weight in self.network.parameters()):
+            return None
+        weights = {name: weight.numpy() for name, weight in self.network.state_dict().items()}
+        ngrams = None if self.ngrams is None else self.ngrams.config
+        return Networks(self.recurrent.config, ngrams, weights)
 
     def probabilities(self, texts: Any) -> NDArray[np.float64]:
         """Return the probabilities of a column of texts, `(texts, labels)`."""

@@ -1,6 +1,7 @@
 """`RuntimeClassifier`: predictions of a saved classifier, with NumPy alone."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,41 @@ from textrnn.text.columns import read_texts
 from textrnn.text.encoding import TextEncoder
 from textrnn.text.tokenizers import Tokenizer
 
-__all__ = ["RuntimeClassifier", "load"]
+__all__ = ["Networks", "RuntimeClassifier", "load"]
+
+
+class Networks:
+    """The recurrent network of a classifier and its linear model over n-grams, in NumPy.
+
+    Args:
+        network: `config` of the recurrent network.
+        ngrams: That of the n-grams, or None without them.
+        weights: `state_dict()` of the network that holds both, as arrays.
+    """
+
+    def __init__(
+        self,
+        network: Mapping[str, Any],
+        ngrams: Mapping[str, Any] | None,
+        weights: dict[str, NDArray[Any]],
+    ) -> None:
+        self._num_classes = int(network["num_classes"])
+        self._ngrams: Ngrams | None = None
+        if ngrams is not None:
+            self._ngrams = Ngrams(ngrams, _part(weights, "ngrams."))
+            self._scales = weights["scales"]  # (2,)
+            weights = _part(weights, "recurrent.")
+        self._recurrent = RecurrentNetwork(network, weights)
+
+    def logits(self, ids: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the logits of encoded texts, `(texts, classes)`."""
+        if not len(lengths):
+            return np.empty((0, self._num_classes), np.float32)
+        logits = self._recurrent.logits(ids, lengths)  # (texts, classes)
+        if self._ngrams is not None:
+            ngrams = self._ngrams.logits(ids, lengths)  # (texts, classes)
+            logits = self._scales[0] * logits + self._scales[1] * ngrams
+        return logits
 
 
 class _Model:
@@ -27,24 +62,11 @@ class _Model:
         self._encode = TextEncoder(
             saved.tokenizer, saved.vocabulary, max_length=saved.settings["max_length"]
         )
-        weights = saved.weights
-        self._ngrams: Ngrams | None = None
-        if saved.ngrams is not None:
-            self._ngrams = Ngrams(saved.ngrams, _part(weights, "ngrams."))
-            self._scales = weights["scales"]  # (2,)
-            weights = _part(weights, "recurrent.")
-        self._recurrent = RecurrentNetwork(saved.network, weights)
+        self._networks = Networks(saved.network, saved.ngrams, saved.weights)
 
     def probabilities(self, texts: Any) -> NDArray[np.float64]:
         """Return the probabilities of a column of texts, `(texts, labels)`."""
-        ids, lengths = self._encode(read_texts(texts))
-        if not len(lengths):
-            return np.empty((0, len(self.labels)))
-        logits = self._recurrent.logits(ids, lengths)  # (texts, labels)
-        if self._ngrams is not None:
-            ngrams = self._ngrams.logits(ids, lengths)  # (texts, labels)
-            logits = self._scales[0] * logits + self._scales[1] * ngrams
-        return self.labels.probabilities(logits)
+        return self.labels.probabilities(self._networks.logits(*self._encode(read_texts(texts))))
 
 
 class RuntimeClassifier(Predictor):
