@@ -496,7 +496,7 @@ def test_a_number_out_of_range_is_told(run):
     assert "argument --top-k: expected a positive integer, but got '0' (see" in errors
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info", "export"])
 def test_help_has_an_example(run, command):
     """Every command shows how it is called."""
     code, output, _ = run(command, "--help")

@@ -28,6 +28,7 @@ HEAVY = [
     "matplotlib",
     "nltk",
     "onnx",
+    "onnxruntime",
     "pandas",
     "polars",
     "pyarrow",

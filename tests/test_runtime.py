@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from textrnn.errors import (
     CorruptFileError,
     InvalidTypeError,
     InvalidValueError,
+    MissingDependencyError,
     MissingFileError,
     MissingKeyError,
 )
@@ -30,6 +32,7 @@ from textrnn.training import History
 
 ROOT = Path(__file__).parents[1]
 MODEL = Path(__file__).parent / "fixtures" / "model"
+BACKENDS = ["numpy", *["onnx"] * (find_spec("onnxruntime") is not None)]
 PROBE = ["oil falls", "the keeper scores", "", "weather"]
 WORDS = "abcdefghijkl"
 TRAINING_ONLY = ["nltk", "safetensors", "tqdm", "torch"]
@@ -118,10 +121,12 @@ def test_predictions_are_those_of_the_classifier(tmp_path_factory, saved, weight
     """Labels, their containers and probabilities are equal in every configuration."""
     folder = tmp_path_factory.mktemp("model")
     saved.save(folder, weights=weights)
-    small, classifier = runtime.load(folder), TextClassifier.load(folder, device="cpu")
-    assert_same(small, classifier, drawn)
-    assert_same(small, classifier, [])
-    assert_same(small, classifier, [""])
+    classifier = TextClassifier.load(folder, device="cpu")
+    for backend in BACKENDS:
+        small = runtime.load(folder, backend=backend)
+        assert_same(small, classifier, drawn)
+        assert_same(small, classifier, [])
+        assert_same(small, classifier, [""])
     assert small.classes_.tolist() == classifier.classes_.tolist()
     assert small.multi_label_ == classifier.multi_label_
     assert small.vocabulary_ == classifier.vocabulary_
@@ -199,6 +204,20 @@ def test_a_missing_or_foreign_folder_is_named(tmp_path):
         runtime.load(tmp_path)
 
 
+def test_an_unknown_backend_is_named():
+    """The message lists those that there are."""
+    with pytest.raises(InvalidValueError, match="`backend` to be one of 'numpy', 'onnx'"):
+        runtime.load(MODEL, backend="torch")
+
+
+def test_a_backend_without_its_package_names_the_extra(monkeypatch):
+    """The default backend does not need it."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    runtime.load(MODEL)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'textrnn\[onnx\]'"):
+        runtime.load(MODEL, backend="onnx")
+
+
 def in_new_process(program, blocked=()):
     """Run a program in which some packages can't be imported, and return its JSON output."""
     block = f"import sys; sys.modules.update(dict.fromkeys({list(blocked)}));"
@@ -217,11 +236,13 @@ NAMES = [*TRAINING_ONLY, *UNUSED]
 LOADED = f"print(json.dumps([found, [name for name in {NAMES} if name in sys.modules]]))"
 
 
-def test_predictions_load_neither_pytorch_nor_worker_pools():
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_predictions_load_neither_pytorch_nor_worker_pools(backend):
     """Loading and predicting import NumPy and regex, and of this package two rooms."""
     program = (
         "import json, sys; from textrnn import runtime;"
-        f"found = runtime.load({str(MODEL)!r}).predict({PROBE!r}).tolist();" + LOADED
+        f"small = runtime.load({str(MODEL)!r}, backend={backend!r});"
+        f"found = small.predict({PROBE!r}).tolist();" + LOADED
     )
     found, loaded = in_new_process(program)
     assert loaded == []

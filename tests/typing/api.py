@@ -97,6 +97,7 @@ def logits(batch: Batch) -> Tensor:
     assert_type(model.num_classes, int)
     assert_type(RecurrentClassifier.from_config(model.config), RecurrentClassifier)
     RecurrentClassifier(10_000, 4)  # type: ignore[call-arg]  # num_classes by name
+    model.export("model.onnx")
     result: Tensor = model(batch.input_ids, batch.lengths)
     return result
 
@@ -141,12 +142,14 @@ def hub() -> None:
 
 def predictions(folder: str) -> None:
     """A saved classifier, with PyTorch and without."""
+    TextClassifier.load(folder).export("exported", custom_tokenizer=True)
     for classifier in (TextClassifier.load(folder), runtime.load(folder, tokenizer=None)):
         assert_type(classifier.predict_proba(texts), NDArray[np.float64])
         assert_type(classifier.top_k(texts, 2, threshold=0.5), list[list[tuple[Any, float]]])
         assert_type(classifier.multi_label_, bool)
         assert_type(classifier.vocabulary_, Vocabulary)
         classifier.predict(texts, threshold={"sports": 0.5})
+        runtime.load(folder, backend="onnx").predict(texts)
         classifier.predict(texts, threshold="0.5")  # type: ignore[arg-type]  # not a number
 
 

@@ -1,4 +1,4 @@
-"""The command line: `textrnn train`, `evaluate`, `predict` and `info`.
+"""The command line: `textrnn train`, `evaluate`, `predict`, `info` and `export`.
 
 Exit codes: 0 for success, 1 for wrong data, models or files, 2 for a wrong command line, 130 after
 Ctrl-C. Results go to standard output, everything else to standard error.
@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_predict(commands)
     _add_info(commands)
+    _add_export(commands)
     return parser
 
 
@@ -232,6 +233,17 @@ def _add_info(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     parser.add_argument("model", metavar="FOLDER", help="the saved classifier")
     parser.add_argument("--json", action="store_true", help="print all facts as JSON")
+
+
+def _add_export(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _add_command(
+        commands,
+        "export",
+        "Copy a saved classifier, with its network as model.onnx for other programs.",
+        "textrnn export model exported",
+    )
+    parser.add_argument("model", metavar="FOLDER", help="the saved classifier")
+    parser.add_argument("output", metavar="OUTPUT", help="the folder to write")
 
 
 def _add_command(

@@ -416,12 +416,33 @@ class TextClassifier(Predictor):
             check_license(license)
         self._write(path, weights, custom_tokenizer, columns, license=license)
 
+    def export(self, path: str | os.PathLike[str], *, custom_tokenizer: bool = False) -> None:
+        """Write the classifier into a folder as `save` does, with `model.onnx` for other programs.
+
+        That file is the recurrent network alone, as `RecurrentClassifier.export` describes it. The
+        JSON files beside it have the vocabulary, the tokenizer and the labels; n-grams are in
+        `model.safetensors`.
+
+        Args:
+            path: The folder.
+            custom_tokenizer: As in `save`. Default: False.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: As in `save`.
+            InvalidValueError: As in `save`, or if modules of the network were replaced.
+            OSError: If the folder can't be written. An older model is intact then.
+        """
+        self._write(path, "fp32", custom_tokenizer, None, onnx=True)
+
     def _write(
         self,
         path: str | os.PathLike[str],
         weights: str,
         custom_tokenizer: bool,
         columns: Mapping[str, Any] | None,
+        *,
+        onnx: bool = False,
         **card: str | None,
     ) -> None:
         """Write the classifier into a folder; `card` has further facts for the model card."""
@@ -433,7 +454,9 @@ class TextClassifier(Predictor):
         params = {k: v for k, v in self.get_params().items() if k not in _NOT_SAVED}
         if columns is not None:
             model = replace(model, data={**model.data, "columns": dict(columns)})
-        write_folder(path, model, params=params, precision=weights, version=__version__, **card)
+        write_folder(
+            path, model, params=params, precision=weights, onnx=onnx, version=__version__, **card
+        )
 
     @classmethod
     def load(

@@ -19,11 +19,12 @@ from textrnn.errors import (
 from textrnn.estimator.card import Cost, model_card
 from textrnn.estimator.model import Model, Network, build_network, logits_of
 from textrnn.estimator.saved_settings import complete_settings
+from textrnn.nn.export import to_onnx
 from textrnn.runtime.compact import compact
 from textrnn.runtime.folder import (
-    FILES,
     FOLDER_FORMAT,
     FORMAT_VERSION,
+    ONNX_FILE,
     SavedModel,
     check_names,
     read_folder,
@@ -42,10 +43,12 @@ def write_folder(
     *,
     params: Mapping[str, Any],
     precision: str,
+    onnx: bool,
     version: str,
     **card: str | None,
 ) -> None:
     """Write a model, its parameters and its card into a folder, in place of an older model."""
+    network = to_onnx(model.recurrent) if onnx else None
     state = model.network.state_dict()
     weights = compact({name: each.cpu().numpy() for name, each in state.items()}, precision)
     training = {
@@ -55,6 +58,8 @@ def write_folder(
     }
     with FOLDER_FORMAT.replace(path) as target:
         target.write("model.safetensors", save_tensors(weights))
+        if network is not None:
+            target.write(ONNX_FILE, network)
         target.write_json("vocabulary.json", model.vocabulary.to_dict())
         target.write("history.json", (model.history.to_json() + "\n").encode())
         target.write_json("labels.json", model.labels.to_dict())
@@ -68,7 +73,7 @@ def write_folder(
             "network": model.recurrent.config,
             "ngrams": None if model.ngrams is None else model.ngrams.config,
             "weights": precision,
-            "files": {name: target.files[name] for name in FILES},
+            "files": target.files,
         }
         target.write_json("config.json", config)
         # The new folder is read before it takes its place, so that each model saved can be loaded.

@@ -1,5 +1,6 @@
 """A recurrent text classifier."""
 
+import os
 from collections.abc import Iterable, Mapping
 from inspect import signature
 from typing import Any, Self
@@ -7,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from textrnn._storage import write_atomically
 from textrnn.errors import InvalidValueError, check_float, check_int, check_keys, expected
 from textrnn.nn.encoder import RecurrentEncoder
 from textrnn.nn.inference import POOLINGS, Packing
@@ -258,6 +260,37 @@ class RecurrentClassifier(nn.Module):
             states = self.encoder(embedded, lengths, positions)  # (batch, time, features)
         logits: Tensor = self.head(self.pooling(states, lengths))  # (batch, classes)
         return logits
+
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Write an ONNX model, for ONNX Runtime and other programs without PyTorch.
+
+        Its inputs are `input_ids`, int64 `(batch, time)`, and `lengths`, int64 `(batch,)`, from 1
+        to `time`; its output is `logits`, float32 `(batch, num_classes)`, those of evaluation mode.
+        Batches may have any shape, also without texts. Weights become float32. Ids and lengths out
+        of range are refused by ONNX Runtime (extra `onnx`).
+
+        Args:
+            path: File to write, or to replace.
+
+        Raises:
+            InvalidValueError: If modules have hooks or were replaced, or weights are not finite or
+                take 2 GiB.
+
+        Example:
+            >>> import tempfile
+            >>> import onnxruntime
+            >>> model = RecurrentClassifier(100, num_classes=4, hidden_size=16).eval()
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     model.export(f"{folder}/model.onnx")
+            ...     session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
+            >>> ids, lengths = torch.tensor([[2, 7, 9, 3], [2, 8, 3, 0]]), torch.tensor([4, 3])
+            >>> feed = {"input_ids": ids.numpy(), "lengths": lengths.numpy()}
+            >>> (logits,) = session.run(["logits"], feed)
+            >>> torch.testing.assert_close(torch.from_numpy(logits), model(ids, lengths).detach())
+        """
+        from textrnn.nn.export import to_onnx
+
+        write_atomically(path, to_onnx(self))
 
     def extra_repr(self) -> str:
         """Return the arguments that differ from their defaults."""

@@ -106,8 +106,9 @@ def rounded(rows: int) -> int:
 
 def is_unmodified(module: nn.Module, kind: type[nn.Module]) -> bool:
     """Tell whether a module is exactly of a class and has no hooks, so that it may be bypassed."""
-    # PyTorch has no public way to ask for hooks.
-    return type(module) is kind and not any(getattr(module, name) for name in _HOOKS)
+    # PyTorch has no public way to ask for hooks. Some tools replace a module's `forward` instead.
+    hooks = any(getattr(module, name) for name in _HOOKS)
+    return type(module) is kind and not hooks and "forward" not in vars(module)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ __all__ = [
     "FILES",
     "FOLDER_FORMAT",
     "FORMAT_VERSION",
+    "ONNX_FILE",
     "SavedModel",
     "check_names",
     "read_folder",
@@ -50,12 +51,14 @@ FILES = (
     "training.json",
     "vocabulary.json",
 )
+ONNX_FILE = "model.onnx"
+"""The network for other programs, in a folder that `TextClassifier.export` wrote; not read here."""
 FOLDER_FORMAT = FolderFormat(
     kind="model folder",
     what="a saved model",
     argument="path",
     manifest="config.json",
-    others=(*FILES, "README.md"),
+    others=(*FILES, ONNX_FILE, "README.md"),
 )
 
 _MAX_BYTES = 16 * 2**20  # of a JSON file other than the vocabulary, and of the weights' header
@@ -101,6 +104,9 @@ def read_folder(path: str | os.PathLike[str], *, tokenizer: Tokenizer | None) ->
         network, ngrams = config["network"], config["ngrams"]
         layout = compact_layout(weight_layout(network, ngrams), config["weights"])
         _check_size(folder, needed_bytes(layout))
+        if ONNX_FILE in config["files"]:
+            num_bytes = needed_bytes(weight_layout(network, None))
+            folder.read(ONNX_FILE, "ONNX", max_bytes=num_bytes + _MAX_BYTES)  # if it is undamaged
         described = _read_object(folder, "labels.json", ("labels", "multi_label", "matrix"))
         with sound(folder.path / "labels.json", "labels"):
             labels = LabelSet.from_dict(described)
@@ -163,7 +169,8 @@ def _read_config(folder: OpenFolder) -> dict[str, Any]:
         raise corrupt(path, what, reason)
     keys = ("format_version", "textrnn_version", "network", "ngrams", "weights", "files")
     files = _check_keys(path, what, config, keys)["files"]
-    _check_keys(path, what, files, FILES, name="`files`")
+    optional = {ONNX_FILE} if isinstance(files, dict) and ONNX_FILE in files else set()
+    _check_keys(path, what, files, {*FILES, *optional}, name="`files`")
     for name, entry in files.items():
         sealed = isinstance(entry, dict) and entry.keys() == {"bytes", "sha256"}
         if not (sealed and type(entry["bytes"]) is int and isinstance(entry["sha256"], str)):
