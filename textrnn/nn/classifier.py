@@ -19,7 +19,7 @@ from textrnn.nn.layers import (
     first_weights_from,
     set_generator,
 )
-from textrnn.nn.padding import check_batch
+from textrnn.nn.padding import check_batch, is_exporting
 from textrnn.nn.pooling import Pooling
 from textrnn.nn.recurrence import is_unmodified
 
@@ -302,7 +302,8 @@ class RecurrentClassifier(nn.Module):
     def _may_share_words(self, input_ids: Tensor) -> bool:
         """Tell whether computing each different word once is valid, and may be faster."""
         return (
-            len(input_ids) >= _MIN_TEXTS
+            not is_exporting()
+            and len(input_ids) >= _MIN_TEXTS
             and self._may_bypass()
             and self.encoder.gains_by_positions(input_ids.device)
         )
@@ -310,7 +311,8 @@ class RecurrentClassifier(nn.Module):
     def _may_pack(self, input_ids: Tensor) -> bool:
         """Tell whether states may be pooled as they come, which is faster without gradients."""
         return (
-            len(input_ids) > 0
+            not is_exporting()
+            and len(input_ids) > 0
             and not torch.is_grad_enabled()
             and POOLINGS.issuperset(self.pooling.names)
             and is_unmodified(self.pooling, Pooling)

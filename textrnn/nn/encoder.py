@@ -23,7 +23,7 @@ from textrnn.errors import (
 )
 from textrnn.nn.inference import Packing, read_layer
 from textrnn.nn.layers import check_generator, drop, first_weights_from
-from textrnn.nn.padding import check_lengths, check_type, refuse_tracing, token_mask
+from textrnn.nn.padding import check_lengths, check_type, is_exporting, refuse_tracing, token_mask
 from textrnn.nn.recurrence import is_unmodified, run_layer
 
 __all__ = ["RecurrentEncoder"]
@@ -261,8 +261,9 @@ class RecurrentEncoder(nn.Module):
             # Autocast casts only the weights of a CPU LSTM, whose kernel refuses mixed types.
             inputs = inputs.to(torch.get_autocast_dtype("cpu"))
         steps = inputs.transpose(0, 1)  # (time, batch, input)
-        if self.generator is not None and self.training and self.dropout:
-            steps = self._run_layers(steps, lengths)  # PyTorch's modules take no generator
+        if is_exporting() or (self.generator is not None and self.training and self.dropout):
+            # PyTorch's modules are unrolled in an export, and take no generator.
+            steps = self._run_layers(steps, lengths)
         elif mask is None or not self.bidirectional:
             steps, _ = self.rnn(steps)
         elif inputs.is_cuda:
@@ -293,18 +294,39 @@ class RecurrentEncoder(nn.Module):
 
     def _run_direction(self, steps: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
         """Run one direction of one layer over the padded batch."""
-        start = steps.new_zeros(1, steps.shape[1], self.hidden_size)
-        settings = (True, 1, 0.0, self.training, False, False)  # biases, layers, dropout, ...
-        if self.cell == "lstm":
-            return torch.lstm(steps, (start, start), weights, *settings)[0]
-        run = torch.gru if self.cell == "gru" else torch.rnn_tanh
-        return run(steps, start, weights, *settings)[0]
+        if is_exporting():
+            states: Tensor = _run_exported(self.cell, steps, list(weights))
+            return states
+        return _run(self.cell, steps, list(weights), train=self.training)
 
     def _weights(self) -> list[list[tuple[Tensor, ...]]]:
         """Return the weights of each direction of each layer."""
         weights: list[tuple[Tensor, ...]] = [tuple(each) for each in self.rnn.all_weights]
         count = 1 + self.bidirectional
         return [weights[first : first + count] for first in range(0, len(weights), count)]
+
+
+def _run(cell: str, steps: Tensor, weights: list[Tensor], *, train: bool) -> Tensor:
+    """Return the states `(time, batch, hidden)` of one direction of one layer."""
+    start = steps.new_zeros(1, steps.shape[1], weights[1].shape[1])
+    settings = (True, 1, 0.0, train, False, False)  # biases, layers, dropout, ...
+    if cell == "lstm":
+        return torch.lstm(steps, (start, start), weights, *settings)[0]
+    run = torch.gru if cell == "gru" else torch.rnn_tanh
+    return run(steps, start, weights, *settings)[0]
+
+
+@torch.library.custom_op("textrnn::run_direction", mutates_args=())
+def _run_exported(cell: str, steps: Tensor, weights: list[Tensor]) -> Tensor:
+    """Return the same from one operation, which `torch.export` does not unroll."""
+    return _run(cell, steps, weights, train=False)
+
+
+@_run_exported.register_fake
+def _(cell: str, steps: Tensor, weights: list[Tensor]) -> Tensor:
+    """Return a tensor of the same shape."""
+    del cell
+    return steps.new_empty(*steps.shape[:2], weights[1].shape[1])
 
 
 def _reversed_order(lengths: Tensor, time: int, batch: int) -> Tensor:

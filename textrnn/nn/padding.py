@@ -1,5 +1,7 @@
 """Check padded batches, and tell real tokens from padding."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,12 +11,17 @@ __all__ = [
     "check_batch",
     "check_lengths",
     "check_type",
+    "is_exporting",
     "refuse_tracing",
     "resolve_lengths",
     "token_mask",
 ]
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+# PyTorch 2.6 has no such function, and can't export what depends on values.
+is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", bool)
+"""Tell whether `torch.export` records the call, so that tensors have no values to look at."""
 
 
 def check_batch(
@@ -26,7 +33,7 @@ def check_batch(
     if lengths is None:
         lengths = resolve_lengths(input_ids, padding_id)
     lengths = check_lengths(lengths, *input_ids.shape)
-    if len(lengths):
+    if not is_exporting() and len(lengths):
         input_ids = input_ids[:, : int(lengths.max())]
     return input_ids, lengths  # (batch, time) and (batch,)
 
@@ -37,7 +44,7 @@ def refuse_tracing() -> None:
         raise InvalidValueError(
             "Expected the model to be called, but got a call that `torch.jit.trace` or "
             "`torch.onnx.export(dynamo=False)` records: it would give wrong answers for texts of "
-            "other lengths."
+            "other lengths. `torch.export.export` can record it, with dynamic shapes."
         )
 
 
@@ -53,7 +60,12 @@ def check_lengths(lengths: Tensor, batch: int, time: int) -> Tensor:
             expected("lengths", f"of shape {(batch,)}, one for each text", tuple(lengths.shape))
         )
     lengths = lengths.to("cpu", torch.int64)  # waits for another device
-    if batch:
+    if is_exporting():
+        rule = "Expected `lengths` to be from 1 to `time`, the number of steps."
+        torch.ops.aten._assert_async.msg(  # noqa: SLF001 # no public name
+            ((lengths >= 1) & (lengths <= time)).all(), rule
+        )
+    elif batch:
         shortest, longest = torch.aminmax(lengths)
         if int(shortest) < 1 or int(longest) > time:
             position = int(((lengths < 1) | (lengths > time)).nonzero()[0])
@@ -75,9 +87,9 @@ def resolve_lengths(input_ids: Tensor, padding_id: int) -> Tensor:
     refuse_tracing()
     steps = torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device)
     reached = steps * (input_ids != padding_id)  # (batch, time)
-    lengths = reached.amax(1) if input_ids.shape[1] else steps.new_zeros(len(input_ids))
+    lengths = reached.amax(1) if input_ids.shape[1] else steps.new_zeros(input_ids.shape[0])
     lengths = lengths.cpu()  # (batch,)
-    if not lengths.all():
+    if not is_exporting() and not lengths.all():
         position = int((lengths == 0).nonzero()[0])
         raise InvalidValueError(
             "Expected `input_ids` to have a token in each text, "
@@ -88,7 +100,7 @@ def resolve_lengths(input_ids: Tensor, padding_id: int) -> Tensor:
 
 def token_mask(lengths: Tensor, time: int, device: torch.device) -> Tensor | None:
     """Return a mask `(batch, time)` that is false at padding, or None if there is no padding."""
-    if not len(lengths) or int(lengths.min()) == time:
+    if not is_exporting() and (not len(lengths) or int(lengths.min()) == time):
         return None
     ends = lengths.to(device, non_blocking=True).unsqueeze(1)  # (batch, 1)
     return torch.arange(time, device=device) < ends  # (batch, time)
@@ -107,7 +119,7 @@ def _check_ids(input_ids: Tensor, vocab_size: int) -> None:
             f"but got the shape {tuple(input_ids.shape)}."
         )
     # On other devices the check would have to wait for the device.
-    if input_ids.device.type == "cpu" and input_ids.numel():
+    if input_ids.device.type == "cpu" and not is_exporting() and input_ids.numel():
         smallest, largest = map(int, torch.aminmax(input_ids))
         if smallest < 0 or largest >= vocab_size:
             wrong = (input_ids < 0) | (input_ids >= vocab_size)  # (batch, time)

@@ -290,12 +290,12 @@ def _max(states: Tensor, mask: Tensor | None) -> Tensor:
         # Adding minus infinity is faster than `masked_fill`, and free in the backward pass.
         penalty = torch.zeros_like(mask, dtype=states.dtype).masked_fill_(~mask, -torch.inf)
         states = states + penalty.unsqueeze(2)  # (batch, time, features)
-    return states.amax(1) if len(states) else states.sum(1)  # (batch, features)
+    return states.amax(1) if states.shape[0] else states.sum(1)  # (batch, features)
 
 
 def _mean(states: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
     counts = lengths.to(states.device, non_blocking=True).unsqueeze(1)  # (batch, 1)
-    if mask is None or not len(states):
+    if mask is None or not states.shape[0]:
         return states.sum(1) / counts  # (batch, features)
     # Only steps from the shortest text on need a mask: few, as lengths of a batch are similar.
     start = 0 if torch.compiler.is_compiling() else int(lengths.min())
@@ -305,7 +305,7 @@ def _mean(states: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
 
 def _last(states: Tensor, lengths: Tensor, *, bidirectional: bool) -> Tensor:
     last = (lengths - 1).to(states.device, non_blocking=True)  # (batch,)
-    texts = torch.arange(len(lengths), device=states.device)  # (batch,)
+    texts = torch.arange(lengths.shape[0], device=states.device)  # (batch,)
     if not bidirectional:
         return states[texts, last]  # (batch, features)
     if states.shape[2] % 2:
