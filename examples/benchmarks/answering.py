@@ -29,7 +29,7 @@ def load(program: str, model: str) -> Callable[[list[str]], Any]:
         return TextClassifier.load(model, device="cpu").predict_proba
     from textrnn import runtime
 
-    return runtime.load(model).predict_proba
+    return runtime.load(model, backend=program).predict_proba
 
 
 def resident() -> float:

@@ -29,11 +29,17 @@ from textrnn.runtime.compact import PRECISIONS
 
 PROGRAMS = {
     "numpy": "textrnn.runtime",
+    "onnx": "textrnn.runtime on ONNX Runtime",
     "torch": "TextClassifier",
     "fasttext": "fastText, quantized",
 }
 TRAIN_TEXTS, SENTENCES, STRINGS = 4000, 5000, 300
-SETTINGS: dict[str, Any] = {"hidden_size": 128, "embedding_size": 128, "epochs": 2}
+SETTINGS: dict[str, Any] = {
+    "hidden_size": 128,
+    "embedding_size": 128,
+    "bidirectional": True,
+    "epochs": 2,
+}
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -100,6 +106,8 @@ def fit(folder: Path) -> dict[str, Path]:
     classifier = TextClassifier(**SETTINGS, device="cpu", progress=False).fit(texts, labels)
     classifier.save(folder / "model")
     models = {"numpy": folder / "model", "torch": folder / "model"}
+    if find_spec("onnxruntime") is not None:
+        models["onnx"] = folder / "model"
     if find_spec("fasttext") is not None:
         models["fasttext"] = folder / "model.ftz"
         fit_fasttext(texts, labels, models["fasttext"])
