@@ -315,6 +315,7 @@ def test_shap_explains_a_prediction(fitted):
     explainer = shap.Explainer(probabilities, shap.maskers.Text(r"\W+"), silent=True)
     text = "oil prices saves"
     found = explainer([text])
-    assert found.shape == (1, 3, 2)
-    total = found.sum(axis=1).values[0] + found.base_values[0]  # noqa: PD011 - not pandas'
+    values = found.values  # noqa: PD011 - they are SHAP's
+    assert values.shape == (1, 3, 2)
+    total = values[0].sum(axis=0) + found.base_values[0]
     np.testing.assert_allclose(total, probabilities([text])[0], atol=1e-6)
