@@ -5,8 +5,6 @@ import hashlib
 import importlib
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -135,7 +133,7 @@ def leftovers(target: Path) -> list[Path]:
 
 def beside(target: Path, suffix: str) -> Path:
     """Return a new hidden name in the same folder."""
-    return target.with_name(f".{_short_name(target)}.{secrets.token_hex(8)}.textrnn-{suffix}")
+    return target.with_name(f".{_short_name(target)}.{os.urandom(8).hex()}.textrnn-{suffix}")
 
 
 def _short_name(path: Path) -> str:
@@ -213,6 +211,8 @@ def remove(path: Path) -> None:
     """Remove a file or a folder, as far as that is possible."""
     with suppress(OSError):
         if path.is_dir():
+            import shutil  # with its compressors, which readers do not need
+
             path.chmod(0o700)
             shutil.rmtree(path, ignore_errors=True)
         else:
