@@ -33,13 +33,13 @@ def load(program: str, model: str) -> Callable[[list[str]], Any]:
 
 
 def resident() -> float:
-    """Return the memory of this process in MB, or NaN where the system does not say it."""
+    """Return the memory of this process in MiB, or NaN where the system does not say it."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:
         return float("nan")
     figures = dict(line.split(":", 1) for line in status.splitlines())
-    return int(figures["VmRSS"].split()[0]) * 1024 / 1e6
+    return int(figures["VmRSS"].split()[0]) / 1024
 
 
 def measure(answer: Callable[[list[str]], Any], batches: list[list[str]]) -> dict[str, Any]:

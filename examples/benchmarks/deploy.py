@@ -150,7 +150,7 @@ def starts(models: dict[str, Path], text: str, repeats: int) -> Iterator[Measure
         yield figure(
             f"resident memory, {PROGRAMS[name]}",
             [each["resident"] for each in found],
-            unit="MB",
+            unit="MiB",
             bar=45 if name == "numpy" else None,
         )
 
