@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from textrnn import RecurrentClassifier
 from textrnn.estimator.model import logits_of
-from textrnn.runtime.network import RecurrentNetwork, batches_by_length
+from textrnn.runtime.batches import batches_by_length, consecutive
+from textrnn.runtime.network import RecurrentNetwork
 
 NAMES = ("max", "mean", "last", "attention")
 POOLINGS = [*NAMES, *(each for count in (2, 3, 4) for each in permutations(NAMES, count))]
@@ -116,11 +117,25 @@ def test_batches_are_bounded_and_sorted(lengths, max_ids, max_texts):
         assert len(rows) == 1 or len(rows) * sizes[rows].max() <= max_ids
 
 
+@given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 100))
+def test_consecutive_texts_are_bounded(lengths, max_ids):
+    """Slices follow one another and are as long as allowed; only a text too long is alone."""
+    sizes = np.array(lengths, dtype=np.int64)
+    slices = list(consecutive(sizes, max_ids=max_ids))
+    assert [row for texts, _ in slices for row in range(len(sizes))[texts]] == [*range(len(sizes))]
+    for texts, ids in slices:
+        assert ids == slice(sizes[: texts.start].sum(), sizes[: texts.stop].sum())
+        assert texts.stop - texts.start == 1 or ids.stop - ids.start <= max_ids
+        assert texts.stop == len(sizes) or ids.stop - ids.start + sizes[texts.stop] > max_ids
+
+
 def test_many_texts_are_computed_in_batches(monkeypatch):
     """The result is the same with batches of any size."""
     network = RecurrentClassifier(30, num_classes=3, hidden_size=8, bidirectional=True).eval()
     ids, lengths = make_texts([4, 1, 9, 9, 2, 5], vocab_size=30)
     whole = in_numpy(network).logits(ids, lengths)
+    monkeypatch.setattr("textrnn.runtime.network._MAX_SHARED_IDS", 21)
+    assert_same(in_numpy(network).logits(ids, lengths), whole)
     monkeypatch.setattr("textrnn.runtime.network._MAX_IDS", 10)
     assert_same(in_numpy(network).logits(ids, lengths), whole)
     monkeypatch.setattr("textrnn.runtime.network._MAX_TEXTS", 1)

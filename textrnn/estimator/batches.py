@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
+from textrnn.runtime.batches import batches_by_length
 from textrnn.runtime.labels import LabelValues, label_values
-from textrnn.runtime.network import batches_by_length
 from textrnn.text import Vocabulary
 from textrnn.text.columns import read_texts
 from textrnn.training.distributed.processes import join

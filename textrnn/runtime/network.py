@@ -6,17 +6,21 @@ ones, and no step computes padding.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RecurrentNetwork", "batches_by_length"]
+from textrnn.runtime.batches import batches_by_length, consecutive
+
+__all__ = ["RecurrentNetwork"]
 
 _Floats: TypeAlias = NDArray[np.float32]
 _Integers: TypeAlias = NDArray[np.int64]
-_Step: TypeAlias = Callable[[_Floats, _Floats], None]
+_Step: TypeAlias = Callable[[], None]
 
+_MAX_SHARED_IDS = 32_768  # in texts whose different words are multiplied once
 _MAX_IDS = 16_384  # in a batch, to bound the memory
 _MAX_TEXTS = 128  # whose states and gates fit into the processor's cache
 _MAX_STEPS = 64  # whose states are added in single precision
@@ -52,26 +56,35 @@ class RecurrentNetwork:
         Returns:
             The logits, `(texts, classes)`.
         """
+        logits = np.empty((len(lengths), self._num_classes), np.float32)
+        for texts, tokens in consecutive(lengths, max_ids=_MAX_SHARED_IDS):
+            logits[texts] = self._shared(ids[tokens], lengths[texts])
+        return logits
+
+    def _shared(self, ids: NDArray[np.int32], lengths: _Integers) -> _Floats:
+        """Return the logits of texts whose different words are multiplied once."""
+        words, places = ids, np.arange(len(ids))  # (words,) and (total,)
+        if len(lengths) > 1:
+            words, places = np.unique(ids, return_inverse=True)
+        projected = self._layers[0].project(self._weights["embedding.weight"][words])
         starts = lengths.cumsum() - lengths  # (texts,)
         logits = np.empty((len(lengths), self._num_classes), np.float32)
         for rows in batches_by_length(lengths, max_ids=_MAX_IDS, max_texts=_MAX_TEXTS):
             steps = _Steps(lengths[rows], len(self._layers[0].inner))
-            tokens = ids[starts[rows][steps.texts] + steps.times]  # (tokens,)
-            logits[rows] = self._forward(tokens, steps)
+            tokens = starts[rows][steps.texts] + steps.times  # (tokens,)
+            logits[rows] = self._forward(projected, places[tokens], steps)
         return logits
 
-    def _forward(self, tokens: NDArray[np.int32], steps: "_Steps") -> _Floats:
+    def _forward(self, projected: _Floats, places: _Integers, steps: "_Steps") -> _Floats:
         """Return the logits of a batch, `(texts, classes)`."""
-        places: _Integers | None = None
-        if len(steps.lengths) > 1:  # each different word is multiplied once
-            tokens, places = np.unique(tokens, return_inverse=True)  # (words,) and (tokens,)
-        inputs = self._weights["embedding.weight"][tokens]  # (words, embedding)
-        for layer in self._layers[:-1]:
-            inputs = steps.by_token(layer.run(inputs, places, steps))  # (tokens, features)
-            places = None
-        states = self._layers[-1].run(inputs, places, steps)  # (rows, hidden)
-        pooled = [self._pool(name, states, steps) for name in self._pooling]
-        features = np.tanh(np.concatenate(pooled, axis=1))  # (texts, features)
+        for layer, above in pairwise(self._layers):
+            states = layer.run(projected, places, steps, ["states"])["states"]  # (rows, hidden)
+            projected, places = above.project(steps.by_token(states)), np.arange(len(places))
+        kinds = ["states" if name == "attention" else name for name in self._pooling]
+        found = self._layers[-1].run(projected, places, steps, kinds)
+        if "states" in kinds:
+            found["states"] = self._attend(steps.by_token(found["states"]), steps)
+        features = np.tanh(np.concatenate([found[kind] for kind in kinds], axis=1))
         return self._linear("head.4", np.tanh(self._linear("head.1", features)))
 
     def _linear(self, name: str, inputs: _Floats) -> _Floats:
@@ -79,41 +92,16 @@ class RecurrentNetwork:
         outputs += self._weights[f"{name}.bias"]
         return outputs
 
-    def _pool(self, name: str, states: _Floats, steps: "_Steps") -> _Floats:
-        """Return the pooled states of a batch, `(texts, features)`."""
-        if name == "attention":
-            return self._attend(steps.by_token(states), steps)
-        pooled: NDArray[Any]  # (directions, texts, hidden)
-        if name == "last":
-            pooled = states[steps.last_rows]
-        elif name == "max":
-            pooled = steps.reduce(np.maximum, states, steps.directions)
-        else:
-            pooled = steps.reduce(np.add, states, steps.directions) / steps.lengths[:, np.newaxis]
-        pooled = pooled.swapaxes(0, 1).reshape(len(steps.lengths), -1)  # (texts, features)
-        return pooled.astype(np.float32, copy=False)
-
     def _attend(self, states: _Floats, steps: "_Steps") -> _Floats:
         """Return the mean of states `(tokens, features)` by attention, `(texts, features)`."""
         hidden = np.tanh(self._linear("pooling.attention.hidden", states))
         query = self._weights["pooling.attention.query.weight"]  # (1, features)
         scores: _Floats = hidden @ query.T  # (tokens, 1)
-        scores -= steps.reduce(np.maximum, scores, 1)[0, steps.texts].astype(np.float32)
+        scores -= steps.reduce(np.maximum, scores)[steps.texts].astype(np.float32)
         shares = np.exp(scores)
-        sums = steps.reduce(np.add, shares, 1)[0]  # (texts, 1)
-        pooled: _Floats = (steps.reduce(np.add, states * shares, 1)[0] / sums).astype(np.float32)
+        sums = steps.reduce(np.add, shares)  # (texts, 1)
+        pooled: _Floats = (steps.reduce(np.add, states * shares) / sums).astype(np.float32)
         return pooled
-
-
-def batches_by_length(lengths: _Integers, *, max_ids: int, max_texts: int) -> Iterator[_Integers]:
-    """Yield the positions of texts batch by batch, the longest first; padding counts as ids."""
-    order = np.argsort(-lengths, kind="stable")
-    first = 0
-    while first < len(order):
-        texts = max_ids // int(lengths[order[first]])
-        rows = order[first : first + min(max(texts, 1), max_texts)]
-        yield rows
-        first += len(rows)
 
 
 class _Steps:
@@ -126,7 +114,6 @@ class _Steps:
     def __init__(self, lengths: _Integers, directions: int) -> None:
         time = np.arange(lengths[0])
         self.lengths = lengths  # (texts,)
-        self.directions = directions
         self.counts = (-lengths).searchsorted(-time)  # texts that have a token, (time,)
         self.starts = self.counts.cumsum() - self.counts  # tokens before each time, (time,)
         self.times = time.repeat(self.counts)  # (tokens,)
@@ -138,11 +125,6 @@ class _Steps:
         self.rows = np.arange(directions)[:, np.newaxis] * self.counts[self.times]
         self.rows += self.starts[self.times] * directions + self.texts  # (directions, tokens)
 
-    @property
-    def last_rows(self) -> _Integers:
-        """Rows of the states that have read a whole text, `(directions, texts)`."""
-        return self.rows[:, self.starts[self.lengths - 1] + np.arange(len(self.lengths))]
-
     def by_token(self, states: _Floats) -> _Floats:
         """Return the states of all directions at each token, `(tokens, features)`."""
         rows = np.take_along_axis(self.rows, self.reads, axis=1)  # (directions, tokens)
@@ -150,27 +132,26 @@ class _Steps:
         return found.reshape(len(found), -1)
 
     def blocks(self, values: NDArray[Any], directions: int) -> Iterator[NDArray[Any]]:
-        """Yield views of consecutive steps with the same texts, `(steps, directions, texts, ...)`.
+        """Yield views of steps with the same texts, at most 64, `(steps, directions, texts, ...)`.
 
         The values are `(rows, ...)`; with one direction rows are tokens.
         """
-        changes = np.flatnonzero(np.diff(self.counts)) + 1
-        first = 0
-        for last in [*changes.tolist(), len(self.counts)]:
-            start, texts = int(self.starts[first]), int(self.counts[first])
-            end = start + (last - first) * texts
-            shape = (last - first, directions, texts, *values.shape[1:])
-            yield values[start * directions : end * directions].reshape(shape)
-            first = last
+        changes = (np.flatnonzero(np.diff(self.counts)) + 1).tolist()
+        for begin, end in pairwise([0, *changes, len(self.counts)]):
+            texts = int(self.counts[begin])
+            for first in range(begin, end, _MAX_STEPS):
+                steps = min(_MAX_STEPS, end - first)
+                start = int(self.starts[first]) * directions
+                block = values[start : start + steps * directions * texts]
+                yield block.reshape(steps, directions, texts, *values.shape[1:])
 
-    def reduce(self, ufunc: np.ufunc, values: _Floats, directions: int) -> NDArray[np.float64]:
-        """Return the sum or maximum of each text over time, `(directions, texts, features)`."""
-        shape = (directions, len(self.lengths), values.shape[1])
+    def reduce(self, ufunc: np.ufunc, values: _Floats) -> NDArray[np.float64]:
+        """Return sum or maximum of each text's values `(tokens, features)`, `(texts, features)`."""
+        shape = (len(self.lengths), values.shape[1])
         result = np.full(shape, 0.0 if ufunc is np.add else -np.inf)
-        for block in self.blocks(values, directions):
-            part = result[:, : block.shape[2]]
-            for first in range(0, len(block), _MAX_STEPS):
-                ufunc(part, ufunc.reduce(block[first : first + _MAX_STEPS]), out=part)
+        for block in self.blocks(values, 1):
+            part = result[: block.shape[2]]
+            ufunc(part, ufunc.reduce(block[:, 0]), out=part)
         return result
 
 
@@ -199,85 +180,109 @@ class _Layer:
             inner[-1] = 0.0
         self.bias = (bias + inner).ravel()  # (features,)
 
-    def run(self, inputs: _Floats, places: _Integers | None, steps: _Steps) -> _Floats:
-        """Return the states, `(rows, hidden)`; `places` are the inputs of tokens."""
-        gates, directions, hidden = self.w_state.shape[:3]
+    def project(self, inputs: _Floats) -> _Floats:
+        """Return the products of inputs, `(inputs * gates * directions, hidden)`."""
         projected = inputs @ self.w_input  # (inputs, gates * directions * hidden)
         projected += self.bias
-        projected = projected.reshape(-1, hidden)
+        return projected.reshape(-1, self.w_state.shape[-1])
+
+    def run(
+        self, projected: _Floats, places: _Integers, steps: _Steps, kinds: list[str]
+    ) -> dict[str, _Floats]:
+        """Return pooled states by kind, `(texts, features)`, and all `"states"`, `(rows, hidden)`.
+
+        Only those of the given kinds are complete. The places are the inputs of tokens.
+        """
+        gates, directions, hidden = self.w_state.shape[:3]
+        texts = len(steps.lengths)
         reads = np.empty(steps.rows.size, np.int64)  # (rows,)
-        reads[steps.rows] = steps.reads if places is None else places[steps.reads]
+        reads[steps.rows] = places[steps.reads]
         reads *= gates * directions
         parts = np.arange(gates * directions).reshape(gates, directions, 1)
-        states = np.empty((len(reads), hidden), np.float32)
-        before = np.zeros((directions, len(steps.lengths), hidden), np.float32)
-        cells = np.zeros_like(before)
-        scratch = np.empty((2, gates * before.size), np.float32)
-        for read, block in zip(
-            steps.blocks(reads, directions), steps.blocks(states, directions), strict=True
-        ):
-            before = before[:, : block.shape[2]]
-            used = scratch[:, : gates * before.size]
-            gate, product = used.reshape(2, gates, *before.shape)
-            step = self.start(gate, product, cells[:, : block.shape[2]], self.inner)
-            for rows, now in zip(read[:, np.newaxis] + parts, block, strict=True):
-                # `rows` are (gates, directions, texts).
+        # All steps overwrite the same memory, which stays in the processor's cache.
+        shape = (directions, texts, hidden)
+        states, cells, sums = np.zeros((3, *shape), np.float32)
+        largest, totals = np.full(shape, -np.inf, np.float32), np.zeros(shape)
+        every = np.empty((len(reads) if "states" in kinds else 0, hidden), np.float32)
+        scratch = np.empty((2, gates * states.size), np.float32)
+        row = 0
+        for block in steps.blocks(reads, directions):
+            now, most, sums_now = (each[:, : block.shape[2]] for each in (states, largest, sums))
+            used = scratch[:, : gates * now.size]
+            gate, product = used.reshape(2, gates, *now.shape)
+            step = self.start(now, cells[:, : block.shape[2]], gate, product, self.inner)
+            for rows in block[:, np.newaxis] + parts:  # (gates, directions, texts)
                 projected.take(rows, axis=0, out=gate, mode="clip")
-                np.matmul(before, self.w_state, out=product)
-                step(before, now)
-                before = now
-        return states
+                np.matmul(now, self.w_state, out=product)
+                step()
+                if "states" in kinds:
+                    every[row : row + len(now[0]) * directions].reshape(now.shape)[:] = now
+                    row += len(now[0]) * directions
+                if "max" in kinds:
+                    np.maximum(most, now, out=most)
+                if "mean" in kinds:
+                    np.add(sums_now, now, sums_now)
+            totals[:, : block.shape[2]] += sums_now  # in double precision
+            sums_now[:] = 0.0
+        means = (totals / steps.lengths[:, np.newaxis]).astype(np.float32)
+        found = {"max": largest, "mean": means, "last": states}  # (directions, texts, hidden)
+        found = {kind: each.swapaxes(0, 1).reshape(texts, -1) for kind, each in found.items()}
+        return found | {"states": every}
 
 
-# Each of the following returns a function that fills in the state after a step, `now`, from that
-# `before`, (directions, texts, hidden) each, the projected inputs of the gates and the products
-# with the state, (gates, directions, texts, hidden) each.
+# Each of the following returns a function that computes the states after a step in place of those
+# before it, (directions, texts, hidden), from the projected inputs of the gates and the products
+# with the states, (gates, directions, texts, hidden) each.
 
 
-def _rnn(gates: _Floats, products: _Floats, cells: _Floats, inner: _Floats) -> _Step:
+def _rnn(
+    states: _Floats, cells: _Floats, gates: _Floats, products: _Floats, inner: _Floats
+) -> _Step:
     del cells, inner
 
-    def step(before: _Floats, now: _Floats) -> None:
-        del before
-        np.add(gates[0], products[0], now)
-        np.tanh(now, now)
+    def step() -> None:
+        np.add(gates[0], products[0], states)
+        np.tanh(states, states)
 
     return step
 
 
-def _gru(gates: _Floats, products: _Floats, cells: _Floats, inner: _Floats) -> _Step:
+def _gru(
+    states: _Floats, cells: _Floats, gates: _Floats, products: _Floats, inner: _Floats
+) -> _Step:
     del cells
     (reset, update, new), product = gates, products[2]
     sigmoids, sigmoid_products = gates[:2], products[:2]
 
-    def step(before: _Floats, now: _Floats) -> None:
+    def step() -> None:
         np.add(sigmoids, sigmoid_products, sigmoids)
         _sigmoid(sigmoids)
         np.add(product, inner, product)
         np.multiply(product, reset, product)
         np.add(new, product, new)
         np.tanh(new, new)
-        np.subtract(before, new, now)  # h' = (1 - z) n + z h = n + z (h - n)
-        np.multiply(now, update, now)
-        np.add(now, new, now)
+        np.subtract(states, new, states)  # h' = (1 - z) n + z h = n + z (h - n)
+        np.multiply(states, update, states)
+        np.add(states, new, states)
 
     return step
 
 
-def _lstm(gates: _Floats, products: _Floats, cells: _Floats, inner: _Floats) -> _Step:
+def _lstm(
+    states: _Floats, cells: _Floats, gates: _Floats, products: _Floats, inner: _Floats
+) -> _Step:
     del inner
     (into, forget, out, new), sigmoids = gates, gates[:3]
 
-    def step(before: _Floats, now: _Floats) -> None:
-        del before
+    def step() -> None:
         np.add(gates, products, gates)
         _sigmoid(sigmoids)
         np.tanh(new, new)
         np.multiply(new, into, new)
         np.multiply(cells, forget, cells)
         np.add(cells, new, cells)
-        np.tanh(cells, now)
-        np.multiply(now, out, now)
+        np.tanh(cells, states)
+        np.multiply(states, out, states)
 
     return step
 

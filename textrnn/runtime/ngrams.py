@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from textrnn.runtime.batches import consecutive
+
 __all__ = ["Ngrams"]
 
 _Floats: TypeAlias = NDArray[np.float32]
@@ -42,16 +44,13 @@ class Ngrams:
         """
         logits = np.empty((len(lengths), len(self._bias)), np.float32)
         logits[:] = self._bias
-        ends = lengths.cumsum()  # (texts,)
-        first = start = 0
-        while first < len(lengths):
-            last = max(int(ends.searchsorted(start + _MAX_IDS, "right")), first + 1)
-            end = int(ends[last - 1])
-            texts, places, values = self._features(ids[start:end], lengths[first:last])
-            bounds = texts.searchsorted(np.arange(last - first + 1)).tolist()
-            for text, low, high in zip(range(first, last), bounds, bounds[1:], strict=False):
-                logits[text] += values[low:high] @ self._weight[places[low:high]]
-            first, start = last, end
+        for texts, tokens in consecutive(lengths, max_ids=_MAX_IDS):
+            sizes = lengths[texts]
+            owners, places, values = self._features(ids[tokens], sizes)
+            bounds = owners.searchsorted(np.arange(len(sizes) + 1)).tolist()
+            for row, first in enumerate(bounds[:-1]):
+                last = bounds[row + 1]
+                logits[texts.start + row] += values[first:last] @ self._weight[places[first:last]]
         return logits
 
     def _features(

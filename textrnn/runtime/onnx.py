@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from textrnn._version import __version__
 from textrnn.errors import InvalidValueError, import_extra
 from textrnn.runtime import onnx_file
-from textrnn.runtime.network import batches_by_length
+from textrnn.runtime.batches import batches_by_length
 from textrnn.runtime.onnx_file import FLOAT32, INT32, INT64, Message
 
 __all__ = ["OnnxNetwork", "onnx_model"]
