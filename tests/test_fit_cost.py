@@ -5,7 +5,9 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import get_ident
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -15,10 +17,11 @@ from tests.test_estimator import LABELS, TEXTS, small
 from tests.test_ngrams import padded, random_texts
 from textrnn.data import PaddingCollator
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.estimator import learning, settings
+from textrnn.estimator import learning, model, settings
 from textrnn.estimator.batches import RandomPart
-from textrnn.estimator.network import limited_threads
+from textrnn.estimator.threads import limited_threads
 from textrnn.ngrams import fit_ngrams, ngram_path, solver
+from textrnn.nn import RecurrentClassifier
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,9 +43,9 @@ def test_a_path_ends_where_the_held_out_loss_grows(monkeypatch):
     fitted = []
 
     def path(loader, **options):
-        for model in ngram_path(loader, **options):
+        for each in ngram_path(loader, **options):
             fitted.append(options["prior_variances"])
-            yield model
+            yield each
 
     monkeypatch.setattr(learning, "ngram_path", path)
     draw = random.Random(0)
@@ -122,6 +125,39 @@ def test_fits_at_the_same_time_leave_the_number_of_threads():
     assert torch.get_num_threads() == 4
     with ThreadPoolExecutor(1) as pool:  # a new thread begins with the last number that was set
         assert pool.submit(torch.get_num_threads).result() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_a_limit_within_a_limit_gives_the_outer_one_back():
+    """Also if the inner one is no limit."""
+    for inner in (1, None, 9):
+        with limited_threads(2):
+            with limited_threads(inner):
+                assert torch.get_num_threads() == min(inner or 2, 2)
+            assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_batches_are_predicted_side_by_side(monkeypatch):
+    """Each in a thread of its own with one core, with the same predictions in the same order."""
+    classifier = small(epochs=1).fit(TEXTS, LABELS)
+    texts = [*TEXTS, "oil"] * 2
+    alone = classifier.predict_proba(texts)
+    threads = []
+
+    def watched(network, ids, lengths):
+        threads.append((get_ident(), torch.get_num_threads()))
+        return forward(network, ids, lengths)
+
+    forward = RecurrentClassifier.forward
+    monkeypatch.setattr(RecurrentClassifier, "forward", watched)
+    monkeypatch.setattr(model, "_MIN_IDS", 20)
+    np.testing.assert_allclose(classifier.predict_proba(texts), alone, atol=1e-6)
+    assert len(threads) >= 4
+    assert get_ident() not in {thread for thread, _ in threads}
+    assert {number for _, number in threads} == {1}
+    assert torch.get_num_threads() == 4
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.5, "two"])

@@ -1,6 +1,7 @@
 """Columns of texts and labels, and the batches to train on or to predict."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -23,8 +24,9 @@ __all__ = [
     "Loader",
     "RandomPart",
     "WordDropout",
+    "batch_rows",
     "learning_loader",
-    "padded_batches",
+    "padded_batch",
     "prediction_loader",
     "read_examples",
     "read_strings",
@@ -163,17 +165,21 @@ def _loader(
     )
 
 
-def padded_batches(
-    ids: NDArray[np.int32], lengths: NDArray[np.int64], pad_id: int
-) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-    """Yield positions, padded ids and lengths of encoded texts, the longest texts first."""
-    starts = lengths.cumsum() - lengths  # (texts,)
-    for rows in batches_by_length(
-        lengths, max_ids=_MAX_PREDICTED_IDS, max_texts=_MAX_PREDICTED_TEXTS
-    ):
-        sizes = lengths[rows]  # (batch,)
-        steps = np.arange(sizes[0])  # (time,)
-        places = np.minimum(starts[rows, np.newaxis] + steps, len(ids) - 1)  # (batch, time)
-        padded = ids[places].astype(np.int64)
-        padded[steps >= sizes[:, np.newaxis]] = pad_id
-        yield rows, torch.from_numpy(padded), torch.from_numpy(sizes)
+def batch_rows(lengths: NDArray[np.int64], *, threads: int = 1) -> list[NDArray[np.int64]]:
+    """Return the texts of each batch to predict, the longest first; each thread gets as much."""
+    total, longest = int(lengths.sum()), int(lengths.max())
+    batches = math.ceil(total / _MAX_PREDICTED_IDS / threads) * threads
+    share = math.ceil(total / batches) + longest
+    max_ids = min(share, _MAX_PREDICTED_IDS) if threads > 1 else _MAX_PREDICTED_IDS
+    return list(batches_by_length(lengths, max_ids=max_ids, max_texts=_MAX_PREDICTED_TEXTS))
+
+
+def padded_batch(
+    ids: NDArray[np.int32], starts: NDArray[np.int64], sizes: NDArray[np.int64], pad_id: int
+) -> tuple[Tensor, Tensor]:
+    """Return the padded ids `(batch, time)` and the lengths of texts, the longest first."""
+    steps = np.arange(sizes[0])  # (time,)
+    places = np.minimum(starts[:, np.newaxis] + steps, len(ids) - 1)  # (batch, time)
+    padded = ids[places].astype(np.int64)
+    padded[steps >= sizes[:, np.newaxis]] = pad_id
+    return torch.from_numpy(padded), torch.from_numpy(sizes)

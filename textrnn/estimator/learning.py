@@ -21,10 +21,10 @@ from textrnn.estimator.network import (
     Outcome,
     Task,
     fit_network,
-    limited_threads,
     resolve_device,
 )
 from textrnn.estimator.settings import Data, choose, choose_settings
+from textrnn.estimator.threads import limited_threads
 from textrnn.ngrams import BlendedClassifier, NgramClassifier, fit_scales, ngram_path
 from textrnn.ngrams.model import longest_order
 from textrnn.nn import RecurrentClassifier

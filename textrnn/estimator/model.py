@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from textrnn.estimator.batches import padded_batches
+from textrnn.estimator.batches import batch_rows, padded_batch
+from textrnn.estimator.threads import side_by_side
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
 from textrnn.runtime.classifier import Networks
@@ -27,6 +28,7 @@ __all__ = ["Model", "Network", "build_network", "logits_of"]
 Network: TypeAlias = RecurrentClassifier | BlendedClassifier
 
 _FEW_TEXTS = 16  # whose time is mostly that of calls
+_MIN_IDS = 16_384  # for each thread
 _PLAIN = ("tokenizer", "settings", "data", "metrics", "eval_ids")
 
 
@@ -152,11 +154,20 @@ def logits_of(
     if not len(lengths):
         return torch.empty(0, network.num_classes, dtype=torch.float32)
     device = next(network.parameters()).device
-    positions, parts = [], []
-    with undisturbed_modes(network), torch.inference_mode():
+    threads = 1
+    if device.type == "cpu" and not torch.is_autocast_enabled("cpu"):  # of the calling thread
+        threads = max(min(torch.get_num_threads(), int(lengths.sum()) // _MIN_IDS), 1)
+
+    def compute(rows: NDArray[np.int64]) -> Tensor:
+        with torch.inference_mode():
+            batch, sizes = padded_batch(ids, starts[rows], lengths[rows], network.padding_id)
+            logits: Tensor = network(batch.to(device), sizes)
+            return logits  # (batch, labels)
+
+    starts = lengths.cumsum() - lengths  # (texts,)
+    batches = batch_rows(lengths, threads=threads)
+    with undisturbed_modes(network):
         network.eval()
-        for rows, batch, sizes in padded_batches(ids, lengths, network.padding_id):
-            positions.append(rows)
-            parts.append(network(batch.to(device), sizes))  # (batch, labels)
+        parts = list(side_by_side(compute, batches, threads))
     logits = torch.cat(parts).float().cpu()  # (texts, labels)
-    return logits[np.concatenate(positions).argsort()]
+    return logits[np.concatenate(batches).argsort()]

@@ -2,11 +2,8 @@
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import torch
@@ -33,7 +30,7 @@ from textrnn.training.loop import CTRL_C
 from textrnn.training.losses import Loss
 from textrnn.training.pretraining import usual_batch_size
 
-__all__ = ["Outcome", "Task", "fit_network", "limited_threads", "resolve_device"]
+__all__ = ["Outcome", "Task", "fit_network", "resolve_device"]
 
 _LOGGER = logging.getLogger("textrnn")
 _MONITOR = "log_loss"  # the metric that the best weights are chosen by
@@ -230,33 +227,3 @@ def resolve_device(device: Any) -> torch.device:
     if found is None or found.type == "meta":  # which has no numbers
         raise InvalidValueError(expected("device", rule, str(device)))
     return found
-
-
-class _ThreadLimit:
-    """Limit the threads of PyTorch; the number before the first of several limits comes back."""
-
-    # The number belongs to the calling thread, but a new thread begins with the last one set.
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._limits = 0  # in force, in any thread
-        self._before = 0
-
-    @contextmanager
-    def __call__(self, count: int | None) -> Iterator[None]:
-        """Use at most `count` threads in the calling thread; None sets no limit."""
-        with self._lock:
-            if not self._limits:
-                self._before = torch.get_num_threads()
-            self._limits += 1
-        try:
-            torch.set_num_threads(min(count or self._before, self._before))
-            yield
-        finally:
-            with self._lock:
-                self._limits -= 1
-                torch.set_num_threads(self._before)
-
-
-limited_threads = _ThreadLimit()
-"""Limit the threads of PyTorch in a `with` statement."""
