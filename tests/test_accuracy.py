@@ -13,6 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from examples.accuracy.__main__ import main
+from examples.accuracy.baselines import (
+    BASELINES,
+    FastText,
+    LinearSvc,
+    NbSvm,
+    TfIdf,
+    VowpalWabbit,
+    plain_line,
+)
 from examples.accuracy.data import (
     TASKS,
     Data,
@@ -21,16 +30,7 @@ from examples.accuracy.data import (
     first_sentence,
     stratified,
 )
-from examples.accuracy.methods import (
-    BASELINES,
-    FastText,
-    LinearSvc,
-    Recipe,
-    TfIdf,
-    VowpalWabbit,
-    plain_line,
-    read_recipe,
-)
+from examples.accuracy.recipes import Recipe, read_recipe
 from examples.accuracy.report import report, write_report
 from examples.accuracy.results import (
     Result,
@@ -327,20 +327,23 @@ def test_the_linear_model_is_scikit_learns():
     }
 
 
-def test_fasttext_learns_and_repeats_itself():
-    """The same texts and seed give the same model."""
+def test_fasttext_learns_chooses_and_repeats_itself():
+    """The same texts and seed give the same model, with the settings that predict best."""
     pytest.importorskip("fasttext")
-    method = FastText(epochs=50, learning_rate=1.0)
+    method = FastText(choices=((50, 1.0, 0), (1, 0.001, 5)))
     fitted = [method.fit(PAIRS.texts, PAIRS.labels, seed=1) for _ in range(2)]
     texts = ["Oil soars", "A striker\nscores!", ""]
+    assert fitted[0].facts["chosen"] == [50, 1.0, 0]
     assert fitted[0].predict(texts)[:2] == [2, 1]
     assert fitted[0].predict(texts) == fitted[1].predict(texts)
 
 
-@pytest.mark.parametrize("method", [LinearSvc(), VowpalWabbit()], ids=lambda method: method.name)
+@pytest.mark.parametrize(
+    "method", [LinearSvc(), NbSvm(), VowpalWabbit()], ids=lambda method: method.name
+)
 def test_other_baselines_learn_and_repeat_themselves(method):
     """The same texts and seed give the same predictions; signs that a file reserves are words."""
-    method.prepare() if method.name == "linear-svc" else pytest.importorskip("vowpalwabbit")
+    pytest.importorskip("vowpalwabbit") if method.name == "vowpal-wabbit" else method.prepare()
     fitted = [method.fit(PAIRS.texts, PAIRS.labels, seed=1) for _ in range(2)]
     texts = ["Oil soars", "A striker | scores: 1:0!", ""]
     assert fitted[0].predict(texts)[:2] == [2, 1]
@@ -358,6 +361,7 @@ def test_texts_for_fasttext_can_not_pass_for_labels():
         ("fasttext", "fasttext"),
         ("tf-idf", "sklearn.linear_model"),
         ("linear-svc", "sklearn.svm"),
+        ("nb-svm", "sklearn.svm"),
         ("vowpal-wabbit", "vowpalwabbit"),
     ],
 )
@@ -508,7 +512,7 @@ def test_ctrl_c_leaves_what_is_finished(folder, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--only", "ag"], "There is no task 'ag'; choose from: ag-news, ag-news-1000"),
+        (["--only", "ag"], "There is no task 'ag'; choose from: ag-78k, ag-news"),
         (["--model", "svm"], "There is no method 'svm'; choose from: tf-idf, linear-svc"),
         (["--recipe", "a", "cell=rnn", "--recipe", "a", "cell=gru"], "Two recipes have the same"),
         (["--device", "abacus"], "The device 'abacus' can't be used here"),

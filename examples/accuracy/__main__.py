@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from examples.accuracy.baselines import BASELINES
 from examples.accuracy.data import TASKS, Reader, Task
-from examples.accuracy.methods import BASELINES, RECIPES, Method, Recipe, read_recipe
+from examples.accuracy.methods import Method
+from examples.accuracy.recipes import RECIPES, Recipe, read_recipe
 from examples.accuracy.report import write_report
 from examples.accuracy.results import (
     Result,

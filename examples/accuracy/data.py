@@ -43,11 +43,16 @@ _FEWEST_WORDS, _MOST_WORDS = 6, 30
 _BREAK = re.compile(r"<br\s*/?>|[\r\n]", re.IGNORECASE)
 _END = re.compile(r"(?<=[.!?])[\"')\]]*\s+")
 _SIZES = (1_000, 2_500, 5_000, 10_000)
+_LARGE_SIZES = (5_000, 10_000, 20_000, 40_000)
 
 # First 16 hex digits of the SHA-256 of known training texts, so that each report names its data.
-_KNOWN = {"1a318d7eca9265e8": "AG-33k", "099a2a16df5b9028": "IMDB"}
+_KNOWN = {
+    "1a318d7eca9265e8": "AG-33k",
+    "e9fa427a13c36e55": "AG-78k",
+    "099a2a16df5b9028": "IMDB",
+}
 _COMPLETE = {"ag_news": 120_000}
-_FAMILIES = {"ag_news": "AG News", "imdb": "IMDB"}
+_FAMILIES = {"ag_news": "AG News", "ag_news_78k": "AG News", "imdb": "IMDB"}
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,12 @@ class Task:
 
 
 def _tasks() -> dict[str, Task]:
-    made = [Task("ag-news", "ag_news"), Task("imdb", "imdb")]
+    made = [Task("ag-78k", "ag_news_78k"), Task("ag-news", "ag_news"), Task("imdb", "imdb")]
     made.append(Task("sentences", "imdb", sentences=True))
     for whole in made[:]:
+        sizes = _LARGE_SIZES if whole.name == "ag-78k" else _SIZES
         made += [
-            Task(f"{whole.name}-{size}", whole.source, size, whole.sentences) for size in _SIZES
+            Task(f"{whole.name}-{size}", whole.source, size, whole.sentences) for size in sizes
         ]
     return {task.name: task for task in sorted(made, key=lambda task: task.name.split("-")[0])}
 
@@ -107,7 +113,7 @@ class Data:
 
 
 class Reader:
-    """Read data sets from a folder with `ag_news/` and `imdb/`."""
+    """Read data sets from a folder with one folder each, such as `ag_news/` and `imdb/`."""
 
     def __init__(self, folder: Path, *, validation: bool) -> None:
         self.folder = folder
@@ -143,7 +149,7 @@ class Reader:
                 path = self._path(source, part)
                 if not path.is_file():
                     raise InvalidValueError(
-                        f"There is no {path}: set the folder with ag_news/ and imdb/ with --data "
+                        f"There is no {path}: set the folder that has {source}/ with --data "
                         "or the variable TEXTRNN_DATA, or choose other tasks with --only."
                     )
 

@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
+from examples.accuracy.baselines import BASELINES
 from examples.accuracy.data import TASKS, Data, Task
-from examples.accuracy.methods import BASELINES, Method
+from examples.accuracy.methods import Method
 from examples.ag_news.results import choose_device, describe_environment, write_text
 from textrnn.errors import CorruptFileError, InvalidValueError
 
