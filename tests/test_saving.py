@@ -792,7 +792,7 @@ def test_the_card_escapes_what_a_terminal_or_a_browser_obeys(tmp_path):
     assert "\x1b" not in card
     assert "\\x1b" in card
     assert "\\<script>" in card
-    assert card.count("<script>") == 1
+    assert card.count("<script>") == card.count("\\<script>")
 
 
 def test_the_card_shortens_long_labels(tmp_path):

@@ -1,4 +1,4 @@
-"""Plot histories, learning rates, confusion matrices and text lengths.
+"""Plot histories, learning rates, confusion matrices, explanations and text lengths.
 
 Each function returns a `matplotlib.figure.Figure` made without `pyplot`: it needs no display and
 no closing, and changes no global state. Save it with `figure.savefig("plot.png")`, restyle it
@@ -28,6 +28,7 @@ __all__ = [
     "Records",
     "plot_comparison",
     "plot_confusion",
+    "plot_explanation",
     "plot_history",
     "plot_learning_rate",
     "plot_lengths",
@@ -284,6 +285,60 @@ def plot_confusion(
     _style(axes, title="Confusions", xlabel="prediction", ylabel="label", grid=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
+    return figure
+
+
+def plot_explanation(
+    explanation: Any, *, max_words: int = 15, ax: "matplotlib.axes.Axes | None" = None
+) -> "matplotlib.figure.Figure":
+    """Plot the weights of the words of a text, in the order of the text.
+
+    Args:
+        explanation: One of the results of `TextClassifier.explain`, or an object with its
+            attributes.
+        max_words: Maximum number of words; those with the largest weights are shown, and the sum of
+            the others. Default: 15.
+        ax: Axes to draw into; None makes a new figure. Default: None.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InvalidTypeError: If `max_words` is not an integer.
+        InvalidValueError: If `max_words` is below 1.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> explanation = SimpleNamespace(
+        ...     words=("oil", "prices", "soar"), weights=(1.5, 1.0, -0.2), label="business",
+        ...     logit=2.8, bias=0.5, residual=0.0)
+        >>> figure = plot_explanation(explanation)
+        >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
+        ['oil', 'prices', 'soar', 'bias']
+    """
+    max_words = check_int("max_words", max_words)
+    weights = np.array(explanation.weights, dtype=np.float64)  # (words,)
+    kept = np.sort(np.argsort(-np.abs(weights), kind="stable")[:max_words])
+    names = [explanation.words[i] for i in kept]
+    names = [name if name.isprintable() else repr(name)[1:-1] for name in names]
+    heights = weights[kept].tolist()
+    colours = [_BLUE if height >= 0 else _VERMILLION for height in heights]
+    rest = {"bias": explanation.bias}
+    if len(weights) > len(kept):
+        others = f"{len(weights) - len(kept)} other words"
+        rest = {others: float(weights.sum() - weights[kept].sum()), **rest}
+    names, heights = [*names, *rest], [*heights, *rest.values()]
+    colours += [_GREY] * len(rest)
+    figure, (axes,) = _new_figure(1, ax, height=1.0 + 0.26 * len(names))
+    bars = axes.barh(range(len(names)), heights, color=colours, height=0.7)
+    axes.bar_label(bars, fmt="{:+.2f}", padding=3, fontsize=8, color=_INK)
+    axes.axvline(0, color=_INK, linewidth=0.8)
+    axes.margins(x=0.15, y=0.02)
+    axes.invert_yaxis()
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    title = f"{explanation.label}: logit {explanation.logit:.2f}"
+    _style(axes, title=title, xlabel="weight", grid=False)
+    axes.tick_params(axis="y", length=0)
     return figure
 
 

@@ -23,6 +23,7 @@ from textrnn import (
     runtime,
 )
 from textrnn.errors import InvalidValueError, TextrnnError
+from textrnn.estimator.explanation import Explanations
 from textrnn.nn import Pooling, RecurrentEncoder
 from textrnn.text import Tokenizer
 from textrnn.training import Callback, Checkpoint, EarlyStopping, History, TrainingState, schedulers
@@ -162,6 +163,14 @@ def estimator() -> None:
     assert_type(classifier.set_fit_request(sample_weight=True, unlabelled="more"), TextClassifier)
     assert_type(classifier.set_score_request(sample_weight=None), TextClassifier)
     classifier.set_fit_request(True)  # type: ignore[call-arg]  # by name
+
+
+def explanations(classifier: TextClassifier) -> None:
+    """The weights of words."""
+    found = classifier.explain(texts, "sports")
+    assert_type(found, Explanations)
+    assert_type(found[0].weights, tuple[float, ...])
+    assert_type(classifier.top_features("sports", 3), list[tuple[str, float]])
 
 
 def failing() -> None:

@@ -1,4 +1,4 @@
-"""The command line: `textrnn train`, `evaluate`, `predict`, `info` and `export`.
+"""The command line: `textrnn train`, `evaluate`, `predict`, `explain`, `info` and `export`.
 
 Exit codes: 0 for success, 1 for wrong data, models or files, 2 for a wrong command line, 130 after
 Ctrl-C. Results go to standard output, everything else to standard error.
@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
+    _add_explain(commands)
     _add_info(commands)
     _add_export(commands)
     return parser
@@ -227,11 +228,37 @@ def _add_predict(commands: "argparse._SubParsersAction[_Parser]") -> None:
     _add_option(parser, _DEVICE, default=_DEVICE.default)
 
 
+def _add_explain(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _add_command(
+        commands,
+        "explain",
+        "Show how much each word of a text speaks for its label. Standard input has one text per "
+        "line.",
+        "textrnn explain model < lines.txt\n"
+        "  textrnn explain model reviews.csv --text-column review --html > words.html",
+    )
+    parser.add_argument("model", metavar="FOLDER", help="the saved classifier")
+    parser.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="the texts (default: standard input)"
+    )
+    _add_table_options(parser, labelled=False)
+    parser.add_argument(
+        "--label", metavar="LABEL", help="label to explain (default: the predicted)"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a JSON object per text")
+    form.add_argument("--html", action="store_true", help="print an HTML page")
+    _add_option(parser, _DEVICE, default=_DEVICE.default)
+
+
 def _add_info(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser = _add_command(
         commands, "info", "Describe a saved classifier.", "textrnn info model --json"
     )
     parser.add_argument("model", metavar="FOLDER", help="the saved classifier")
+    parser.add_argument(
+        "--features", action="store_true", help="add the words and phrases of each label"
+    )
     parser.add_argument("--json", action="store_true", help="print all facts as JSON")
 
 

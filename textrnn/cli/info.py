@@ -8,6 +8,7 @@ from textrnn._text_table import text_table
 from textrnn.cli.output import printable, to_json, write
 from textrnn.estimator.saved_settings import complete_settings
 from textrnn.estimator.settings import OPTIONS
+from textrnn.runtime.classifier import RuntimeClassifier
 from textrnn.runtime.folder import read_folder
 from textrnn.runtime.labels import label_to_json
 
@@ -24,6 +25,10 @@ def run(options: Namespace) -> int:
     network, several = saved.network, saved.labels.multi_label
     labels = [label_to_json(label) for label in saved.labels.names]
     weights = sum(array.size for name, array in saved.weights.items() if name not in _BUFFERS)
+    features: list[list[tuple[str, float]]] = []
+    if options.features and saved.ngrams is not None:
+        classifier = RuntimeClassifier(saved)
+        features = [classifier.top_features(label) for label in saved.labels.names]
     words = len(saved.vocabulary) - len(saved.vocabulary.specials)
     if options.json:
         facts = {
@@ -37,6 +42,8 @@ def run(options: Namespace) -> int:
             "settings": settings,
             "data": saved.data,
         }
+        if options.features:
+            facts["features"] = features
         write(to_json(facts, indent=2))
         return 0
     direction = "bidirectional " if network["bidirectional"] else ""
@@ -51,6 +58,9 @@ def run(options: Namespace) -> int:
     }
     for name, value in saved.metrics.items():
         rows[f"validation {name.replace('_', ' ')}"] = f"{value:.4f}"
+    for label, found in zip(labels, features, strict=False):
+        names = ", ".join(printable(name) for name, _ in found)
+        rows[f"speaks for {printable(label)}"] = names or "nothing"
     write(text_table(list(rows.items()), right=False))
     return 0
 

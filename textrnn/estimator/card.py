@@ -14,6 +14,7 @@ __all__ = ["Cost", "model_card"]
 
 _MAX_LABELS = 50  # rows of the table of labels
 _MAX_CHARACTERS = 200  # of a cell
+_MAX_FEATURES = 8  # words and phrases of a label
 _KINDS = {"accuracy": "accuracy", "micro_f1": "f1", "macro_f1": "f1", "weighted_f1": "f1"}
 
 
@@ -51,6 +52,7 @@ def model_card(
         _use(model, repo_id),
         "## Labels",
         _labels(model),
+        *_features(model),
         "## Data",
         _data(data),
         "## Evaluation",
@@ -122,6 +124,19 @@ def _labels(model: Model) -> str:
     table = _table(("label", "training texts"), rows[:_MAX_LABELS])
     more = len(rows) - _MAX_LABELS
     return table + (f"\n\nand {more} more, all of them in `labels.json`." if more > 0 else "")
+
+
+def _features(model: Model) -> tuple[str, ...]:
+    """Return a table of the words and phrases that speak most for each label."""
+    tokens, rows = model.vocabulary.tokens, []
+    for index, name in enumerate(model.labels.names[:_MAX_LABELS]):
+        found = model.top_ngrams(index, _MAX_FEATURES)
+        if found is None:
+            return ()
+        phrases = [" ".join(tokens[i] for i in ids) for ids, _ in found]
+        rows.append((str(name), ", ".join(phrases)))
+    head = ("label", "words and phrases that speak for it")
+    return "## Words", _table(head, rows)
 
 
 def _data(data: Mapping[str, Any]) -> str:

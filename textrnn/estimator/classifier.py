@@ -25,7 +25,9 @@ from textrnn.errors import (
     listing,
     show,
 )
+from textrnn.estimator.attribution import explain
 from textrnn.estimator.batches import read_examples, read_strings
+from textrnn.estimator.explanation import Explanations
 from textrnn.estimator.hub import check_license, check_repo_id, fetch, upload
 from textrnn.estimator.learning import learn
 from textrnn.estimator.model import Model, Network
@@ -370,6 +372,45 @@ class TextClassifier(Predictor):
         metrics = ClassificationMetrics(len(model.labels), top_k=tuple(top_k))
         metrics.update(model.logits(strings), targets)
         return metrics.report(model.labels.names)
+
+    def explain(self, texts: Iterable[str], label: Any = None) -> Explanations:
+        """Divide the logit of a label among the words of each text.
+
+        The part of the n-grams is exact: an n-gram's contribution is shared by its words. That of
+        the recurrent network is by integrated gradients, from a text in which all words are unknown
+        (Sundararajan et al., "Axiomatic Attribution for Deep Networks", 2017,
+        https://arxiv.org/abs/1703.01365).
+
+        Args:
+            texts: The texts.
+            label: The label; None is the one that `predict` gives. For multi-label data, None is
+                the label whose probability is highest above its threshold, or nearest below it.
+                Default: None.
+
+        Returns:
+            An explanation for each text. It has `words` and their `weights`, which with `bias` and
+            `residual` add up to `logit`. It prints as a line of words, and has `to_json`.
+
+        Raises:
+            NotFittedError: If `fit` was not called.
+            InvalidTypeError: If `texts` is not a column of strings.
+            InvalidValueError: If the classifier's `threshold` is not between 0 and 1.
+            MissingKeyError: If the label is unknown; the message lists the known ones.
+
+        Example:
+            >>> texts = ["oil prices soar", "stocks fall", "striker scores", "keeper saves"] * 10
+            >>> labels = ["business", "business", "sports", "sports"] * 10
+            >>> classifier = TextClassifier(hidden_size=16, seed=0).fit(texts, labels)
+            >>> (explanation,) = classifier.explain(["the keeper scores"])
+            >>> explanation.label, explanation.words
+            ('sports', ('the', 'keeper', 'scores'))
+            >>> sum(explanation.weights) > 0
+            True
+        """
+        model = self._model()
+        label_id = None if label is None else model.labels.id_of(label, "`label`")
+        limits = model.labels.thresholds(self.threshold)  # (labels,)
+        return explain(model, read_strings("texts", texts), label_id, limits)
 
     def _model(self) -> Model:
         if not self.__sklearn_is_fitted__():

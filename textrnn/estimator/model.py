@@ -110,9 +110,17 @@ class Model:
         """The same network in NumPy, whose calls cost less; None on another device."""
         if any(weight.device.type != "cpu" for weight in self.network.parameters()):
             return None
-        weights = {name: weight.numpy() for name, weight in self.network.state_dict().items()}
+        return self._networks()
+
+    def _networks(self) -> Networks:
+        """Return the network in NumPy; on the CPU, the weights are shared."""
+        state = self.network.state_dict().items()
         ngrams = None if self.ngrams is None else self.ngrams.config
-        return Networks(self.recurrent.config, ngrams, weights)
+        return Networks(self.recurrent.config, ngrams, {k: v.cpu().numpy() for k, v in state})
+
+    def top_ngrams(self, index: int, k: int) -> list[tuple[tuple[int, ...], float]] | None:
+        """Return the n-grams of words that speak most for a label; None without n-grams."""
+        return self._networks().top_ngrams(index, k, len(self.vocabulary.specials))
 
     def probabilities(self, texts: Any) -> NDArray[np.float64]:
         """Return the probabilities of a column of texts, `(texts, labels)`."""

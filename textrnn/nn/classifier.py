@@ -231,8 +231,11 @@ class RecurrentClassifier(nn.Module):
             words, positions = torch.unique(input_ids, return_inverse=True)
             if _MIN_REPEATS * len(words) <= positions.numel():
                 return self.forward_embeddings(self.embedding(words), lengths, positions)
-        # Looked up time first, so that the embeddings of each step are contiguous in memory.
-        embedded = self.embedding(input_ids.t()).transpose(0, 1)  # (batch, time, embedding)
+        if is_unmodified(self.embedding, nn.Embedding):
+            # Looked up time first, so that the embeddings of each step are contiguous in memory.
+            embedded = self.embedding(input_ids.t()).transpose(0, 1)  # (batch, time, embedding)
+        else:  # hooks, such as those of captum, expect the batch first
+            embedded = self.embedding(input_ids)  # (batch, time, embedding)
         return self.forward_embeddings(embedded, lengths)
 
     def forward_embeddings(

@@ -60,6 +60,15 @@ class Networks:
             logits = self._scales[0] * logits + self._scales[1] * ngrams
         return logits
 
+    def top_ngrams(
+        self, index: int, k: int, first_word: int
+    ) -> list[tuple[tuple[int, ...], float]] | None:
+        """Return the n-grams of words that speak most for a class; None without n-grams."""
+        if self._ngrams is None:
+            return None
+        found = self._ngrams.strongest(index, k, first_word=first_word)
+        return [(ids, float(self._scales[1]) * strength) for ids, strength in found]
+
 
 class _Model:
     """A saved model, and its networks."""
@@ -76,6 +85,10 @@ class _Model:
     def probabilities(self, texts: Any) -> NDArray[np.float64]:
         """Return the probabilities of a column of texts, `(texts, labels)`."""
         return self.labels.probabilities(self._networks.logits(*self._encode(read_texts(texts))))
+
+    def top_ngrams(self, index: int, k: int) -> list[tuple[tuple[int, ...], float]] | None:
+        """Return the n-grams of words that speak most for a label; None without n-grams."""
+        return self._networks.top_ngrams(index, k, len(self.vocabulary.specials))
 
 
 class RuntimeClassifier(Predictor):

@@ -22,6 +22,9 @@ class Ngrams:
     Args:
         config: Its `config`.
         weights: Its `state_dict()` as arrays.
+
+    Attributes:
+        bias: Its bias, `(classes,)`.
     """
 
     def __init__(self, config: Mapping[str, Any], weights: Mapping[str, NDArray[Any]]) -> None:
@@ -30,7 +33,7 @@ class Ngrams:
         self._spelling = bool(config["spelling"])
         self._keys, self._idf = weights["keys"], weights["idf"]  # (ngrams,) and (features,)
         self._weight = weights["weight"]  # (features, classes)
-        self._bias = weights["bias"]  # (classes,)
+        self.bias = weights["bias"]  # (classes,)
 
     def logits(self, ids: NDArray[np.int32], lengths: _Integers) -> _Floats:
         """Compute the logits of encoded texts.
@@ -42,8 +45,8 @@ class Ngrams:
         Returns:
             The logits, `(texts, classes)`.
         """
-        logits = np.empty((len(lengths), len(self._bias)), np.float32)
-        logits[:] = self._bias
+        logits = np.empty((len(lengths), len(self.bias)), np.float32)
+        logits[:] = self.bias
         for texts, tokens in consecutive(lengths, max_ids=_MAX_IDS):
             sizes = lengths[texts]
             owners, places, values = self._features(ids[tokens], sizes)
@@ -52,6 +55,78 @@ class Ngrams:
                 last = bounds[row + 1]
                 logits[texts.start + row] += values[first:last] @ self._weight[places[first:last]]
         return logits
+
+    def contributions(self, ids: NDArray[np.int32], index: int) -> NDArray[np.float64]:
+        """Divide the logit of a class, less its bias, among the tokens of a text.
+
+        The contribution of an n-gram is divided equally among its occurrences, and that of each
+        among its words; `<bos>` and `<eos>` get a share only where there are no words.
+
+        Args:
+            ids: Token ids of the text, `<bos>` and `<eos>` included, `(tokens,)`.
+            index: Class id.
+
+        Returns:
+            Contribution of each token, `(tokens,)`.
+        """
+        size, num_ngrams = len(ids), len(self._keys)
+        words = ids.astype(np.int64)  # (tokens,)
+        is_word = np.ones(size, dtype=np.bool_)
+        is_word[[0, -1]] = False
+        _, held, values = self._features(ids, np.array([size]))  # (features,)
+        parts = values.astype(np.float64) * self._weight[held, index]  # (features,)
+        tokens = np.zeros(size)
+        for order in range(1, min(self._max_order, size) + 1):
+            spans = np.lib.stride_tricks.sliding_window_view(np.arange(size), order)
+            keys = words[spans] @ self._vocab_size ** np.arange(order)[::-1]  # (ngrams,)
+            rows = self._keys.searchsorted(keys).clip(max=num_ngrams - 1)
+            known = self._keys[rows] == keys
+            spans, rows = spans[known], rows[known]  # (occurrences, order)
+            if self._spelling and order == 1:
+                spans = np.concatenate([spans, np.arange(size)[:, np.newaxis]])
+                rows = np.concatenate([rows, num_ngrams + words])
+            places = held.searchsorted(rows)  # (occurrences,)
+            each = parts[places] / np.bincount(places, minlength=len(held))[places]
+            shared = is_word[spans]  # (occurrences, order)
+            shared[~shared.any(axis=1)] = True
+            shares = each[:, np.newaxis] * shared / shared.sum(axis=1, keepdims=True)
+            tokens += np.bincount(spans.ravel(), shares.ravel(), size)
+        return tokens
+
+    def strongest(
+        self, index: int, k: int, *, first_word: int
+    ) -> list[tuple[tuple[int, ...], float]]:
+        """Return the n-grams of words that speak most for a class.
+
+        Args:
+            index: Class id.
+            k: Maximum number of n-grams.
+            first_word: The lowest token id of a word; those below are special tokens.
+
+        Returns:
+            For each n-gram its token ids and its weight times its inverse document frequency, the
+            largest first. The weight of a single word includes that of its spelling.
+        """
+        size, base = len(self._keys), self._vocab_size
+        weight = self._weight[:size, index].astype(np.float64)
+        if self._spelling:
+            single = np.flatnonzero(self._keys < base)
+            weight[single] += self._weight[size + self._keys[single], index]
+        weight *= self._idf[:size]
+        rest = self._keys.copy()
+        while rest.any():  # digit by digit, from the last token to the first
+            weight[(rest > 0) & (rest % base < first_word)] = 0
+            rest //= base
+        best = [row for row in np.argsort(-weight, kind="stable")[:k].tolist() if weight[row] > 0]
+        return [(self._tokens(int(self._keys[row])), float(weight[row])) for row in best]
+
+    def _tokens(self, key: int) -> tuple[int, ...]:
+        """Return the token ids of an n-gram."""
+        ids: tuple[int, ...] = ()
+        while key:
+            key, last = divmod(key, self._vocab_size)
+            ids = (last, *ids)
+        return ids
 
     def _features(
         self, ids: NDArray[np.int32], lengths: _Integers

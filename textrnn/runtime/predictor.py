@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn.errors import check_float, check_int
+from textrnn.errors import InvalidValueError, check_float, check_int
 from textrnn.runtime.labels import LabelSet
 from textrnn.text.tokenizers import Tokenizer
 from textrnn.text.vocabulary import Vocabulary
@@ -35,6 +35,9 @@ class FittedModel(Protocol):
 
     def probabilities(self, texts: Any) -> NDArray[np.float64]:
         """Return the probabilities of a column of texts, `(texts, labels)`."""
+
+    def top_ngrams(self, index: int, k: int) -> list[tuple[tuple[int, ...], float]] | None:
+        """Return the n-grams of words that speak most for a label; None without n-grams."""
 
 
 class Predictor(ABC):
@@ -115,6 +118,36 @@ class Predictor(ABC):
             [(names[i], float(row[i])) for i in order if row[i] >= threshold]
             for order, row in zip(best.tolist(), probabilities, strict=True)
         ]
+
+    def top_features(self, label: Any, k: int = 20) -> list[tuple[str, float]]:
+        """Return the words and phrases that speak most for a label.
+
+        These are n-grams of the linear model. `explain` also includes the recurrent network, whose
+        words have no weights apart from a text.
+
+        Args:
+            label: The label.
+            k: Maximum number of words and phrases. Default: 20.
+
+        Returns:
+            Pairs of an n-gram, its words joined by spaces, and its strength, the strongest first.
+            The strength is weight times inverse document frequency, in the scale of the blend. That
+            of a phrase is in addition to those of its words; that of a word includes its spelling.
+            Only n-grams that speak for the label are returned.
+
+        Raises:
+            NotFittedError: If the classifier is not fitted.
+            InvalidTypeError: If `k` is not an integer.
+            InvalidValueError: If `k` is below 1, or the classifier has no n-grams.
+            MissingKeyError: If the label is unknown; the message lists the known ones.
+        """
+        model = self._model()
+        index = model.labels.id_of(label, "`label`")
+        found = model.top_ngrams(index, check_int("k", k))
+        if found is None:
+            raise InvalidValueError("Expected a classifier with n-grams, but got one without.")
+        tokens = model.vocabulary.tokens
+        return [(" ".join(tokens[i] for i in ids), strength) for ids, strength in found]
 
     def _decide(self, texts: Any, threshold: Threshold | None) -> NDArray[Any]:
         """Return class ids `(texts,)`, or which labels a text has, bool `(texts, labels)`."""

@@ -1,0 +1,132 @@
+"""Explanations of texts, as marked words, HTML and JSON."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+__all__ = ["Explanation", "Explanations"]
+
+_FOR, _AGAINST = (0, 114, 178), (213, 94, 0)  # distinct for readers with any colour vision
+_SHOWN = 0.1  # share of the largest weight from which a weight is written beside its word
+_MIN_OPACITY = 0.03  # fainter marks are not told from the page
+_MAX_OPACITY = 0.6  # leaves the text of light and dark pages legible
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """The logit of a label for a text, divided among the words.
+
+    `bias`, `weights` and `residual` add up to `logit`. It prints as a line of words, coloured on a
+    terminal, with the weight of each word that has at least a tenth of the largest weight; a
+    notebook shows all words with their background in the colour of their weight.
+
+    Attributes:
+        label: The label.
+        predicted: Whether the classifier assigns the label to the text.
+        probability: Probability of the label.
+        logit: Logit of the label.
+        bias: Logit of a text of unknown words for the network, plus that of no words for n-grams.
+        residual: Error of numerical integration; only rounding without a recurrent network.
+        words: Words of the text, as the tokenizer splits it.
+        weights: Weight of each word; positive for the label. Words beyond `max_length` have 0.
+    """
+
+    label: Any
+    predicted: bool
+    probability: float
+    logit: float
+    bias: float
+    residual: float
+    words: tuple[str, ...]
+    weights: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the explanation as plain data for JSON; labels that JSON lacks are strings."""
+        known = self.label is None or isinstance(self.label, bool | int | float | str)
+        label = self.label if known else str(self.label)
+        lists = {"words": list(self.words), "weights": list(self.weights)}
+        return {**vars(self), "label": label, **lists}
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """Return the explanation as JSON text.
+
+        Args:
+            indent: The number of spaces per level, or None for a single line. Default: 2.
+        """
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def __str__(self) -> str:
+        coloured = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        largest = self._largest
+        parts = [f"{_printable(self.label)} {self.probability:.2f}:"]
+        for word, weight in zip(self.words, self.weights, strict=True):
+            text, share = _printable(word), abs(weight) / largest
+            if share >= _SHOWN:
+                text = f"{text}({weight:+.2f})"
+            if share >= _SHOWN and coloured:
+                text = f"\x1b[{'34' if weight > 0 else '33'}{';1' * (share > 0.5)}m{text}\x1b[0m"
+            parts.append(text)
+        return " ".join(parts)
+
+    def _repr_html_(self) -> str:
+        """Return HTML whose colours are legible on light and dark pages."""
+        words = " ".join(map(self._mark, self.words, self.weights))
+        sums = f"logit {self.logit:.2f} = bias {self.bias:+.2f}, words {sum(self.weights):+.2f}"
+        if abs(self.residual) >= 0.005:
+            sums += f", not attributed {self.residual:+.2f}"
+        return (
+            '<div style="line-height:1.8;overflow-wrap:anywhere;margin:0.5em 0">'
+            f"<strong>{escape(_printable(self.label))}</strong> {self.probability:.2f} "
+            f'<small style="opacity:0.75">({sums})</small><br>{words}</div>'
+        )
+
+    @property
+    def _largest(self) -> float:
+        return max(map(abs, self.weights), default=0.0) or 1.0
+
+    def _mark(self, word: str, weight: float) -> str:
+        """Return a word in HTML, in the colour of its weight."""
+        opacity = _MAX_OPACITY * abs(weight) / self._largest
+        text = escape(_printable(word))
+        if opacity < _MIN_OPACITY:
+            return text
+        red, green, blue = _FOR if weight > 0 else _AGAINST
+        style = f"background:rgba({red},{green},{blue},{opacity:.2f})"
+        return (
+            f'<span title="{weight:+.3f}" style="{style};border-radius:3px;padding:1px 2px">'
+            f"{text}</span>"
+        )
+
+
+class Explanations(tuple[Explanation, ...]):
+    """Explanations of several texts, which print and show one after the other."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Return the explanations as plain data for JSON."""
+        return [each.to_dict() for each in self]
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """Return the explanations as JSON text.
+
+        Args:
+            indent: The number of spaces per level, or None for a single line. Default: 2.
+        """
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+    def _repr_html_(self) -> str:
+        """Return the HTML of all explanations."""
+        return "".join(each._repr_html_() for each in self)
+
+
+def _printable(value: object) -> str:
+    """Return a text on one line, with escapes for unprintable characters."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)[1:-1]
