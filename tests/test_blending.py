@@ -99,3 +99,19 @@ def test_logits_must_fit_the_labels():
         fit_scales([], torch.zeros(3, dtype=torch.int64))
     with pytest.raises(InvalidValueError, match="`labels` to be from 0 to 1"):
         fit_scales([torch.zeros(1, 2)], torch.tensor([2]))
+    with pytest.raises(InvalidValueError, match="Expected `prior` to be 1 blend weights"):
+        fit_scales([torch.zeros(1, 2)], torch.tensor([1]), prior=(0.5, 0.5))
+    with pytest.raises(InvalidValueError, match="Expected `prior_texts` to be"):
+        fit_scales([torch.zeros(1, 2)], torch.tensor([1]), prior_texts=0.0)
+
+
+def test_few_texts_hardly_change_a_strong_prior():
+    """The blend weights stay near the prior, and leave it where many texts speak against it."""
+    logits = [torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])]
+    few, _ = fit_scales(logits, torch.tensor([0, 1]), prior=(0.7, 0.3), prior_texts=1000.0)
+    assert few.tolist() == pytest.approx([0.7, 0.3], abs=0.01)
+    logits = [each.repeat(20_000, 1) for each in logits]
+    labels = torch.tensor([0, 1]).repeat(20_000)
+    many, _ = fit_scales(logits, labels, prior=(0.7, 0.3), prior_texts=1000.0)
+    assert many[0] == 0
+    assert many[1] > 1

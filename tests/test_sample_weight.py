@@ -550,9 +550,9 @@ def test_blend_weights_are_fitted_on_weighted_texts(monkeypatch, given_apart):
     """Those of an `eval_set` have the weight 1 each."""
     found = []
 
-    def spy(logits, labels, weights=None):
+    def spy(logits, labels, weights=None, **prior):
         found.append(weights)
-        return fit_scales(logits, labels, weights)
+        return fit_scales(logits, labels, weights, **prior)
 
     monkeypatch.setattr("textrnn.estimator.learning.fit_scales", spy)
     weights = np.random.default_rng(3).random(160)

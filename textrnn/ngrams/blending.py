@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from textrnn.data.targets import read_weights
-from textrnn.errors import InvalidValueError, expected
+from textrnn.errors import InvalidValueError, check_float, expected
 from textrnn.ngrams.model import NgramClassifier
 from textrnn.nn.classifier import RecurrentClassifier
 from textrnn.training.loaders import check_labels
@@ -91,26 +91,35 @@ class BlendedClassifier(nn.Module):
 
 
 def fit_scales(
-    logits: Sequence[Tensor], labels: Tensor, weights: Tensor | None = None
+    logits: Sequence[Tensor],
+    labels: Tensor,
+    weights: Tensor | None = None,
+    *,
+    prior: Sequence[float] | None = None,
+    prior_texts: float = 1.0,
 ) -> tuple[Tensor, float]:
     """Learn blend weights for the logits of several classifiers.
 
     They minimize the loss of the summed logits on texts that no classifier was trained on
     ("stacking", Wolpert, 1992), which also corrects overconfident logits. They are never negative,
-    and a penalty with the weight of a single text draws them towards equal shares.
+    and a penalty draws them towards those expected beforehand, most where there are few texts.
 
     Args:
         logits: Logits of each classifier, `(texts, classes)`.
         labels: Class ids `(texts,)`, or floats `(texts, classes)` for multi-label data.
         weights: Weight of each text in the loss, `(texts,)`; None for 1 each. Default: None.
+        prior: Blend weights expected beforehand, one for each classifier; None for equal shares
+            that add up to 1. Default: None.
+        prior_texts: Number of texts that the prior counts as. Default: 1.
 
     Returns:
         The blend weights, `(classifiers,)`, and the mean loss with them.
 
     Raises:
-        InvalidTypeError: If the weights are not numbers.
-        InvalidValueError: If there are no logits, their shapes differ, labels or weights don't fit
-            them, a weight is negative or infinite, or all are 0.
+        InvalidTypeError: If the weights or `prior_texts` are not numbers.
+        InvalidValueError: If there are no logits, their shapes differ, labels, weights or prior
+            don't fit them, a weight is negative or infinite, all are 0, or `prior_texts` is not
+            positive.
 
     Example:
         >>> sure, unsure = torch.tensor([[4.0, 0.0], [0.0, 4.0]]), torch.zeros(2, 2)
@@ -127,7 +136,11 @@ def fit_scales(
     if weights is not None:
         weights = torch.from_numpy(read_weights(weights, len(labels)))  # (texts,)
     stacked = torch.stack([each.double() for each in logits])  # (classifiers, texts, classes)
-    share = 1 / len(logits)
+    expected_scales = [1 / len(logits)] * len(logits) if prior is None else list(prior)
+    if len(expected_scales) != len(logits):
+        raise InvalidValueError(expected("prior", f"{len(logits)} blend weights", prior))
+    center = torch.tensor(expected_scales, dtype=torch.float64)  # (classifiers,)
+    strength = check_float("prior_texts", prior_texts, minimum=0.0, exclusive=True)
     loss_of = Loss()
     total = len(labels) if weights is None else float(weights.sum())
 
@@ -137,11 +150,11 @@ def fit_scales(
         return loss
 
     def penalized(scales: Tensor) -> Tensor:
-        return mean_loss(scales) + (scales - share).square().sum() / total
+        return mean_loss(scales) + strength * (scales - center).square().sum() / total
 
     free = torch.ones(len(logits), dtype=torch.bool)
     while True:  # each round fixes the most negative weight at 0
-        scales = _minimize(penalized, share * free.double(), free)
+        scales = _minimize(penalized, center * free, free)
         if not (scales < 0).any():
             break
         free[scales.argmin()] = False
