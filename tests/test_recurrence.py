@@ -74,7 +74,7 @@ def test_gradients_are_those_of_finite_differences(cell):
     assert torch.autograd.gradcheck(lambda *given: states(given[0], given[1:]), values)
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", ["rnn", "gru"])
 @pytest.mark.parametrize("power", [1, 2])
 def test_gradients_of_gradients_are_refused(cell, power):
     """Double backward is an error instead of wrong numbers."""

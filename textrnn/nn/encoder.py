@@ -163,12 +163,9 @@ class RecurrentEncoder(nn.Module):
         Returns:
             Whether repeated inputs should be passed once.
         """
-        half, learns = torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()
-        # PyTorch is fast with LSTMs in half precision, and in prediction with several layers.
-        fast = self.cell == "lstm" and (half or (self.num_layers > 1 and not learns))
         return (
             device.type == "cpu"
-            and not fast
+            and self.cell != "lstm"  # oneDNN's, in PyTorch, are as fast or faster
             and is_unmodified(self.rnn, _CELLS[self.cell])
             and not torch.compiler.is_compiling()
             and not torch._C._are_functorch_transforms_active()  # noqa: SLF001 # no public name

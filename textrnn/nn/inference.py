@@ -102,7 +102,6 @@ class _Reader:
         self.w_state = w_state
         self.hidden = w_state.shape[1]
         self.states = projected.new_zeros(batch, self.hidden)
-        self.cells = torch.zeros_like(self.states) if cell == "lstm" else self.states
         self.gates = projected.new_empty(batch, projected.shape[1])
         self.products = w_state.new_empty(batch, projected.shape[1])
 
@@ -113,7 +112,7 @@ class _Reader:
 
         The texts are those from `first` on.
         """
-        step, size = {"rnn": self._rnn, "gru": self._gru, "lstm": self._lstm}[self.cell], 0
+        step, size = (self._gru if self.cell == "gru" else self._rnn), 0
         # Transposed as it is: a copy would take longer than a short text.
         w_state, half = self.w_state.t(), self.w_state.dtype != self.states.dtype
         starts = accumulate(counts, initial=first)
@@ -144,11 +143,9 @@ class _Reader:
         gates, products = self.gates[:size], self.products[:size]
         each = gates.chunk(gates.shape[1] // hidden, 1)
         first = gates[:, : 2 * hidden]
-        states, cells = self.states[:size], self.cells[:size]
+        states = self.states[:size]
         if self.cell == "gru":
             return states, first, products[:, : 2 * hidden], products[:, 2 * hidden :], *each
-        if self.cell == "lstm":
-            return states, cells, gates, products, first, *each
         return states, gates, products
 
     @staticmethod
@@ -162,14 +159,6 @@ class _Reader:
         inner = torch.add(product, self.inner)  # U h + c
         _tanh_(torch.addcmul(candidate, reset, inner, out=inner))
         torch.lerp(inner, states, update, out=states)
-
-    @staticmethod
-    def _lstm(views: Sequence[Tensor]) -> None:
-        states, cells, gates, products, first, into, forget, new, out = views
-        gates.add_(products)
-        first.sigmoid_()  # input and forget gates at once
-        cells.mul_(forget).addcmul_(into, _tanh_(new))
-        torch.mul(_tanh_(states.copy_(cells)), out.sigmoid_(), out=states)
 
 
 def _tanh_(values: Tensor) -> Tensor:

@@ -3,20 +3,18 @@
 PyTorch records a dozen small operations for each step and multiplies the input of every token.
 Here all steps of a layer are one autograd operation, which works in place in a few large tensors.
 Repeated inputs, such as the words of texts, are multiplied once: a batch of 256 texts has about
-10,000 words, but only 2,000 different ones.
+10,000 words, but only 2,000 different ones. An LSTM is left to PyTorch, whose kernel is fused too.
 
 A step combines its input `x` with the state `h` before it, and activates the sums:
 
     RNN     h' = tanh(W x + b + U h)
     GRU     r, z = sigmoid(W x + b + U h)       n = tanh(W x + b + r (U h + c))
             h' = (1 - z) n + z h
-    LSTM    i, f, o = sigmoid(W x + b + U h)    g = tanh(W x + b + U h)
-            m' = f m + i g                      h' = o tanh(m'), where m is the memory cell
 
 1. `W x + b` does not depend on the steps before, so one product gives it for all steps.
 2. `_Forward` goes through the steps. It adds `U h` and overwrites the sums by the activated gates.
-   It keeps what the backward pass needs: the gates, all states, the cells of an LSTM (`m`), and
-   the candidate product of a GRU (`U h + c`, which the reset gate scales).
+   It keeps what the backward pass needs: the gates, all states, and the candidate product of a GRU
+   (`U h + c`, which the reset gate scales).
 3. `_Backward` goes through the steps in the opposite order (backpropagation through time). The
    gradient of `h'` is the sum of that of the output and that which the next step sends back. The
    chain rule gives the gradient of each gate before its activation, which a sigmoid `s` scales by
@@ -147,8 +145,8 @@ class _Forward:
         time, batch = shape
         # All states, with those before the first step.
         self.states = w_state.new_empty(time + 1, batch, w_state.shape[1])
-        # The same of an LSTM's cells; of a GRU the candidate products, one for each step.
-        self.kept = torch.empty_like(self.states) if plan.cell != "rnn" else self.states[:0]
+        # The candidate products of a GRU, one for each step.
+        self.kept = torch.empty_like(self.states[1:]) if plan.cell == "gru" else self.states[:0]
         self.outputs = self.states[plan.offsets[1] :][:time]  # (time, batch, hidden)
 
     def run(self, projected: Tensor) -> None:
@@ -157,8 +155,6 @@ class _Forward:
         old, new = self.plan.offsets
         start = time if self.plan.backward else 0
         self.states[start].zero_()
-        if cell == "lstm":
-            self.kept[start].zero_()
         product = self.w_state_t.new_empty(self.states.shape[1], self.w_state_t.shape[1])
         products = self._split(product)
         states, kept = self.states.unbind(), self.kept.unbind()
@@ -170,14 +166,10 @@ class _Forward:
             torch.mm(before.to(self.w_state_t.dtype), self.w_state_t, out=product)
             if cell == "rnn":
                 torch.add(part[0], product, out=now).tanh_()
-            elif cell == "gru":
-                self._gru(part, products, before, now, kept[step])
             else:
-                self._lstm(part, product, kept[step + old], kept[step + new], now)
+                self._gru(part, products, before, now, kept[step])
             if (factor := self.plan.factors[step]) is not None:
                 now.mul_(factor)
-                if cell == "lstm":
-                    kept[step + new].mul_(factor)
 
     def _split(self, gates: Tensor) -> tuple[Tensor, ...]:
         """Return views of all gates, of those that begin with a sigmoid, and of each gate."""
@@ -199,18 +191,6 @@ class _Forward:
         first.add_(products[1]).sigmoid_()  # reset and update gates at once
         torch.add(products[-1], self.inner, out=inner_product)  # U h + c
         torch.lerp(candidate.addcmul_(reset, inner_product).tanh_(), before, update, out=now)
-
-    @staticmethod
-    def _lstm(
-        gates: Sequence[Tensor], product: Tensor, before: Tensor, cells: Tensor, now: Tensor
-    ) -> None:
-        """Fill `cells` with `f m + i g`, and `now` with `o tanh(cells)`."""
-        every, first, into, forget, new, out = gates  # (batch, hidden) each of the last four
-        every.add_(product)
-        first.sigmoid_()  # input and forget gates at once
-        new.tanh_()
-        torch.mul(forget, before, out=cells).addcmul_(into, new)
-        torch.tanh(cells, out=now).mul_(out.sigmoid_())
 
 
 class _Steps(torch.autograd.Function):
@@ -255,20 +235,18 @@ class _Backward:
         self.grads = [grad.unbind() for grad in self.grad_gates.chunk(count, 2)]
         # That of a GRU's candidate product, (time, batch, hidden), which the reset gate scales.
         self.grad_inner = torch.empty_like(states[1:]) if plan.cell == "gru" else states[:0]
-        # The gradients of the state and of an LSTM's cells that go from step to step.
-        self.grad, self.grad_cells = torch.zeros_like(states[0]), torch.zeros_like(states[0])
+        self.grad = torch.zeros_like(states[0])  # that of the state, which goes from step to step
         self.one, self.two = torch.empty_like(states[0]), torch.empty_like(states[0])  # scratch
 
     def run(self, outputs: Tensor, *, weights_learn: bool) -> tuple[Tensor | None, ...]:
         """Return the gradients of the projected inputs, of U and of the inner bias."""
         time, _, size = outputs.shape  # (time, batch, hidden), the gradient of the states
         old, new = self.plan.offsets
-        step_back = {"rnn": self._rnn, "gru": self._gru, "lstm": self._lstm}[self.plan.cell]
+        step_back = self._gru if self.plan.cell == "gru" else self._rnn
         for step in self.plan.steps(time, back=True):
             self.grad.add_(outputs[step])
             if (factor := self.plan.factors[step]) is not None:
                 self.grad.mul_(factor)
-                self.grad_cells.mul_(factor)
             step_back(step, step + old, step + new)
         before = self.all_states[old : old + time].flatten(0, 1)  # (time * batch, hidden)
         grads = self.grad_gates.flatten(0, 1)  # (time * batch, gates * hidden)
@@ -322,23 +300,3 @@ class _Backward:
         self.grad, self.two = two, self.grad
         self._send_back(self.grad_gates[step, :, : 2 * size], self.w_state[: 2 * size])
         self._send_back(to_inner, self.w_state[2 * size :])
-
-    def _lstm(self, step: int, old: int, new: int) -> None:
-        into, forget, candidate, out = (gate[step] for gate in self.gates)
-        to_into, to_forget, to_candidate, to_out = (grad[step] for grad in self.grads)
-        one, two = self.one, self.two
-        # h' = o tanh(m'): the gradients of o, and of m' beside that from the next step.
-        activated = torch.tanh(self.kept[new], out=one)
-        _sigmoid_backward(torch.mul(self.grad, activated, out=two), out, grad_input=to_out)
-        _tanh_backward(self.grad.mul_(out), activated, grad_input=two)
-        self.grad_cells.add_(two)
-        # m' = f m + i g: the gradients of i, f and g, and of m.
-        torch.mul(self.grad_cells, candidate, out=one)
-        _sigmoid_backward(one, into, grad_input=to_into)
-        torch.mul(self.grad_cells, self.kept[old], out=one)
-        _sigmoid_backward(one, forget, grad_input=to_forget)
-        torch.mul(self.grad_cells, into, out=one)
-        _tanh_backward(one, candidate, grad_input=to_candidate)
-        self.grad_cells.mul_(forget)
-        self.grad.zero_()
-        self._send_back(self.grad_gates[step], self.w_state)
