@@ -128,3 +128,13 @@ def test_the_readme_has_its_two_commands():
     first_screen = readme.split("\n## ")[0]
     assert f'\n{start}".[examples]" && python -m examples.ag_news\n' in first_screen
     assert f'\n{start}".[test]" && python -m pytest\n' in first_screen
+
+
+def test_ci_runs_on_every_python_that_is_declared():
+    """The workflow's Pythons are the classifiers' ones, and the first is the lowest allowed."""
+    prefix = "Programming Language :: Python :: 3."
+    declared = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if prefix in line]
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    (matrix,) = re.findall(r"python: \[(.*)\]", workflow)
+    assert re.findall(r"[0-9.]+", matrix) == declared
+    assert PROJECT["requires-python"] == f">={declared[0]}"
