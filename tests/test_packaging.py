@@ -58,7 +58,7 @@ def test_the_wheel_holds_the_library_alone(built):
 
 
 def test_the_sdist_holds_no_tests_and_no_data(built):
-    """The sdist has what a build needs, and is small."""
+    """The sdist has what the wheel and the documentation need, and is small."""
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = [member.name.split("/", 1)[-1] for member in archive if member.isfile()]
@@ -66,15 +66,23 @@ def test_the_sdist_holds_no_tests_and_no_data(built):
     assert tops == {
         "CHANGELOG.md",
         "CITATION.cff",
+        "CONTRIBUTING.md",
         "LICENSE",
         "MANIFEST.in",
         "README.md",
+        "RELEASING.md",
         "constraints.txt",
+        "docs",
+        "examples",
         "pyproject.toml",
         "textrnn",
     }
     assert {Path(name).suffix for name in names if name.startswith("textrnn/")} <= {".py", ".typed"}
-    assert sdist.stat().st_size < 500_000
+    shown = re.compile(r"^```\{(?:include|literalinclude|image)\} (\S+)$", re.MULTILINE)
+    for page in (ROOT / "docs").rglob("*.md"):
+        for path in shown.findall(page.read_text()):
+            assert str((page.parent / path).resolve().relative_to(ROOT)) in names, page
+    assert sdist.stat().st_size < 1_000_000
 
 
 def test_the_wheel_works_away_from_the_repository(built, tmp_path):
