@@ -1,9 +1,9 @@
-"""Print a table of text."""
+"""Print a table of text, and a text on one line."""
 
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["text_table"]
+__all__ = ["one_line", "text_table"]
 
 
 def text_table(rows: Sequence[Sequence[str]], *, right: bool = True) -> str:
@@ -17,6 +17,12 @@ def text_table(rows: Sequence[Sequence[str]], *, right: bool = True) -> str:
             cells.append(space + cell if right and i else cell + space)
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def one_line(value: object) -> str:
+    """Return a text on one line, with escapes for unprintable characters."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _width(text: str) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from textrnn._text_table import text_table
 from textrnn.cli.output import printable, to_json, write
-from textrnn.estimator.saved_settings import complete_settings
+from textrnn.estimator.saved_settings import complete_settings, read_report
 from textrnn.estimator.settings import OPTIONS
 from textrnn.runtime.classifier import RuntimeClassifier
 from textrnn.runtime.folder import read_folder
@@ -15,13 +15,20 @@ from textrnn.runtime.labels import label_to_json
 __all__ = ["run"]
 
 
-_BUFFERS = {"scales", "ngrams.idf", "ngrams.keys"}  # which are not trained by gradients
+_BUFFERS = {
+    "scales",
+    "ngrams.idf",
+    "ngrams.keys",
+    "idf",
+    "keys",
+}  # which are not trained by gradients
 
 
 def run(options: Namespace) -> int:
     """Describe a saved classifier."""
     saved = read_folder(options.model, tokenizer=None)
     settings = complete_settings(saved, {option.name for option in OPTIONS if option.saved})
+    report = read_report(saved)
     network, several = saved.network, saved.labels.multi_label
     labels = [label_to_json(label) for label in saved.labels.names]
     weights = sum(array.size for name, array in saved.weights.items() if name not in _BUFFERS)
@@ -41,18 +48,18 @@ def run(options: Namespace) -> int:
             "metrics": saved.metrics,
             "settings": settings,
             "data": saved.data,
+            "report": report.to_dict(),
         }
         if options.features:
             facts["features"] = features
         write(to_json(facts, indent=2))
         return 0
-    direction = "bidirectional " if network["bidirectional"] else ""
-    layers = f"{network['num_layers']} {direction}{network['cell'].upper()}"
     rows = {
         "labels": ", ".join(printable(label) for label in labels),
         "labels of a text": "any number" if several else "one",
-        "network": f"{layers} of {network['hidden_size']}, {weights:,} weights",
+        "network": _described(network),
         "n-grams": _counted(saved.ngrams),
+        "weights": f"{weights:,}",
         "words": f"{words:,}",
         "training texts": f"{saved.data['train_texts']:,}",
     }
@@ -61,8 +68,17 @@ def run(options: Namespace) -> int:
     for label, found in zip(labels, features, strict=False):
         names = ", ".join(printable(name) for name, _ in found)
         rows[f"speaks for {printable(label)}"] = names or "nothing"
-    write(text_table(list(rows.items()), right=False))
+    write(f"{text_table(list(rows.items()), right=False)}\n\n{report}")
     return 0
+
+
+def _described(network: Mapping[str, Any] | None) -> str:
+    if network is None:
+        return "none"
+    direction = "bidirectional " if network["bidirectional"] else ""
+    return (
+        f"{network['num_layers']} {direction}{network['cell'].upper()} of {network['hidden_size']}"
+    )
 
 
 def _counted(ngrams: Mapping[str, Any] | None) -> str:

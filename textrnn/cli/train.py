@@ -83,7 +83,8 @@ def _write_trained(
     counts["eval_texts"] = classifier.data_["eval_texts"]
     if options.json:
         facts = {"output": options.output, **counts, "left_out": left_out}
-        write(to_json({**facts, "metrics": classifier.metrics_}))
+        facts |= {"metrics": classifier.metrics_, "report": classifier.report_.to_dict()}
+        write(to_json(facts))
         return
     rows = [["training texts", f"{counts['train_texts']:,}"]]
     if options.eval is None:
@@ -92,7 +93,8 @@ def _write_trained(
         rows.append(["rows left out", f"{left_out:,}"])
     if report is None:
         rows += [[name, f"{value:.4f}"] for name, value in classifier.metrics_.items()]
-    write(text_table(rows) if report is None else f"{text_table(rows)}\n\n{report}")
+    parts = [text_table(rows), classifier.report_, *([] if report is None else [report])]
+    write("\n\n".join(map(str, parts)))
 
 
 def _params(options: Namespace) -> dict[str, Any]:

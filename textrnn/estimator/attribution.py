@@ -71,9 +71,9 @@ def _contributions(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return biases `(texts,)` and contributions of all tokens, `(total,)`."""
     network, ngrams = model.network, model.ngrams
-    shares = network.scales.tolist() if isinstance(network, BlendedClassifier) else [1.0]
+    shares = network.scales.tolist() if isinstance(network, BlendedClassifier) else [1.0, 1.0]
     biases, parts = np.zeros(len(lengths)), np.zeros(len(ids))
-    if shares[0]:
+    if shares[0] and model.recurrent is not None:
         unk_id = model.vocabulary.unk_id
         found = integrated_gradients(model.recurrent, ids, lengths, targets, unk_id=unk_id)
         biases += shares[0] * found[0]

@@ -2,12 +2,14 @@
 
 import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
+from textrnn.estimator.fit_report import FitReport
 from textrnn.estimator.model import Model
+from textrnn.estimator.settings import WITHOUT_NETWORK
 from textrnn.text.tokenizers import is_known
 
 __all__ = ["Cost", "model_card"]
@@ -36,16 +38,16 @@ def model_card(
     repo_id: str | None = None,
 ) -> str:
     """Describe a model to its users, with the metadata that the Hugging Face Hub reads."""
-    settings, data = model.settings, model.data
-    network = model.recurrent.config
+    data, settings = model.data, model.settings.items()
+    used = [pair for pair in settings if model.recurrent is not None or pair[0] in WITHOUT_NETWORK]
     kind = "any number of labels" if model.labels.multi_label else "one label"
     name = "Text classifier" if repo_id is None else repo_id.partition("/")[2]
     parts = [
         _metadata(model, name, license),
         f"# {_cell(name)}",
         (
-            f"It assigns a text {kind} out of {len(model.labels)}. It is a recurrent network "
-            f"({_layers(network)}) over words{_ngrams(model)}, trained from scratch on "
+            f"It assigns a text {kind} out of {len(model.labels)}. It is "
+            f"{', beside '.join(_parts(model))}, trained from scratch on "
             f"{data['train_texts']:,} texts with textrnn {version}."
         ),
         "## Use",
@@ -57,10 +59,12 @@ def model_card(
         _data(data),
         "## Evaluation",
         _evaluation(model, data),
-        *_weights(precision, cost),
+        _table(*_contributions(model.report)),
+        _cell(model.report.conclusion),
+        *_weights(model, precision, cost),
         "## Training",
         "The settings, including those chosen by the preset and the number of texts:",
-        _table(("setting", "value"), settings.items(), code=True),
+        _table(("setting", "value"), used, code=True),
         _duration(model),
         "## Limits",
         _limits(model),
@@ -80,7 +84,9 @@ def _metadata(model: Model, name: str, license: str | None) -> str:
     lines = ["---", "library_name: textrnn"]
     lines += [] if license is None else [f'license: "{license}"']
     lines += ["pipeline_tag: text-classification", "tags:"]
-    lines += ["- text-classification", "- textrnn", f"- {model.recurrent.config['cell']}"]
+    lines += ["- text-classification", "- textrnn"]
+    network, _ = model.configs
+    lines += [] if network is None else [f"- {network['cell']}"]
     if rows:
         lines += ["metrics:", *(f"- {kind}" for kind in dict(rows))]
         lines += ["model-index:", f'- name: "{name}"', "  results:"]
@@ -90,18 +96,18 @@ def _metadata(model: Model, name: str, license: str | None) -> str:
     return "\n".join([*lines, "---"])
 
 
-def _layers(network: Mapping[str, Any]) -> str:
-    number = network["num_layers"]
-    direction = "bidirectional " if network["bidirectional"] else ""
-    return f"{number} {direction}{network['cell'].upper()} layer{'s' if number > 1 else ''}"
-
-
-def _ngrams(model: Model) -> str:
-    if model.ngrams is None:
-        return ""
-    number, order = model.ngrams.num_ngrams, model.ngrams.max_order
-    spelling = " and the spelling of words" if model.ngrams.spelling else ""
-    return f", beside a linear model over {number:,} n-grams of up to {order} words{spelling}"
+def _parts(model: Model) -> Iterator[str]:
+    """Yield descriptions of the network and of the n-grams."""
+    network, ngrams = model.configs
+    if network is not None:
+        number = network["num_layers"]
+        direction = "bidirectional " if network["bidirectional"] else ""
+        layers = f"{number} {direction}{network['cell'].upper()} layer{'s' if number > 1 else ''}"
+        yield f"a recurrent network ({layers}) over words"
+    if ngrams is not None:
+        spelling = " and the spelling of words" if ngrams["spelling"] else ""
+        order = f"up to {ngrams['max_order']} words{spelling}"
+        yield f"a linear model over {ngrams['num_ngrams']:,} n-grams of {order}"
 
 
 def _use(model: Model, repo_id: str | None) -> str:
@@ -155,7 +161,8 @@ def _evaluation(model: Model, data: Mapping[str, Any]) -> str:
     if not model.metrics:
         return "Nothing was measured: there was no validation part, or Ctrl-C ended training."
     rows = [(name.replace("_", " "), f"{value:.4f}") for name, value in model.metrics.items()]
-    measured = "Measured" if model.ngrams is None else "Network and n-grams together, measured"
+    together = None not in model.configs
+    measured = "Network and n-grams together, measured" if together else "Measured"
     source = "given for evaluation" if data["eval_given"] else "held out of the training texts"
     return (
         f"{measured} on {data['eval_texts']:,} texts {source}. They also chose the best weights, "
@@ -163,12 +170,18 @@ def _evaluation(model: Model, data: Mapping[str, Any]) -> str:
     )
 
 
-def _weights(precision: str, cost: Cost | None) -> tuple[str, ...]:
+def _contributions(report: FitReport) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table of network and n-grams."""
+    head, *rows = report.rows()
+    return head, rows
+
+
+def _weights(model: Model, precision: str, cost: Cost | None) -> tuple[str, ...]:
     """Describe weights of a lower precision, and what it costs."""
     if precision == "fp32":
         return ()
     text = "The weights are 16-bit floats."
-    if precision == "int8":
+    if precision == "int8" and model.recurrent is not None:
         text = (
             "The weights of the network are 8-bit integers with a scale per row; its biases and "
             "the n-grams are 16-bit floats."
@@ -182,6 +195,8 @@ def _weights(precision: str, cost: Cost | None) -> tuple[str, ...]:
 
 
 def _duration(model: Model) -> str:
+    if model.recurrent is None:
+        return f"Training took {model.report.cpu_seconds['ngrams']:.0f} s of CPU time."
     last = model.history[-1] if len(model.history) else {}
     duration = f"Training took {last.get('seconds', 0):.0f} s for {last.get('epoch', 0)} epochs"
     stopped = model.data["stopped"]

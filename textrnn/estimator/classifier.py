@@ -28,6 +28,7 @@ from textrnn.errors import (
 from textrnn.estimator.attribution import explain
 from textrnn.estimator.batches import read_examples, read_strings
 from textrnn.estimator.explanation import Explanations
+from textrnn.estimator.fit_report import FitReport
 from textrnn.estimator.hub import check_license, check_repo_id, fetch, upload
 from textrnn.estimator.learning import learn
 from textrnn.estimator.model import Model, Network
@@ -73,6 +74,8 @@ class TextClassifier(Predictor):
         preset: Preset of other options; "fast" trains the network briefly, "best" pretrains.
             Pretraining pays with many texts without labels. None is the same as "default". Default:
             None.
+        network: Train a recurrent network; without one, n-grams predict alone. Options of the
+            network have no effect then. Default: True.
         cell: Recurrent cell. One of "rnn", "gru" and "lstm". Default: "gru".
         hidden_size: Hidden features in each direction. Default: 64, or 128 without n-grams or with
             pretraining.
@@ -153,6 +156,7 @@ class TextClassifier(Predictor):
         self,
         *,
         preset: str | None = None,
+        network: bool = True,
         cell: str = "gru",
         hidden_size: int | None = None,
         embedding_size: int | None = None,
@@ -191,6 +195,7 @@ class TextClassifier(Predictor):
         seed: int = 0,
     ) -> None:
         self.preset = preset
+        self.network = network
         self.cell = cell
         self.hidden_size = hidden_size
         self.embedding_size = embedding_size
@@ -260,9 +265,9 @@ class TextClassifier(Predictor):
                 two labels, a label is missing, labels of different types are written alike, a
                 weight is negative or not finite or all are 0, a parameter is out of range, or
                 `unlabelled` is given but nothing is pretrained.
-            KeyboardInterrupt: After Ctrl-C before or while pretraining. Later, the first Ctrl-C
-                ends training early: the classifier has the network as trained so far, and no
-                n-grams unless from an earlier fit. `stopped_` says so.
+            KeyboardInterrupt: After Ctrl-C before or while pretraining, or without a network.
+                Later, the first Ctrl-C ends training early: the classifier has the network as
+                trained so far, and no n-grams unless from an earlier fit. `stopped_` says so.
             NonFiniteLossError: If training gave NaN or infinite numbers. The classifier is as
                 before.
             MissingKeyError: If `eval_set`, `class_weight` or continued training has an unknown
@@ -471,7 +476,8 @@ class TextClassifier(Predictor):
         Raises:
             NotFittedError: If `fit` was not called.
             InvalidTypeError: As in `save`.
-            InvalidValueError: As in `save`, or if modules of the network were replaced.
+            InvalidValueError: As in `save`, or if modules of the network were replaced or there is
+                no network.
             OSError: If the folder can't be written. An older model is intact then.
         """
         self._write(path, "fp32", custom_tokenizer, None, onnx=True)
@@ -632,12 +638,20 @@ class TextClassifier(Predictor):
 
     @property
     def network_(self) -> Network:
-        """Trained network: a `BlendedClassifier`, or a `RecurrentClassifier` without n-grams."""
+        """Trained network: a `BlendedClassifier`, or one of its parts without the other.
+
+        It is a `RecurrentClassifier` without n-grams, and an `NgramClassifier` without a network.
+        """
         return self._model().hand_out()
 
     @property
+    def report_(self) -> FitReport:
+        """Report of the fit: accuracy, blend weights and CPU time of the network and n-grams."""
+        return self._model().report
+
+    @property
     def history_(self) -> History:
-        """Training history of the network; its metrics are those without n-grams."""
+        """Training history of the network, empty without one; its metrics are without n-grams."""
         return self._model().history
 
     @property

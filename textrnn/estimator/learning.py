@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from itertools import chain, compress
-from typing import Any, cast
+from time import process_time
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,11 +18,13 @@ from textrnn.data import Batch, WordDataset
 from textrnn.data.dataset import draw_stratified
 from textrnn.errors import InvalidValueError, NonFiniteLossError, expected
 from textrnn.estimator.batches import Examples, prediction_loader
+from textrnn.estimator.fit_report import FitReport, accuracies, gain_error
 from textrnn.estimator.model import Model, Network, logits_of
 from textrnn.estimator.network import (
     Outcome,
     Task,
     fit_network,
+    plain_loss,
     resolve_device,
 )
 from textrnn.estimator.settings import Data, choose, choose_settings
@@ -31,7 +34,7 @@ from textrnn.ngrams.model import longest_order
 from textrnn.nn import RecurrentClassifier
 from textrnn.runtime.labels import LabelSet
 from textrnn.text import Vocabulary, WordPunctTokenizer
-from textrnn.training import ClassificationMetrics, MultilabelMetrics
+from textrnn.training import ClassificationMetrics, History, MultilabelMetrics
 from textrnn.training.distributed.processes import join
 from textrnn.training.loop import CTRL_C
 from textrnn.training.losses import Loss
@@ -65,18 +68,40 @@ def learn(
         task = _encode(
             params, examples, eval_examples, unlabelled, before=before, sample_weight=sample_weight
         )
+        if not task.settings["network"]:
+            return _learn_ngrams(task, before)
+        start = process_time()
         recurrent, outcome = fit_network(task, None if before is None else before.recurrent)
-        network: Network = recurrent
-        metrics, stopped = outcome.metrics, outcome.stopped
+        accuracy = {"network": outcome.metrics["accuracy"]} if outcome.metrics else {}
+        found = _Fitted(recurrent, outcome.metrics, accuracy)
+        seconds, stopped = {"network": process_time() - start}, outcome.stopped
         if task.settings["ngram_order"] and stopped != CTRL_C:
+            start = process_time()
             try:
-                network, metrics = _add_ngrams(recurrent, task, outcome.loss, before)
+                found = _add_ngrams(recurrent, task, outcome.loss, before)
+                seconds["ngrams"] = process_time() - start
             except KeyboardInterrupt:
                 stopped = CTRL_C
         if task.settings["ngram_order"] and stopped == CTRL_C:
-            network, metrics = _keep_ngrams(recurrent, metrics, before)
-        _check_logits(network, task.train_set)
-        return _to_model(network, metrics, task, replace(outcome, stopped=stopped))
+            found = _keep_ngrams(found, recurrent, before)
+        return _to_model(found, seconds, task, replace(outcome, stopped=stopped))
+
+
+class _Fitted(NamedTuple):
+    """A fitted network, its metrics and the accuracy of its parts on the validation part."""
+
+    network: Network
+    metrics: dict[str, float]
+    accuracy: dict[str, float]
+    gain_error: float | None = None
+
+
+def _learn_ngrams(task: Task, before: Model | None) -> Model:
+    """Train a model of n-grams alone."""
+    start, loss = process_time(), plain_loss(task)
+    found = _add_ngrams(None, task, loss, before)
+    outcome = Outcome(history=History(), metrics={}, loss=loss, stopped=None)
+    return _to_model(found, {"ngrams": process_time() - start}, task, outcome)
 
 
 def _encode(
@@ -192,70 +217,95 @@ def _hold_out(targets: NDArray[Any], fraction: float, seed: int) -> NDArray[np.b
 
 
 def _add_ngrams(
-    recurrent: RecurrentClassifier, task: Task, loss: Loss, before: Model | None
-) -> tuple[Network, dict[str, float]]:
-    """Blend a network with n-grams, weighted and regularized by the validation part."""
+    recurrent: RecurrentClassifier | None, task: Task, loss: Loss, before: Model | None
+) -> _Fitted:
+    """Fit n-grams, regularized by the validation part, and blend them with a network if given."""
     settings, device = task.settings, task.device
     train_loader: Any = prediction_loader(task.train_set)
 
     def fit(loader: Iterable[Batch], *prior_variances: float) -> Iterator[NgramClassifier]:
-        most = _MAX_WEIGHTS // (recurrent.num_classes * (1 + settings["spelling"]))
+        most = _MAX_WEIGHTS // (len(task.labels) * (1 + settings["spelling"]))
         return ngram_path(
             loader,
-            vocab_size=recurrent.vocab_size,
-            num_classes=recurrent.num_classes,
+            vocab_size=len(task.train_set.vocabulary),
+            num_classes=len(task.labels),
             prior_variances=prior_variances,
             max_order=settings["ngram_order"],
             max_ngrams=min(settings["max_ngrams"], most),
             class_weights=task.class_weights,
-            padding_id=recurrent.padding_id,
+            padding_id=0 if recurrent is None else recurrent.padding_id,
             words=_words(task.train_set.vocabulary) if settings["spelling"] else None,
             previous=None if before is None else before.ngrams,
         )
 
     if task.eval_set is None:
         ngrams = next(fit(train_loader, _DEFAULT_VARIANCE))
-        network = BlendedClassifier(recurrent, ngrams)
-        network.scales.copy_(torch.tensor(_SCALES))
-        return network.to(device).eval(), {}
+        return _Fitted(_blend(recurrent, ngrams, torch.tensor(_SCALES)).to(device), {}, {})
     labels, weights = cast("Tensor", task.eval_set.labels), task.eval_set.weights
-    logits = _logits(recurrent, task.eval_set)  # (texts, classes)
-    lowest = math.inf
+    logits = None if recurrent is None else _logits(recurrent, task.eval_set)  # (texts, classes)
+    scales, lowest = torch.ones(2), math.inf
     for trial, ngrams in zip(_VARIANCES, fit(train_loader, *_VARIANCES), strict=True):
         found = _logits(ngrams.to(device), task.eval_set)  # (texts, classes)
-        scales, trial_loss = fit_scales(
-            (logits, found), labels, weights, prior=_SCALES, prior_texts=_SCALES_TEXTS
-        )
+        if logits is None:
+            trial_loss = float(Loss()(found.double(), labels, weights))
+        else:
+            scales, trial_loss = fit_scales(
+                (logits, found), labels, weights, prior=_SCALES, prior_texts=_SCALES_TEXTS
+            )
         if trial_loss >= lowest:  # and so will be those of the following ones, which take longest
             break
         lowest, variance, best = trial_loss, trial, (ngrams, scales, found)
     ngrams, scales, found = best
-    network = BlendedClassifier(recurrent, ngrams)
-    network.scales.copy_(scales)
-    metrics = _measure(scales[0] * logits + scales[1] * found, labels, weights, loss)
+    blended = found if logits is None else scales[0] * logits + scales[1] * found
+    metrics = _measure(blended, labels, weights, loss)
+    name = "N-grams"
+    if logits is not None:
+        name = "Network and n-grams, with the weights {:.2f} and {:.2f}".format(*scales.tolist())
     _LOGGER.info(
-        "Network and n-grams, with the weights %.2f and %.2f: log_loss %.4f, accuracy %.4f.",
-        *scales.tolist(),
-        metrics["log_loss"],
-        metrics["accuracy"],
+        "%s: log_loss %.4f, accuracy %.4f.", name, metrics["log_loss"], metrics["accuracy"]
     )
     if not task.eval_given:  # the linear model is refitted on all texts
         eval_loader: Any = prediction_loader(task.eval_set)
-        network.ngrams = next(fit(_Chain(train_loader, eval_loader), variance))
-    return network.to(device).eval(), metrics
+        ngrams = next(fit(_Chain(train_loader, eval_loader), variance))
+    network = _blend(recurrent, ngrams, scales).to(device)
+    right = {"ngrams": _right(found, labels)}
+    if logits is None:
+        return _Fitted(network, metrics, accuracies(right))
+    right |= {"network": _right(logits, labels), "both": _right(blended, labels)}
+    return _Fitted(network, metrics, accuracies(right), gain_error(right))
 
 
-def _keep_ngrams(
-    recurrent: RecurrentClassifier, metrics: dict[str, float], before: Model | None
-) -> tuple[Network, dict[str, float]]:
+def _blend(
+    recurrent: RecurrentClassifier | None, ngrams: NgramClassifier, scales: Tensor
+) -> Network:
+    """Return n-grams with a network if there is one, in evaluation mode."""
+    if recurrent is None:
+        return ngrams
+    network = BlendedClassifier(recurrent, ngrams)
+    network.scales.copy_(scales)
+    return network.eval()
+
+
+def _keep_ngrams(found: _Fitted, recurrent: RecurrentClassifier, before: Model | None) -> _Fitted:
     """Return the classifier of a fit that Ctrl-C ended before n-grams were fitted."""
     if before is None or before.ngrams is None:
         _LOGGER.warning("N-grams were not fitted (%s); the classifier has none.", CTRL_C)
-        return recurrent, metrics
-    network = deepcopy(before.network)
-    network.recurrent = recurrent
+        return found
+    scales = torch.tensor(_SCALES)
+    if isinstance(before.network, BlendedClassifier):
+        scales = before.network.scales
+    network = _blend(recurrent, deepcopy(before.ngrams), scales)
     _LOGGER.warning("N-grams were not fitted (%s); the classifier has its earlier ones.", CTRL_C)
-    return network.to(next(recurrent.parameters()).device).eval(), {}  # nothing measured the two
+    device = next(recurrent.parameters()).device
+    return _Fitted(network.to(device), {}, {})  # nothing measured the two
+
+
+def _right(logits: Tensor, labels: Tensor) -> NDArray[np.bool_]:
+    """Tell which texts have the right labels, `(texts,)`."""
+    if labels.is_floating_point():
+        same = (logits > 0) == (labels > 0)  # (texts, labels)
+        return same.all(dim=1).numpy()
+    return (logits.argmax(dim=1) == labels).numpy()
 
 
 def _logits(network: RecurrentClassifier | NgramClassifier, dataset: WordDataset) -> Tensor:
@@ -303,8 +353,9 @@ def _words(vocabulary: Vocabulary) -> list[str]:
     return [""] * specials + list(vocabulary.tokens[specials:])
 
 
-def _to_model(network: Network, metrics: dict[str, float], task: Task, outcome: Outcome) -> Model:
+def _to_model(found: _Fitted, cpu_seconds: dict[str, float], task: Task, outcome: Outcome) -> Model:
     """Return the model of a trained network, with the facts about its texts."""
+    _check_logits(found.network, task.train_set)
     train_set, labels = task.train_set, cast("Tensor", task.train_set.labels)
     counts = labels.sum(0) if labels.ndim == 2 else labels.bincount(minlength=len(task.labels))
     words = len(train_set.input_ids) - 2 * len(train_set)
@@ -321,14 +372,24 @@ def _to_model(network: Network, metrics: dict[str, float], task: Task, outcome: 
         "stopped": outcome.stopped,
         "columns": None,
     }
+    report = FitReport(
+        texts=0 if task.eval_set is None else len(task.eval_set),
+        accuracy=found.accuracy,
+        cpu_seconds=cpu_seconds,
+        gain_error=found.gain_error,
+    )
+    if isinstance(found.network, BlendedClassifier):
+        names, scales = ("network", "ngrams"), found.network.scales.tolist()
+        report = replace(report, blend_weights=dict(zip(names, scales, strict=True)))
     return Model(
-        network=network,
+        network=found.network,
         vocabulary=train_set.vocabulary,
         tokenizer=train_set.tokenizer,
         labels=task.labels,
         settings=task.settings,
         data=data,
+        report=report,
         history=outcome.history,
-        metrics=metrics,
+        metrics=found.metrics,
         eval_ids=None if task.eval_set is None else _encoded(task.eval_set),
     )

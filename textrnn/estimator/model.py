@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from textrnn.estimator.batches import batch_rows, padded_batch
+from textrnn.estimator.fit_report import FitReport
 from textrnn.estimator.threads import side_by_side
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
@@ -25,7 +26,7 @@ from textrnn.training.evaluation import undisturbed_modes
 
 __all__ = ["Model", "Network", "build_network", "logits_of"]
 
-Network: TypeAlias = RecurrentClassifier | BlendedClassifier
+Network: TypeAlias = RecurrentClassifier | NgramClassifier | BlendedClassifier
 
 _FEW_TEXTS = 16  # whose time is mostly that of calls
 _MIN_IDS = 16_384  # for each thread
@@ -42,34 +43,49 @@ class Model:
     labels: LabelSet
     settings: dict[str, Any]
     data: dict[str, Any]  # facts about the training texts
+    report: FitReport
     history: History
     metrics: dict[str, float]  # of the validation part; empty without one
     # Ids and lengths of the validation part, of which a loaded model has none.
     eval_ids: tuple[NDArray[np.int32], NDArray[np.int64]] | None = None
 
     @property
-    def recurrent(self) -> RecurrentClassifier:
-        """The recurrent part of the network."""
+    def recurrent(self) -> RecurrentClassifier | None:
+        """The recurrent part of the network, if there is one."""
         network = self.network
+        if isinstance(network, NgramClassifier):
+            return None
         return network.recurrent if isinstance(network, BlendedClassifier) else network
 
     @property
     def ngrams(self) -> NgramClassifier | None:
         """The n-gram part of the network, if there is one."""
-        return self.network.ngrams if isinstance(self.network, BlendedClassifier) else None
+        network = self.network
+        if isinstance(network, RecurrentClassifier):
+            return None
+        return network.ngrams if isinstance(network, BlendedClassifier) else network
+
+    @property
+    def configs(self) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        """The `config` of the recurrent part and of the n-grams; None for a part that is not."""
+        recurrent, ngrams = (
+            None if part is None else part.config for part in (self.recurrent, self.ngrams)
+        )
+        return recurrent, ngrams
 
     def __getstate__(self) -> dict[str, Any]:
         """Return plain data and arrays, which tools that know no PyTorch can store as well."""
-        ngrams, labels = self.ngrams, self.labels
+        labels, (recurrent, ngrams) = self.labels, self.configs
         weights = self.network.state_dict().items()
         return {
             **{name: getattr(self, name) for name in _PLAIN},
-            "recurrent": self.recurrent.config,
-            "ngrams": None if ngrams is None else ngrams.config,
+            "recurrent": recurrent,
+            "ngrams": ngrams,
             "weights": {name: np.asarray(value.cpu()) for name, value in weights},
             "device": str(next(self.network.parameters()).device),
             "vocabulary": self.vocabulary.to_dict(),
             "labels": [list(labels.names), labels.multi_label, labels.matrix],
+            "report": self.report.to_dict(),
             "history": list(self.history),
         }
 
@@ -85,6 +101,7 @@ class Model:
             network=network.to(device),
             vocabulary=Vocabulary.from_dict(state["vocabulary"]),
             labels=LabelSet(tuple(names), multi_label=multi_label, matrix=matrix),
+            report=FitReport(**state["report"]),
             history=History(state["history"]),
         )
 
@@ -115,8 +132,7 @@ class Model:
     def _networks(self) -> Networks:
         """Return the network in NumPy; on the CPU, the weights are shared."""
         state = self.network.state_dict().items()
-        ngrams = None if self.ngrams is None else self.ngrams.config
-        return Networks(self.recurrent.config, ngrams, {k: v.cpu().numpy() for k, v in state})
+        return Networks(*self.configs, {name: each.cpu().numpy() for name, each in state})
 
     def top_ngrams(self, index: int, k: int) -> list[tuple[tuple[int, ...], float]] | None:
         """Return the n-grams of words that speak most for a label; None without n-grams."""
@@ -139,25 +155,25 @@ class _Uninitialized(TorchFunctionMode):
 
 
 def build_network(
-    recurrent: Mapping[str, Any],
+    recurrent: Mapping[str, Any] | None,
     ngrams: Mapping[str, Any] | None,
     weights: Mapping[str, NDArray[Any]],
 ) -> Network:
-    """Return the network of these configurations, with copies of its weights."""
-    network: Network
+    """Return the network of these configurations, one or both, with copies of its weights."""
+    parts: list[Any] = []
     with _Uninitialized(), torch.device("meta"):
-        network = RecurrentClassifier.from_config(recurrent)
-        network.float()  # as `fit` makes it, whatever PyTorch's default is
+        if recurrent is not None:
+            # In single precision, as `fit` makes it, whatever PyTorch's default is.
+            parts.append(RecurrentClassifier.from_config(recurrent).float())
         if ngrams is not None:
-            network = BlendedClassifier(network, NgramClassifier.from_config(ngrams))
+            parts.append(NgramClassifier.from_config(ngrams))
+        network: Network = BlendedClassifier(*parts) if len(parts) == 2 else parts[0]
     tensors = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
     network.load_state_dict(tensors, assign=True)
     return network.eval()
 
 
-def logits_of(
-    network: Network | NgramClassifier, ids: NDArray[np.int32], lengths: NDArray[np.int64]
-) -> Tensor:
+def logits_of(network: Network, ids: NDArray[np.int32], lengths: NDArray[np.int64]) -> Tensor:
     """Return the logits of encoded texts, fp32 `(texts, labels)`, on the CPU."""
     if not len(lengths):
         return torch.empty(0, network.num_classes, dtype=torch.float32)

@@ -4,9 +4,10 @@ import logging
 import math
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from textrnn.data import WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
@@ -27,10 +28,10 @@ from textrnn.training import (
 from textrnn.training.adamw import AdamW
 from textrnn.training.distributed.processes import join
 from textrnn.training.loop import CTRL_C
-from textrnn.training.losses import Loss
+from textrnn.training.losses import Loss, balanced_weights
 from textrnn.training.pretraining import usual_batch_size
 
-__all__ = ["Outcome", "Task", "fit_network", "resolve_device"]
+__all__ = ["Outcome", "Task", "fit_network", "plain_loss", "resolve_device"]
 
 _LOGGER = logging.getLogger("textrnn")
 _MONITOR = "log_loss"  # the metric that the best weights are chosen by
@@ -211,6 +212,14 @@ class _EpochLog(Callback):
     def on_fit_end(self, state: TrainingState) -> None:
         """Keep the reason."""
         self.stopped = state.stop_reason
+
+
+def plain_loss(task: Task) -> Loss:
+    """Return the loss without label smoothing of a task for which no network is trained."""
+    weights, data = task.class_weights, task.train_set
+    if isinstance(weights, str):  # "balanced"
+        weights = balanced_weights(cast("Tensor", data.labels), len(task.labels), data.weights)
+    return Loss(class_weights=weights)
 
 
 def resolve_device(device: Any) -> torch.device:

@@ -1,14 +1,15 @@
-"""The settings and parameters of a saved classifier, checked and completed, without PyTorch."""
+"""The settings, parameters and report of a saved classifier, checked, without PyTorch."""
 
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from textrnn._storage import corrupt
 from textrnn.errors import check_choice, listing
+from textrnn.estimator.fit_report import FitReport
 from textrnn.estimator.settings import OPTIONS, Chosen, Data, Option, choose_settings
 from textrnn.runtime.folder import SavedModel, sound
 
-__all__ = ["complete_settings"]
+__all__ = ["complete_settings", "read_report"]
 
 
 def complete_settings(saved: SavedModel, params: AbstractSet[str]) -> dict[str, Any]:
@@ -35,6 +36,12 @@ def complete_settings(saved: SavedModel, params: AbstractSet[str]) -> dict[str, 
                 if (value := saved.parameters.get(option.name)) is not None:
                     _check_option(option, value)
     return complete
+
+
+def read_report(saved: SavedModel) -> FitReport:
+    """Check and return the report of a model's fit."""
+    with sound(saved.path / "training.json", "training"):
+        return FitReport.from_dict(saved.report)
 
 
 def _check_option(option: Option, value: Any) -> None:

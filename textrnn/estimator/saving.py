@@ -18,7 +18,7 @@ from textrnn.errors import (
 )
 from textrnn.estimator.card import Cost, model_card
 from textrnn.estimator.model import Model, Network, build_network, logits_of
-from textrnn.estimator.saved_settings import complete_settings
+from textrnn.estimator.saved_settings import complete_settings, read_report
 from textrnn.nn.export import to_onnx
 from textrnn.runtime.compact import compact
 from textrnn.runtime.folder import (
@@ -48,13 +48,22 @@ def write_folder(
     **card: str | None,
 ) -> None:
     """Write a model, its parameters and its card into a folder, in place of an older model."""
-    network = to_onnx(model.recurrent) if onnx else None
+    network = None
+    if onnx:
+        if model.recurrent is None:
+            raise InvalidValueError(
+                "Expected a classifier with a recurrent network, which model.onnx would hold, but "
+                "it has n-grams alone (network=False); `save` writes them."
+            )
+        network = to_onnx(model.recurrent)
+    recurrent, ngrams = model.configs
     state = model.network.state_dict()
     weights = compact({name: each.cpu().numpy() for name, each in state.items()}, precision)
     training = {
         "parameters": {name: _to_json(name, value) for name, value in params.items()},
         "settings": model.settings,
         "data": model.data,
+        "report": model.report.to_dict(),
     }
     with FOLDER_FORMAT.replace(path) as target:
         target.write("model.safetensors", save_tensors(weights))
@@ -70,8 +79,8 @@ def write_folder(
         config = {
             "format_version": FORMAT_VERSION,
             "textrnn_version": version,
-            "network": model.recurrent.config,
-            "ngrams": None if model.ngrams is None else model.ngrams.config,
+            "network": recurrent,
+            "ngrams": ngrams,
             "weights": precision,
             "files": target.files,
         }
@@ -103,6 +112,7 @@ def restore(saved: SavedModel, params: AbstractSet[str]) -> Model:
         labels=saved.labels,
         settings=settings,
         data=saved.data,
+        report=read_report(saved),
         history=history,
         metrics=saved.metrics,
     )

@@ -18,6 +18,7 @@ from textrnn.runtime.configuration import MAX_LENGTH
 __all__ = [
     "OPTIONS",
     "PRESETS",
+    "WITHOUT_NETWORK",
     "Chosen",
     "Data",
     "Kind",
@@ -117,6 +118,12 @@ def choose_settings(params: Mapping[str, Any], data: Data) -> dict[str, Any]:
         if value is None and isinstance(option.default, Chosen):
             value = preset_values.get(option.name, option.default.of(data))
         settings[option.name] = option.kind.check(option.name, value)
+    if not settings["network"]:
+        if not settings["ngram_order"]:
+            raise InvalidValueError(expected("ngram_order", "at least 1 without a network", 0))
+        if settings["pretrain_epochs"]:
+            rule = "0 without a network"
+            raise InvalidValueError(expected("pretrain_epochs", rule, settings["pretrain_epochs"]))
     if settings["validation_fraction"] == 1:
         raise InvalidValueError(expected("validation_fraction", "a number below 1", 1))
     settings["max_length"] = min(settings["max_length"], MAX_LENGTH)
@@ -205,6 +212,7 @@ OPTIONS = (
         'Preset of other options; "fast" trains the network briefly, "best" pretrains',
         is_setting=False,
     ),
+    Option("network", _FLAG, True, "Train a recurrent network; without one, n-grams predict alone"),
     Option("cell", _choice("rnn", "gru", "lstm"), "gru", "Recurrent cell"),
     Option("hidden_size", _SIZE, _by_support(64, 128), "Hidden features in each direction"),
     Option("embedding_size", _SIZE, _by_support(64, 128), "Features of a word embedding"),
@@ -305,3 +313,18 @@ OPTIONS = (
     Option("seed", _COUNT, 0, "Seed of all random numbers"),
 )
 """The parameters of `TextClassifier`, in the order of its signature."""
+
+WITHOUT_NETWORK = frozenset(
+    {
+        "network",
+        "ngram_order",
+        "max_ngrams",
+        "spelling",
+        "min_freq",
+        "max_vocab_size",
+        "max_length",
+        "validation_fraction",
+        "seed",
+    }
+)
+"""The settings that have an effect without a recurrent network."""

@@ -19,46 +19,56 @@ from textrnn.text.tokenizers import Tokenizer
 
 __all__ = ["Networks", "RuntimeClassifier", "load"]
 
+_ALONE = np.ones(2, np.float32)  # blend weights of a network or n-grams without the other
+
 
 class Networks:
     """The recurrent network of a classifier and its linear model over n-grams, without PyTorch.
 
     Args:
-        network: `config` of the recurrent network.
+        network: `config` of the recurrent network, or None without one.
         ngrams: That of the n-grams, or None without them.
-        weights: `state_dict()` of the network that holds both, as arrays.
+        weights: `state_dict()` of the network, or of the module that holds both, as arrays.
         backend: Library that computes the recurrent network, "numpy" or "onnx". Default: "numpy".
     """
 
     def __init__(
         self,
-        network: Mapping[str, Any],
+        network: Mapping[str, Any] | None,
         ngrams: Mapping[str, Any] | None,
         weights: dict[str, NDArray[Any]],
         *,
         backend: str = "numpy",
     ) -> None:
-        self._num_classes = int(network["num_classes"])
+        config: Any = network or ngrams
+        self._num_classes = int(config["num_classes"])
+        self._scales = weights.get("scales", _ALONE)  # (2,)
         self._ngrams: Ngrams | None = None
+        self._recurrent: OnnxNetwork | RecurrentNetwork | None = None
         if ngrams is not None:
-            linear, self._scales = _part(weights, "ngrams."), weights["scales"]  # (2,)
+            linear = weights if network is None else _part(weights, "ngrams.")
             if backend == "onnx":  # ONNX Runtime copies the network, whose arrays may then go
                 linear = {name: array.copy() for name, array in linear.items()}
                 self._scales = self._scales.copy()
             self._ngrams = Ngrams(ngrams, linear)
             weights = _part(weights, "recurrent.")
-        kind = OnnxNetwork if backend == "onnx" else RecurrentNetwork
-        self._recurrent: OnnxNetwork | RecurrentNetwork = kind(network, weights)
+        if network is not None:
+            kind = OnnxNetwork if backend == "onnx" else RecurrentNetwork
+            self._recurrent = kind(network, weights)
 
     def logits(self, ids: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the logits of encoded texts, `(texts, classes)`."""
         if not len(lengths):
             return np.empty((0, self._num_classes), np.float32)
-        logits = self._recurrent.logits(ids, lengths)  # (texts, classes)
-        if self._ngrams is not None:
-            ngrams = self._ngrams.logits(ids, lengths)  # (texts, classes)
-            logits = self._scales[0] * logits + self._scales[1] * ngrams
-        return logits
+        parts: list[NDArray[np.float32]] = [
+            part.logits(ids, lengths)  # (texts, classes)
+            for part in (self._recurrent, self._ngrams)
+            if part is not None
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        blended: NDArray[np.float32] = self._scales[0] * parts[0] + self._scales[1] * parts[1]
+        return blended
 
     def top_ngrams(
         self, index: int, k: int, first_word: int

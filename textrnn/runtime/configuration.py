@@ -25,6 +25,7 @@ _SIZES = ("vocab_size", "num_classes", "hidden_size", "embedding_size")
 _DROPOUTS = ("dropout", "embedding_dropout", "layer_dropout")
 _NETWORK = {*_SIZES, *_DROPOUTS, "bidirectional", "cell", "num_layers", "padding_id", "pooling"}
 _NGRAMS = {"vocab_size", "num_classes", "num_ngrams", "max_order", "padding_id", "spelling"}
+_SHARED = ("vocab_size", "num_classes", "padding_id")
 _GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 _POOLINGS = ("max", "mean", "last", "attention")
 _MAX_LAYERS = 1000
@@ -32,7 +33,19 @@ _MAX_KEY = 2**63 - 1  # of an n-gram
 
 
 def check_configuration(network: Any, ngrams: Any) -> None:
-    """Raise an error unless a network can be made of the arguments of its parts."""
+    """Raise an error unless a network can be made of the arguments of its parts, one or both."""
+    if ngrams is not None:
+        _check_ngrams(ngrams)
+    if network is not None or ngrams is None:
+        _check_network(network)
+    for name in _SHARED if None not in (network, ngrams) else ():
+        if ngrams[name] != network[name]:
+            rule = f"that of the recurrent classifier, {network[name]}"
+            raise InvalidValueError(expected(f"ngrams.{name}", rule, ngrams[name]))
+
+
+def _check_network(network: Any) -> None:
+    """Raise an error unless a recurrent classifier can be made of these arguments."""
     check_keys("network", network, _NETWORK)
     for name in _SIZES:
         check_int(name, network[name])
@@ -50,18 +63,14 @@ def check_configuration(network: Any, ngrams: Any) -> None:
         rule = "0 in a model of one layer (it acts between layers)"
         raise InvalidValueError(expected("layer_dropout", rule, network["layer_dropout"]))
     check_int("padding_id", network["padding_id"], minimum=0, maximum=network["vocab_size"] - 1)
-    if ngrams is not None:
-        _check_ngrams(ngrams, network)
 
 
-def _check_ngrams(ngrams: Any, network: Mapping[str, Any]) -> None:
-    """Raise an error unless n-grams fit a network."""
+def _check_ngrams(ngrams: Any) -> None:
+    """Raise an error unless a linear model can be made of these arguments."""
     check_keys("ngrams", ngrams, _NGRAMS)
-    for name in ("vocab_size", "num_classes", "padding_id"):
-        if check_int(f"ngrams.{name}", ngrams[name], minimum=0) != network[name]:
-            rule = f"that of the recurrent classifier, {network[name]}"
-            raise InvalidValueError(expected(f"ngrams.{name}", rule, ngrams[name]))
-    check_int("num_ngrams", ngrams["num_ngrams"])
+    for name in ("vocab_size", "num_classes", "num_ngrams"):
+        check_int(f"ngrams.{name}", ngrams[name])
+    check_int("ngrams.padding_id", ngrams["padding_id"], minimum=0)
     order = check_int("max_order", ngrams["max_order"], maximum=63)
     if ngrams["vocab_size"] ** order > max(_MAX_KEY, ngrams["vocab_size"]):
         rule = f"so small that {ngrams['vocab_size']} ** max_order is below 2 ** 63"
@@ -69,19 +78,26 @@ def _check_ngrams(ngrams: Any, network: Mapping[str, Any]) -> None:
     _check_flag("spelling", ngrams["spelling"])
 
 
-def weight_layout(network: Mapping[str, Any], ngrams: Mapping[str, Any] | None) -> Layout:
+def weight_layout(network: Mapping[str, Any] | None, ngrams: Mapping[str, Any] | None) -> Layout:
     """Return the weights of a network with this configuration, as its `state_dict` names them."""
-    recurrent = _recurrent_layout(network)
-    if ngrams is None:
-        return recurrent
-    features = ngrams["num_ngrams"] + ngrams["vocab_size"] * ngrams["spelling"]
+    recurrent = {} if network is None else _recurrent_layout(network)
+    linear = {} if ngrams is None else _linear_layout(ngrams)
+    if not (recurrent and linear):
+        return recurrent or linear
     return {
         **{f"recurrent.{name}": value for name, value in recurrent.items()},
-        "ngrams.keys": ("int64", (ngrams["num_ngrams"],)),
-        "ngrams.idf": ("float32", (features,)),
-        "ngrams.weight": ("float32", (features, ngrams["num_classes"])),
-        "ngrams.bias": ("float32", (ngrams["num_classes"],)),
+        **{f"ngrams.{name}": value for name, value in linear.items()},
         "scales": ("float32", (2,)),
+    }
+
+
+def _linear_layout(ngrams: Mapping[str, Any]) -> Layout:
+    features = ngrams["num_ngrams"] + ngrams["vocab_size"] * ngrams["spelling"]
+    return {
+        "keys": ("int64", (ngrams["num_ngrams"],)),
+        "idf": ("float32", (features,)),
+        "weight": ("float32", (features, ngrams["num_classes"])),
+        "bias": ("float32", (ngrams["num_classes"],)),
     }
 
 

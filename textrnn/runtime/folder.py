@@ -83,7 +83,7 @@ class SavedModel(NamedTuple):
     """The content of a folder."""
 
     path: Path  # where it was read
-    network: dict[str, Any]  # arguments of the recurrent network
+    network: dict[str, Any] | None  # arguments of the recurrent network, if there is one
     ngrams: dict[str, Any] | None  # and of the n-grams, if there are any
     weights: dict[str, NDArray[Any]]  # by their names in a `state_dict`
     vocabulary: Vocabulary
@@ -92,6 +92,7 @@ class SavedModel(NamedTuple):
     parameters: dict[str, Any]  # of the classifier; only those that predictions need are checked
     settings: dict[str, Any]  # the same, with chosen values
     data: dict[str, Any]  # facts about the training texts
+    report: Any  # of the fit; not checked
     metrics: dict[str, float]  # of the validation part; empty without one
     history: Any  # not checked
 
@@ -107,13 +108,14 @@ def read_folder(path: str | os.PathLike[str], *, tokenizer: Tokenizer | None) ->
         if ONNX_FILE in config["files"]:
             num_bytes = needed_bytes(weight_layout(network, None))
             folder.read(ONNX_FILE, "ONNX", max_bytes=num_bytes + _MAX_BYTES)  # if it is undamaged
+        sizes: dict[str, Any] = network or ngrams
         described = _read_object(folder, "labels.json", ("labels", "multi_label", "matrix"))
         with sound(folder.path / "labels.json", "labels"):
             labels = LabelSet.from_dict(described)
-        vocabulary = _read_vocabulary(folder, network["vocab_size"])
+        vocabulary = _read_vocabulary(folder, sizes["vocab_size"])
         for name, number in (("vocab_size", len(vocabulary)), ("num_classes", len(labels))):
-            if network[name] != number:
-                reason = f"{name} is {network[name]}, but there are {number}"
+            if sizes[name] != number:
+                reason = f"{name} is {sizes[name]}, but there are {number}"
                 raise corrupt(folder.path / "config.json", "configuration", reason)
         training = _read_training(folder, labels)
         return SavedModel(
@@ -177,6 +179,8 @@ def _read_config(folder: OpenFolder) -> dict[str, Any]:
             raise corrupt(path, what, f"the entry of {name} is {show(entry)}")
     with sound(path, what):
         check_configuration(config["network"], config["ngrams"])
+        if optional and config["network"] is None:
+            raise ValueError(f"`files` has {ONNX_FILE}, but there is no network")
         check_choice("weights", config["weights"], PRECISIONS)
     return config
 
@@ -222,10 +226,10 @@ def _read_tokenizer(folder: OpenFolder, given: Tokenizer | None) -> Tokenizer:
     return tokenizer
 
 
-def _read_training(folder: OpenFolder, labels: LabelSet) -> dict[str, dict[str, Any]]:
-    """Read parameters, settings and data."""
+def _read_training(folder: OpenFolder, labels: LabelSet) -> dict[str, Any]:
+    """Read parameters, settings, data and the report."""
     path, what = folder.path / "training.json", "training"
-    training = _read_object(folder, path.name, (*_NEEDED, "data"))
+    training = _read_object(folder, path.name, (*_NEEDED, "data", "report"))
     for name, needed in _NEEDED.items():
         part = training[name]
         if not isinstance(part, dict) or not needed <= part.keys():

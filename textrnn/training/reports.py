@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from textrnn._text_table import text_table
+from textrnn._text_table import one_line, text_table
 
 __all__ = ["ClassScores", "ClassificationReport", "MultilabelReport"]
 
@@ -103,7 +103,7 @@ class ClassificationReport(_Report):
             _classes_table(self.classes),
         ]
         if len(self.classes) <= _MOST_PRINTED:
-            names = [_printable(scores.label) for scores in self.classes]
+            names = [one_line(scores.label) for scores in self.classes]
             rows = [[name, *map(str, row)] for name, row in zip(names, self.confusion, strict=True)]
             parts.append(text_table([["label / prediction", *names], *rows]))
         return "\n\n".join(parts)
@@ -159,7 +159,7 @@ def _figures_table(num_texts: int, figures: dict[str, float]) -> str:
 def _classes_table(classes: Sequence[ClassScores]) -> str:
     rows = [
         [
-            _printable(scores.label),
+            one_line(scores.label),
             *(f"{value:.4f}" for value in (scores.precision, scores.recall, scores.f1)),
             str(scores.support),
         ]
@@ -179,9 +179,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _printable(label: object) -> str:
-    """Return a label's name on one line, with escapes for unprintable characters."""
-    name = str(label)
-    return name if name.isprintable() else repr(name)[1:-1]
