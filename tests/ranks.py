@@ -221,7 +221,7 @@ def writing(folder: Path, rank: int, count: int) -> dict[str, Any]:
     own = folder / f"own-{rank}"
     hooks: list[int] = []
     watch = LambdaCallback(on_batch_end=lambda state: hooks.append(state.step))
-    bar = ProgressBar(disable=False, description=f"bar of {rank}")
+    bar = ProgressBar(progress=True, description=f"bar of {rank}")
     checkpoint = Checkpoint(own / "checkpoints", every_steps=2)
     trainer = Trainer(
         toys.make_model(), callbacks=[watch, bar, CSVLogger(own / "log.csv"), checkpoint]

@@ -1,10 +1,8 @@
 """Callbacks: the contract that all of them keep, and what each of them does."""
 
 import inspect
-import io
 import json
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +37,7 @@ MAKERS: dict[type[Callback], Callable[[Path], Callback]] = {
     JSONLogger: lambda folder: JSONLogger(folder / "log.jsonl"),
     LambdaCallback: lambda _: LambdaCallback(on_batch_end=lambda state: state.loss),
     LearningRateMonitor: lambda _: LearningRateMonitor(),
-    ProgressBar: lambda _: ProgressBar(disable=False),
+    ProgressBar: lambda _: ProgressBar(progress=True),
     TensorBoardLogger: lambda folder: TensorBoardLogger(folder / "board"),
 }
 HOOKS = (
@@ -416,97 +414,8 @@ def test_the_learning_rate_of_every_step_is_recorded():
     assert monitor.learning_rates == pytest.approx(expected)
 
 
-class Terminal(io.StringIO):
-    """A stream that is a terminal."""
-
-    def isatty(self) -> bool:
-        """Return True."""
-        return True
-
-
-def shown(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None, bar: Callback | None) -> str:
-    """Train with a bar, the default one if None, and return the text on standard error."""
-    monkeypatch.setattr(sys, "stderr", stream)
-    trainer = toys.make_trainer(callbacks=[bar] if bar else [])
-    if bar is None:
-        trainer.callbacks = [ProgressBar()]
-    trainer.fit(toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=2)
-    return "" if stream is None else stream.getvalue()
-
-
-def test_a_bar_shows_on_a_terminal(monkeypatch):
-    """It has the epoch, the steps, the loss and the last evaluation."""
-    text = shown(monkeypatch, Terminal(), None)
-    assert "epoch 1/2" in text
-    assert "epoch 2/2" in text
-    assert "2/2" in text
-    assert "loss=" in text
-    assert "eval_accuracy=" in text
-
-
-@pytest.mark.parametrize(
-    ("stream", "bar", "quiet"),
-    [
-        (io.StringIO(), ProgressBar(), True),
-        (None, ProgressBar(), True),
-        (Terminal(), ProgressBar(disable=True), True),
-        (io.StringIO(), ProgressBar(disable=False, description="fold 3"), False),
-    ],
-)
-def test_a_bar_shows_only_on_a_terminal_by_default(monkeypatch, stream, bar, quiet):
-    """`disable` forces it on or off."""
-    text = shown(monkeypatch, stream, bar)
-    assert (text == "") is quiet
-    assert quiet or "fold 3 epoch 1/2" in text
-
-
-def test_the_last_line_of_a_bar_has_the_loss(monkeypatch):
-    """Also where an evaluation after the last step has just recorded it."""
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    trainer = toys.make_trainer()
-    trainer.callbacks = [ProgressBar()]
-    history = trainer.fit(toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=1)
-    last = stream.getvalue().strip().split("\r")[-1]
-    assert f" loss={history[-1]['loss']:.4f}" in last
-    assert f"eval_loss={history[-1]['eval_loss']:.4f}" in last
-
-
-def test_a_bar_of_a_resumed_epoch_starts_at_its_step(monkeypatch):
-    """Steps before the interruption count."""
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    bar = ProgressBar()
-    state = toys.make_state(steps_per_epoch=5, completed_epochs=1, step=8)
-    bar.on_epoch_begin(state)
-    bar.on_batch_end(state)
-    bar.on_fit_end(state)
-    assert "4/5" in stream.getvalue()
-
-
-def test_a_bar_works_without_a_length(monkeypatch):
-    """For a stream of unknown length it shows steps without a total."""
-    stream = Terminal()
-    monkeypatch.setattr(sys, "stderr", stream)
-    bar = ProgressBar()
-    bar.on_epoch_begin(toys.make_state())
-    bar.on_batch_end(toys.make_state())
-    bar.on_epoch_end(toys.make_state())
-    assert "1step" in stream.getvalue()
-
-
-def test_a_progress_bar_is_added_if_there_is_none():
-    """A bar of the user replaces it."""
-    stopper, bar = EarlyStopping(), ProgressBar(disable=True)
-    found = check_callbacks((stopper,), progress=True)
-    assert found[0] is stopper
-    assert isinstance(found[1], ProgressBar)
-    assert check_callbacks([bar], progress=True) == [bar]
-    assert check_callbacks([], progress=False) == []
-
-
 @pytest.mark.parametrize("callbacks", [EarlyStopping(), 3, [EarlyStopping], [print], "bar"])
 def test_other_objects_than_callbacks_are_refused(callbacks):
     """A class instead of an object is a common mistake."""
     with pytest.raises(InvalidTypeError, match="`callbacks` to be a list of `Callback` objects"):
-        check_callbacks(callbacks, progress=True)
+        check_callbacks(callbacks)

@@ -49,7 +49,7 @@ def test_from_a_table_to_predictions_in_three_commands(run, table, tmp_path):
     assert code == 0
     # 32 texts are too few to hold some out, so nothing was measured.
     assert output == "training texts  32\nheld-out texts   0\n"
-    assert errors.splitlines()[0].startswith("Network, epoch 1 of 12: loss ")
+    assert re.match(r"Network, epoch 1 of 12, [\d.]+ s: loss ", errors)
     assert errors.splitlines()[-1] == f"Saved to {model}."
 
     code, output, errors = run("evaluate", model, table, "--device", "cpu")
@@ -127,7 +127,7 @@ def test_texts_without_labels_are_pretrained_on(run, table, tmp_path, form):
     command = ["train", "--train", table, "--unlabelled", more, "--output", model, *QUICK]
     code, _, errors = run(*command, "--pretrain-epochs", 2)
     assert code == 0
-    assert errors.startswith("Pretraining, epoch 1 of 2: loss ")
+    assert re.match(r"Pretraining, epoch 1 of 2, [\d.]+ s: loss ", errors)
     classifier = TextClassifier.load(model)
     assert classifier.data_["unlabelled_texts"] == 16
     assert "referee" in classifier.vocabulary_

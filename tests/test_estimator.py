@@ -219,7 +219,7 @@ def test_progress_is_logged(caplog):
     with caplog.at_level(logging.INFO, logger="textrnn"):
         small(epochs=2).fit(TEXTS, LABELS, eval_set=(TEXTS, LABELS))
     network, whole = (re.sub(r"\d\.\d+", "N", message) for message in caplog.messages[-2:])
-    assert network == "Network, epoch 2 of 2: loss N, eval_log_loss N, eval_accuracy N."
+    assert network == "Network, epoch 2 of 2, N s: loss N, eval_log_loss N, eval_accuracy N."
     assert whole == "Network and n-grams, with the weights N and N: log_loss N, accuracy N."
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 
 import numpy as np
@@ -216,7 +217,7 @@ def test_each_stage_is_logged_by_its_name(caplog):
     """Lines of the log tell pretraining from training."""
     with caplog.at_level(logging.INFO, logger="textrnn"):
         small(epochs=1, pretrain_epochs=2).fit(TEXTS, LABELS)
-    lines = [message.partition(":")[0] for message in caplog.messages]
+    lines = [re.split(r", [\d.]+ s: ", message)[0] for message in caplog.messages]
     assert lines == [
         "Pretraining, epoch 1 of 2",
         "Pretraining, epoch 2 of 2",

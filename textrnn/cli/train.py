@@ -44,7 +44,7 @@ def run(options: Namespace) -> int:
         columns, several = classifier.data_["columns"], classifier.multi_label_
         known = labels_by_text(classifier.classes_.tolist())
     use_columns(options, columns)
-    classifier.set_params(progress=not options.quiet, **_params(options))
+    classifier.set_params(progress=False if options.quiet else None, **_params(options))
     table = labelled_texts(options.train, options, known=known, several=several)
     if known is None and len(options.label_columns) > 1:
         occurring = set(chain.from_iterable(table.labels))

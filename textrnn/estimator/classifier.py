@@ -133,7 +133,8 @@ class TextClassifier(Predictor):
         num_threads: Threads of PyTorch to train with. `fit` never uses more than PyTorch's own
             number, `torch.get_num_threads()`, and restores it. Default: 1, or those of PyTorch from
             20,000 texts.
-        progress: Show a progress bar on a terminal. Default: True.
+        progress: Show the progress of each epoch. None shows a bar on a terminal or in a notebook.
+            True also prints a line elsewhere, as into a pipe; False shows nothing. Default: None.
         seed: Seed of all random numbers. The same seed gives the same model, bit for bit on a CPU.
             Global random generators do not change. Default: 0.
 
@@ -191,7 +192,7 @@ class TextClassifier(Predictor):
         precision: str = "fp32",
         device: str | torch.device = "auto",
         num_threads: int | None = None,
-        progress: bool = True,
+        progress: bool | None = None,
         seed: int = 0,
     ) -> None:
         self.preset = preset

@@ -181,7 +181,7 @@ def _encode(
         class_weights=class_weights,
         settings=settings,
         device=device,
-        progress=params["progress"],
+        progress=choose(params, "progress", Data(len(texts))),
     )
 
 

@@ -30,6 +30,7 @@ from textrnn.training.distributed.processes import join
 from textrnn.training.loop import CTRL_C
 from textrnn.training.losses import Loss, balanced_weights
 from textrnn.training.pretraining import usual_batch_size
+from textrnn.training.progress import describe_epoch
 
 __all__ = ["Outcome", "Task", "fit_network", "plain_loss", "resolve_device"]
 
@@ -50,7 +51,7 @@ class Task:
     class_weights: Any
     settings: dict[str, Any]
     device: torch.device
-    progress: bool
+    progress: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,7 @@ def _pretrain(network: RecurrentClassifier, corpus: WordDataset, task: Task) -> 
         precision=task.settings["precision"],
         device=task.device,
         seed=task.settings["seed"],
-        callbacks=[_progress_bar(task, description=stage), log],
+        callbacks=[ProgressBar(progress=task.progress, description=stage), log],
     )
     if log.stopped == CTRL_C:
         raise KeyboardInterrupt
@@ -135,7 +136,7 @@ def _train(network: RecurrentClassifier, task: Task) -> Outcome:
     )
     eval_loader = None if task.eval_set is None else prediction_loader(task.eval_set, shared=True)
     log = _EpochLog("network")
-    callbacks: list[Callback] = [_progress_bar(task), log]
+    callbacks: list[Callback] = [ProgressBar(progress=task.progress), log]
     if eval_loader is not None:
         callbacks.append(EarlyStopping(settings["patience"]))
     network.to(device)
@@ -182,10 +183,6 @@ def _best_metrics(state: TrainingState | None) -> dict[str, float]:
     return {name: record[f"eval_{name}"] for name in order}
 
 
-def _progress_bar(task: Task, **arguments: Any) -> ProgressBar:
-    return ProgressBar(disable=None if task.progress else True, **arguments)
-
-
 def _averaging(settings: dict[str, Any], steps: int) -> WeightAveraging | None:
     """Return how weights are averaged; an EMA covers about a tenth of all steps."""
     kind = settings["weight_averaging"]
@@ -203,11 +200,7 @@ class _EpochLog(Callback):
 
     def on_epoch_end(self, state: TrainingState) -> None:
         """Log the losses and the accuracy."""
-        names = ("loss", f"eval_{_MONITOR}", "eval_accuracy")
-        record = state.history[-1]
-        figures = ", ".join(f"{name} {record[name]:.4f}" for name in names if name in record)
-        stage = self.stage.capitalize()
-        _LOGGER.info("%s, epoch %d of %d: %s.", stage, state.epoch, state.epochs, figures)
+        _LOGGER.info("%s, %s.", self.stage.capitalize(), describe_epoch(state))
 
     def on_fit_end(self, state: TrainingState) -> None:
         """Keep the reason."""

@@ -76,7 +76,8 @@ class Kind(NamedTuple):
             bounds = {"minimum": self.minimum, "maximum": self.maximum}
             return check_float(name, value, **bounds, exclusive=self.exclusive)
         if self.type is bool and not isinstance(value, bool):
-            raise InvalidTypeError(expected(name, "a boolean", value))
+            rule = "a boolean or None" if self.nullable else "a boolean"
+            raise InvalidTypeError(expected(name, rule, value))
         if self.choices and not self.several:
             return check_choice(name, value, self.choices)
         return value
@@ -303,9 +304,9 @@ OPTIONS = (
     ),
     Option(
         "progress",
-        _FLAG,
-        True,
-        "Show a progress bar on a terminal",
+        Kind(type=bool, nullable=True),
+        None,
+        "Show the progress of each epoch",
         is_setting=False,
         in_shell=False,
         saved=False,

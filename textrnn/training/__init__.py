@@ -8,13 +8,13 @@ from textrnn.training.callbacks import (
     FreezeEmbeddings,
     LambdaCallback,
     LearningRateMonitor,
-    ProgressBar,
 )
 from textrnn.training.history import History
 from textrnn.training.loggers import CSVLogger, JSONLogger, TensorBoardLogger
 from textrnn.training.lr_finder import LearningRateCurve, find_learning_rate
 from textrnn.training.metrics import ClassificationMetrics, MultilabelMetrics
 from textrnn.training.pretraining import parameter_groups, pretrain
+from textrnn.training.progress import ProgressBar
 from textrnn.training.reports import ClassificationReport, MultilabelReport
 from textrnn.training.resume.checkpoint import Checkpoint
 from textrnn.training.state import TrainingState

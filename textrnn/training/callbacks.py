@@ -1,12 +1,9 @@
 """Callbacks, which observe a run or decide between its steps."""
 
-import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
-from tqdm import tqdm
 
 from textrnn.errors import (
     CorruptFileError,
@@ -37,7 +34,6 @@ __all__ = [
     "FreezeEmbeddings",
     "LambdaCallback",
     "LearningRateMonitor",
-    "ProgressBar",
     "check_callbacks",
 ]
 
@@ -321,76 +317,8 @@ class LearningRateMonitor(Callback):
         self.steps, self.learning_rates = list(steps), list(rates)
 
 
-class ProgressBar(Callback):
-    """Show a progress bar for each epoch on standard error, with loss and last evaluation.
-
-    Args:
-        disable: True for no bar, False for a bar always, None for a bar only on a terminal.
-            Default: None.
-        description: Text before the epoch. Default: "".
-
-    Example:
-        >>> bar = ProgressBar(description="fold 3")
-    """
-
-    main_only = True
-
-    def __init__(self, *, disable: bool | None = None, description: str = "") -> None:
-        self.disable = disable
-        self.description = description
-        self._bar: tqdm[Any] | None = None
-
-    def on_epoch_begin(self, state: TrainingState) -> None:
-        """Open a bar, at the first step of the rest of a resumed epoch."""
-        self._close()
-        # tqdm would start a thread even for a disabled bar.
-        if self.disable or (self.disable is None and not _on_terminal()):
-            return
-        total = state.steps_per_epoch
-        done = 0 if total is None else state.step - state.completed_epochs * total
-        self._bar = tqdm(
-            total=total,
-            initial=max(done, 0),
-            desc=f"{self.description} epoch {state.epoch}/{state.epochs}".strip(),
-            unit="step",
-            dynamic_ncols=True,
-        )
-
-    def on_batch_end(self, state: TrainingState) -> None:
-        """Advance the bar."""
-        if self._bar is not None:
-            loss = state.loss
-            if not state.loss_weight and state.history:  # an evaluation has just recorded it
-                loss = state.history[-1]["loss"]
-            shown: dict[str, object] = {} if math.isnan(loss) else {"loss": f"{loss:.4f}"}
-            for name in ("loss", "accuracy"):
-                if name in state.evaluation:
-                    shown[f"eval_{name}"] = f"{state.evaluation[name]:.4f}"
-            self._bar.set_postfix(shown, refresh=False)
-            self._bar.update()
-
-    def on_epoch_end(self, state: TrainingState) -> None:
-        """Close the bar."""
-        del state
-        self._close()
-
-    def on_fit_end(self, state: TrainingState) -> None:
-        """Close the bar, also after an error."""
-        del state
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-def _on_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
-
-
-def check_callbacks(callbacks: Sequence[Callback], *, progress: bool) -> list[Callback]:
-    """Return the callbacks, with a progress bar added if it is wanted and missing."""
+def check_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Return the callbacks as a list, or raise an error if one is not a callback."""
     rule = "a list of `Callback` objects"
     given: Any = callbacks
     if not isinstance(given, Iterable):  # such as a single callback
@@ -405,6 +333,4 @@ def check_callbacks(callbacks: Sequence[Callback], *, progress: bool) -> list[Ca
                 raise MissingKeyError(
                     f"No hook {show(name)}, as `{kind}` has; there are {listing(_HOOKS)}."
                 )
-    if progress and not any(isinstance(callback, ProgressBar) for callback in found):
-        found.append(ProgressBar())
     return found

@@ -43,7 +43,7 @@ def pretrain(
     device: torch.device | str | None = None,
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
-    progress: bool = True,
+    progress: bool | None = None,
     resume_from: str | PathLike[str] | None = None,
 ) -> History:
     """Train a classifier's embedding and encoder as a language model, in place.
@@ -75,7 +75,8 @@ def pretrain(
         seed: The seed of the order of a `WordDataset`, of new weights and of dropout. Global
             generators are not used, except by batches of one's own. Default: 0.
         callbacks: Callbacks such as `Checkpoint`; they see the language model. Default: none.
-        progress: Whether to show a progress bar on a terminal. Default: True.
+        progress: None for a bar on a terminal or in a notebook, True for a line per epoch elsewhere
+            too, False for neither; see `ProgressBar`. Default: None.
         resume_from: The folder of a `Checkpoint` to continue from, or `"auto"`, see `Trainer.fit`.
             Default: none.
 

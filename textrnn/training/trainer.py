@@ -24,7 +24,7 @@ from textrnn.errors import (
 )
 from textrnn.training.adamw import AdamW
 from textrnn.training.averaging import WeightAveraging
-from textrnn.training.callbacks import Callback, check_callbacks
+from textrnn.training.callbacks import Callback
 from textrnn.training.distributed.processes import check_devices, device_location, join
 from textrnn.training.distributed.shares import check_batch_counts, check_overlap, check_share
 from textrnn.training.evaluation import (
@@ -45,6 +45,7 @@ from textrnn.training.loaders import (
 )
 from textrnn.training.loop import TrainingLoop, deterministic
 from textrnn.training.losses import ClassWeights, Loss, LossFunction, balanced_weights
+from textrnn.training.progress import with_progress
 from textrnn.training.resume.checkpoint import Checkpoint, load_latest
 from textrnn.training.scheduling import Scheduler, SchedulerLike
 from textrnn.training.state import TrainingState
@@ -92,7 +93,8 @@ class Trainer:
         restore_best: Whether to restore the best weights at the end of `fit` if it has an
             evaluation loader. Default: True.
         callbacks: Callbacks. Their order does not affect the result. Default: ().
-        progress: Whether to show a progress bar on a terminal. Default: True.
+        progress: None for a bar on a terminal or in a notebook, True for a line per epoch elsewhere
+            too, False for neither; see `ProgressBar`. Default: None.
         deterministic: Whether torch must use deterministic algorithms, which matters on a GPU (a
             CPU is deterministic anyway). Default: False.
         device: Device to train on; the model is moved there. Default: that of the model.
@@ -138,7 +140,7 @@ class Trainer:
         mode: str = "min",
         restore_best: bool = True,
         callbacks: Sequence[Callback] = (),
-        progress: bool = True,
+        progress: bool | None = None,
         deterministic: bool = False,
         device: torch.device | str | None = None,
     ) -> None:
@@ -166,7 +168,7 @@ class Trainer:
         self.monitor = monitor
         self.mode = check_choice("mode", mode, ("min", "max"))
         self.restore_best = restore_best
-        self.callbacks = check_callbacks(callbacks, progress=progress)
+        self.callbacks = with_progress(callbacks, progress)
         self.deterministic = deterministic
         self.state: TrainingState | None = None
 
