@@ -1,12 +1,44 @@
-"""Print a table of text, and a text on one line."""
+"""Tables of text, printed and in HTML."""
 
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["one_line", "text_table"]
+__all__ = ["Rows", "Table", "Tabular", "html_tables", "printable", "text_table"]
+
+Rows: TypeAlias = Sequence[Sequence[str]]
+
+# Lines are seen on light and dark pages. Names may be broken into lines, numbers may not.
+_LINE = "1px solid rgba(128,128,128,0.4)"
+_NAME = "padding:0.2em 0.6em;text-align:left;max-width:20em;overflow-wrap:break-word"
+_NUMBER = "padding:0.2em 0.6em;text-align:right;white-space:nowrap"
 
 
-def text_table(rows: Sequence[Sequence[str]], *, right: bool = True) -> str:
+class Table(NamedTuple):
+    """Rows of text, of which the first names the columns if there is a `head`."""
+
+    rows: Rows
+    head: bool = True
+
+
+class Tabular(ABC):
+    """A result that prints as tables, and shows in a notebook as the same tables."""
+
+    @abstractmethod
+    def _tables(self) -> Sequence[Table]:
+        """Return the tables."""
+
+    def __str__(self) -> str:
+        return "\n\n".join(text_table(table.rows) for table in self._tables())
+
+    def _repr_html_(self) -> str:
+        """Return the tables in HTML, in the colours of the page."""
+        return html_tables(self._tables())
+
+
+def text_table(rows: Rows, *, right: bool = True) -> str:
     """Align columns two spaces apart, all but the first at the `right` by default."""
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -19,7 +51,28 @@ def text_table(rows: Sequence[Sequence[str]], *, right: bool = True) -> str:
     return "\n".join(lines)
 
 
-def one_line(value: object) -> str:
+def html_tables(tables: Sequence[Table]) -> str:
+    """Return tables in HTML, side by side where there is room, in the colours of the page."""
+    blocks = map(_html_table, tables)
+    return f'<div style="display:flex;flex-wrap:wrap;gap:0 2em">{"".join(blocks)}</div>'
+
+
+def _html_table(table: Table) -> str:
+    """Return a table in HTML, which scrolls where the page is narrow."""
+    lines = []
+    for i, row in enumerate(table.rows):
+        cells = []
+        for j, cell in enumerate(row):
+            named = table.head and i == 0
+            tag = "th" if named or j == 0 else "td"
+            style = f"{_NUMBER if j else _NAME};font-weight:{'bold' if named else 'normal'}"
+            cells.append(f'<{tag} style="{style}">{escape(cell)}</{tag}>')
+        lines.append(f'<tr style="border-bottom:{_LINE}">{"".join(cells)}</tr>')
+    html = f'<table style="border-collapse:collapse;margin:0">{"".join(lines)}</table>'
+    return f'<div style="overflow:auto;max-height:30em;margin:0.5em 0">{html}</div>'
+
+
+def printable(value: object) -> str:
     """Return a text on one line, with escapes for unprintable characters."""
     text = str(value)
     return text if text.isprintable() else repr(text)[1:-1]

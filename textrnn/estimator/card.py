@@ -1,18 +1,20 @@
-"""The model card of a saved classifier, in Markdown."""
+"""The model card of a saved classifier, in Markdown, and a summary in HTML."""
 
 import math
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
 from typing import Any, NamedTuple
 
 import torch
 
+from textrnn._text_table import Table, html_tables, printable
 from textrnn.estimator.fit_report import FitReport
 from textrnn.estimator.model import Model
 from textrnn.estimator.settings import WITHOUT_NETWORK
 from textrnn.text.tokenizers import is_known
 
-__all__ = ["Cost", "model_card"]
+__all__ = ["Cost", "html_summary", "model_card"]
 
 _MAX_LABELS = 50  # rows of the table of labels
 _MAX_CHARACTERS = 200  # of a cell
@@ -74,6 +76,29 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
+def html_summary(model: Model, title: str, chosen: Sequence[str]) -> str:
+    """Describe a model in a notebook: its texts, metrics and labels, and the chosen settings."""
+    data, settings = model.data, model.settings
+    facts = [["training texts", f"{data['train_texts']:,}"]]
+    kind = "texts of eval_set" if data["eval_given"] else "held-out texts"
+    facts += [[kind, f"{data['eval_texts']:,}"]] if data["eval_texts"] else []
+    facts += [[name.replace("_", " "), f"{value:.4f}"] for name, value in model.metrics.items()]
+    rows = _label_rows(model)
+    labels = [[printable(_short(name)), f"{count:,}"] for name, count in rows[:_MAX_LABELS]]
+    more = len(rows) - _MAX_LABELS
+    labels += [[f"and {more:,} more", ""]] if more > 0 else []
+    options = [[name, str(settings[name])] for name in chosen]
+    parts = [
+        '<code style="white-space:pre-wrap;overflow-wrap:anywhere;background:none">',
+        f"{escape(printable(title))}</code>",
+        html_tables([Table(facts, head=False), Table([["label", "training texts"], *labels])]),
+        "<details><summary>Settings chosen by the preset and the number of texts</summary>",
+        html_tables([Table([["setting", "value"], *options])]),
+        "</details>",
+    ]
+    return "".join(parts)
+
+
 def _metadata(model: Model, name: str, license: str | None) -> str:
     """Return the metadata in YAML; names of users are in quotes, since YAML reads `no` as false."""
     rows = [
@@ -125,11 +150,14 @@ def _use(model: Model, repo_id: str | None) -> str:
 
 
 def _labels(model: Model) -> str:
-    counts = model.data["label_counts"]
-    rows = list(zip(map(str, model.labels.names), counts, strict=True))
+    rows = _label_rows(model)
     table = _table(("label", "training texts"), rows[:_MAX_LABELS])
     more = len(rows) - _MAX_LABELS
     return table + (f"\n\nand {more} more, all of them in `labels.json`." if more > 0 else "")
+
+
+def _label_rows(model: Model) -> list[tuple[str, int]]:
+    return list(zip(map(str, model.labels.names), model.data["label_counts"], strict=True))
 
 
 def _features(model: Model) -> tuple[str, ...]:
@@ -228,9 +256,11 @@ def _cell(value: object) -> str:
     """Write a value on one line, with Markdown's marks escaped."""
     if isinstance(value, float) and math.isfinite(value):
         value = f"{value:g}"
-    text = str(value)
-    text = text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
-    text = text if text.isprintable() else repr(text)[1:-1]
+    text = printable(_short(str(value)))
     for mark in "\\`*_|<[":
         text = text.replace(mark, f"\\{mark}")
     return text
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."

@@ -27,6 +27,7 @@ from textrnn.errors import (
 )
 from textrnn.estimator.attribution import explain
 from textrnn.estimator.batches import read_examples, read_strings
+from textrnn.estimator.card import html_summary
 from textrnn.estimator.explanation import Explanations
 from textrnn.estimator.fit_report import FitReport
 from textrnn.estimator.hub import check_license, check_repo_id, fetch, upload
@@ -34,7 +35,7 @@ from textrnn.estimator.learning import learn
 from textrnn.estimator.model import Model, Network
 from textrnn.estimator.network import resolve_device
 from textrnn.estimator.saving import restore, write_folder
-from textrnn.estimator.settings import OPTIONS
+from textrnn.estimator.settings import OPTIONS, Chosen
 from textrnn.runtime.compact import PRECISIONS
 from textrnn.runtime.folder import SavedModel, read_folder
 from textrnn.runtime.predictor import Predictor, Threshold
@@ -784,9 +785,27 @@ class TextClassifier(Predictor):
         return self
 
     def __repr__(self) -> str:
-        texts = {name: (repr(getattr(self, name)), repr(d)) for name, d in self._defaults().items()}
-        changed = [f"{name}={text}" for name, (text, default) in texts.items() if text != default]
-        return f"{type(self).__name__}({', '.join(changed)})"
+        given = {name: (repr(getattr(self, name)), repr(d)) for name, d in self._defaults().items()}
+        changed = [f"{name}={text}" for name, (text, default) in given.items() if text != default]
+        call = f"{type(self).__name__}({', '.join(changed)})"
+        if not self.__sklearn_is_fitted__():
+            return call
+        labels, data = self._fitted.labels, self._fitted.data
+        texts = data["train_texts"] + (0 if data["eval_given"] else data["eval_texts"])
+        return f"{call}  # fitted: {len(labels)} labels, {texts:,} texts"
+
+    def _repr_html_(self) -> str | None:
+        """Return a summary of a fitted classifier for a notebook, or None before `fit`."""
+        if not self.__sklearn_is_fitted__():
+            return None
+        chosen = [
+            option.name
+            for option in OPTIONS
+            if option.is_setting
+            and isinstance(option.default, Chosen)
+            and getattr(self, option.name) is None
+        ]
+        return html_summary(self._fitted, repr(self), chosen)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether `fit` was called."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from textrnn._text_table import one_line
+from textrnn._text_table import printable
 
 __all__ = ["Explanation", "Explanations"]
 
@@ -63,9 +63,9 @@ class Explanation:
     def __str__(self) -> str:
         coloured = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
         largest = self._largest
-        parts = [f"{one_line(self.label)} {self.probability:.2f}:"]
+        parts = [f"{printable(self.label)} {self.probability:.2f}:"]
         for word, weight in zip(self.words, self.weights, strict=True):
-            text, share = one_line(word), abs(weight) / largest
+            text, share = printable(word), abs(weight) / largest
             if share >= _SHOWN:
                 text = f"{text}({weight:+.2f})"
             if share >= _SHOWN and coloured:
@@ -81,7 +81,7 @@ class Explanation:
             sums += f", not attributed {self.residual:+.2f}"
         return (
             '<div style="line-height:1.8;overflow-wrap:anywhere;margin:0.5em 0">'
-            f"<strong>{escape(one_line(self.label))}</strong> {self.probability:.2f} "
+            f"<strong>{escape(printable(self.label))}</strong> {self.probability:.2f} "
             f'<small style="opacity:0.75">({sums})</small><br>{words}</div>'
         )
 
@@ -92,7 +92,7 @@ class Explanation:
     def _mark(self, word: str, weight: float) -> str:
         """Return a word in HTML, in the colour of its weight."""
         opacity = _MAX_OPACITY * abs(weight) / self._largest
-        text = escape(one_line(word))
+        text = escape(printable(word))
         if opacity < _MIN_OPACITY:
             return text
         red, green, blue = _FOR if weight > 0 else _AGAINST

@@ -3,10 +3,12 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
 from os import PathLike
 from typing import Any, Self, TypeAlias, overload
 
 from textrnn._storage import read_json, write_atomically
+from textrnn._text_table import Table, html_tables, printable
 from textrnn.errors import (
     CorruptFileError,
     InvalidTypeError,
@@ -17,6 +19,9 @@ from textrnn.errors import (
 )
 
 __all__ = ["History", "Record"]
+
+_MOST_ROWS = 100  # of an HTML table
+_MOST_POINTS = 200  # of a line
 
 Record: TypeAlias = Mapping[str, float]
 """A row of a `History`: names to plain numbers."""
@@ -123,6 +128,18 @@ class History(Sequence[Record]):
         noun = "record" if len(self) == 1 else "records"
         return f"History({len(self)} {noun} of {', '.join(self.names) or 'nothing'})"
 
+    def _repr_html_(self) -> str:
+        """Return lines of the losses and metrics, and the table of records, in HTML."""
+        lines = [_sparkline(name, self[name]) for name in self.names if _is_measured(name)]
+        rows = [
+            [_cell(record[name]) if name in record else "" for name in self.names]
+            for record in self._records
+        ]
+        if len(rows) > _MOST_ROWS:
+            rows[_MOST_ROWS // 2 : -_MOST_ROWS // 2] = [["..."] * len(self.names)]
+        table = Table([list(map(printable, self.names)), *rows])
+        return f"<div>{''.join(lines)}</div>{html_tables([table])}"
+
     def to_json(self) -> str:
         """Return the records as a JSON array, one record per line.
 
@@ -199,6 +216,34 @@ class History(Sequence[Record]):
             except (AttributeError, TypeError, OverflowError) as error:
                 raise CorruptFileError(f"Not a record of a history: {show(row)}.") from error
         return history
+
+
+def _is_measured(name: str) -> bool:
+    return name == "loss" or name.startswith("eval_")
+
+
+def _cell(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def _sparkline(name: str, values: Sequence[float]) -> str:
+    """Return a small line of the finite values in the colour of the page, with the last value."""
+    finite = [value / 2 for value in values if math.isfinite(value)]  # no difference overflows
+    finite = finite[:: -(len(finite) // _MOST_POINTS + 1)][::-1]  # the last value stays
+    if len(finite) < 2:
+        return ""
+    low, high = min(finite), max(finite)
+    points = " ".join(
+        f"{80 * i / (len(finite) - 1):.1f},{18 - 16 * (value - low) / ((high - low) or 1):.1f}"
+        for i, value in enumerate(finite)
+    )
+    return (
+        '<span style="display:inline-block;margin:0.2em 1.5em 0.2em 0;white-space:nowrap">'
+        f"{escape(printable(name))} "
+        '<svg width="80" height="20" style="vertical-align:middle;margin:0 0.3em;overflow:visible">'
+        f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5"/></svg>'
+        f" {_cell(values[-1])}</span>"
+    )
 
 
 def _encode(value: float) -> float | str:

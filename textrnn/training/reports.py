@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from textrnn._text_table import one_line, text_table
+from textrnn._text_table import Table, Tabular, printable
 
 __all__ = ["ClassScores", "ClassificationReport", "MultilabelReport"]
 
@@ -34,8 +34,8 @@ class ClassScores:
     support: int
 
 
-class _Report:
-    """A report that converts to JSON."""
+class _Report(Tabular):
+    """A report that prints as tables and converts to JSON."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data for JSON, in which a NaN becomes None."""
@@ -94,19 +94,20 @@ class ClassificationReport(_Report):
     confusion: tuple[tuple[int, ...], ...]
     top_k_accuracy: dict[int, float] = field(default_factory=dict)
 
-    def __str__(self) -> str:
+    def _tables(self) -> list[Table]:
+        """Return figures, scores of the classes and confusions."""
         top_k = {f"top-{k} accuracy": value for k, value in self.top_k_accuracy.items()}
         figures = {"accuracy": self.accuracy, "macro F1": self.macro_f1}
         figures |= {"weighted F1": self.weighted_f1, "calibration error": self.calibration_error}
-        parts = [
+        tables = [
             _figures_table(sum(scores.support for scores in self.classes), figures | top_k),
             _classes_table(self.classes),
         ]
         if len(self.classes) <= _MOST_PRINTED:
-            names = [one_line(scores.label) for scores in self.classes]
+            names = [printable(scores.label) for scores in self.classes]
             rows = [[name, *map(str, row)] for name, row in zip(names, self.confusion, strict=True)]
-            parts.append(text_table([["label / prediction", *names], *rows]))
-        return "\n\n".join(parts)
+            tables.append(Table([["label / prediction", *names], *rows]))
+        return tables
 
 
 @dataclass(frozen=True)
@@ -145,27 +146,28 @@ class MultilabelReport(_Report):
     classes: tuple[ClassScores, ...]
     num_texts: int
 
-    def __str__(self) -> str:
+    def _tables(self) -> list[Table]:
+        """Return figures and scores of the classes."""
         figures = {"accuracy": self.accuracy, "micro F1": self.micro_f1}
         figures |= {"macro F1": self.macro_f1, "weighted F1": self.weighted_f1}
-        return _figures_table(self.num_texts, figures) + "\n\n" + _classes_table(self.classes)
+        return [_figures_table(self.num_texts, figures), _classes_table(self.classes)]
 
 
-def _figures_table(num_texts: int, figures: dict[str, float]) -> str:
+def _figures_table(num_texts: int, figures: dict[str, float]) -> Table:
     rows = [[name, f"{value:.4f}"] for name, value in figures.items()]
-    return text_table([["texts", str(num_texts)], *rows])
+    return Table([["texts", str(num_texts)], *rows], head=False)
 
 
-def _classes_table(classes: Sequence[ClassScores]) -> str:
+def _classes_table(classes: Sequence[ClassScores]) -> Table:
     rows = [
         [
-            one_line(scores.label),
+            printable(scores.label),
             *(f"{value:.4f}" for value in (scores.precision, scores.recall, scores.f1)),
             str(scores.support),
         ]
         for scores in classes
     ]
-    return text_table([["class", "precision", "recall", "F1", "support"], *rows])
+    return Table([["class", "precision", "recall", "F1", "support"], *rows])
 
 
 def _plain(value: Any) -> Any:
