@@ -496,7 +496,7 @@ def test_a_number_out_of_range_is_told(run):
     assert "argument --top-k: expected a positive integer, but got '0' (see" in errors
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info", "export"])
+@pytest.mark.parametrize("command", ["train", "tune", "evaluate", "predict", "info", "export"])
 def test_help_has_an_example(run, command):
     """Every command shows how it is called."""
     code, output, _ = run(command, "--help")
@@ -510,6 +510,7 @@ def test_help_has_an_example(run, command):
         (["--help"], 0),
         (["--version"], 0),
         (["train", "--help"], 0),
+        (["tune", "--help"], 0),
         ([], 2),
         (["learn"], 2),
         (["train", "--train", "train.csv"], 2),

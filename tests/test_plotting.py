@@ -46,6 +46,49 @@ def texts_of(axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
+TRIALS = [
+    {"trial": 0, "log_loss": 0.5, "pruned": False},
+    {"trial": 1, "log_loss": 0.4, "pruned": True},
+    {"trial": 2, "log_loss": 0.3, "pruned": False},
+    {"trial": 4, "log_loss": math.inf, "pruned": True},
+]
+
+
+def test_trials_show_the_best_so_far():
+    """Pruned trials, whose losses are of fewer texts, are never the best."""
+    (axes,) = plotting.plot_trials(TRIALS).axes
+    defaults, complete, pruned, best = axes.lines
+    assert defaults.get_ydata() == [0.5, 0.5]
+    assert list(zip(complete.get_xdata(), complete.get_ydata(), strict=True)) == [
+        (0, 0.5),
+        (2, 0.3),
+    ]
+    assert list(pruned.get_xdata()) == [1, 4]
+    assert pruned.get_ydata()[0] == 0.4
+    assert math.isnan(pruned.get_ydata()[1])
+    assert list(best.get_ydata()) == [0.5, 0.5, 0.3, 0.3]
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["defaults", "complete", "pruned", "best so far"]
+    (axes,) = plotting.plot_trials(TRIALS[:1], ax=Figure().subplots()).axes
+    assert len(axes.lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("trials", "kind", "message"),
+    [
+        ([], InvalidValueError, "Expected `trials` to be one trial or more"),
+        ([3], InvalidTypeError, "Expected `trials` to be a sequence of mappings"),
+        ([{"trial": 0, "log_loss": 0.5}], MissingKeyError, "A trial has no 'pruned'."),
+        ([{**TRIALS[0], "log_loss": "low"}], InvalidTypeError, "Expected `log_loss`"),
+    ],
+)
+def test_trials_that_are_none_are_named(trials, kind, message):
+    """Before anything is drawn."""
+    with pytest.raises(kind) as error:
+        plotting.plot_trials(trials)
+    assert message in str(error.value)
+
+
 def test_a_history_shows_losses_and_accuracies():
     """The left panel has both losses, the right one the accuracies with their best marked."""
     figure = plotting.plot_history(History(RECORDS))

@@ -1,4 +1,4 @@
-"""Plot histories, learning rates, confusion matrices, explanations and text lengths.
+"""Plot histories, learning rates, trials, confusion matrices, explanations and text lengths.
 
 Each function returns a `matplotlib.figure.Figure` made without `pyplot`: it needs no display and
 no closing, and changes no global state. Save it with `figure.savefig("plot.png")`, restyle it
@@ -8,6 +8,7 @@ dependency (`pip install 'textrnn[plot]'`), imported when the first plot is made
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -33,6 +34,7 @@ __all__ = [
     "plot_learning_rate",
     "plot_lengths",
     "plot_lr_finder",
+    "plot_trials",
 ]
 
 if TYPE_CHECKING:
@@ -136,6 +138,59 @@ def plot_comparison(
     _draw_lines(axes[0], lines, colours=dict(zip(lines, _COLOURS, strict=False)))
     _format_percent(axes[0], [value for _, values in lines.values() for value in values])
     _style(axes[0], title=_title(name), xlabel=x)
+    return figure
+
+
+def plot_trials(
+    trials: Sequence[Mapping[str, Any]], *, ax: "matplotlib.axes.Axes | None" = None
+) -> "matplotlib.figure.Figure":
+    """Plot the loss of each trial of a search, and the lowest so far.
+
+    Args:
+        trials: The trials of a `Tuning`: mappings with `trial`, `log_loss` and `pruned`, the one of
+            the defaults first.
+        ax: Axes to draw into; None makes a new figure. Default: None.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InvalidTypeError: If `trials` is not a sequence of mappings, or a value is not a number.
+        InvalidValueError: If there are no trials.
+        MissingKeyError: If a trial lacks one of the keys.
+
+    Example:
+        >>> figure = plot_trials([
+        ...     {"trial": 0, "log_loss": 0.52, "pruned": False},
+        ...     {"trial": 1, "log_loss": 0.61, "pruned": True},
+        ...     {"trial": 2, "log_loss": 0.49, "pruned": False},
+        ... ])
+        >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        ['defaults', 'complete', 'pruned', 'best so far']
+    """
+    rows = _records(trials, "trials")
+    if not rows:
+        raise InvalidValueError(expected("trials", "one trial or more", trials))
+    for name in ("trial", "log_loss", "pruned"):
+        if any(name not in row for row in rows):
+            raise MissingKeyError(f"A trial has no {show(name)}.")
+    xs = [_number("trial", row["trial"]) for row in rows]
+    losses = [_number("log_loss", row["log_loss"]) for row in rows]
+    ys = [loss if math.isfinite(loss) else math.nan for loss in losses]
+    pruned = [bool(row["pruned"]) for row in rows]
+    figure, axes = _new_figure(1, ax)
+    axes[0].axhline(ys[0], color=_GREY, linewidth=1, linestyle="--", label="defaults")
+    for chosen, style in ((False, "o"), (True, "x")):
+        points = [(x, y) for x, y, cut in zip(xs, ys, pruned, strict=True) if cut == chosen]
+        if points:
+            label = "pruned" if chosen else "complete"
+            colour = _GREY if chosen else _BLUE
+            axes[0].plot(*zip(*points, strict=True), style, color=colour, markersize=5, label=label)
+    whole = [math.inf if cut else y for y, cut in zip(ys, pruned, strict=True)]
+    lowest = [low if math.isfinite(low) else math.nan for low in accumulate(whole, min)]
+    axes[0].step(xs, lowest, where="post", color=_VERMILLION, linewidth=2, label="best so far")
+    axes[0].legend(frameon=False, fontsize=9)
+    _style(axes[0], title="Log loss on held-out texts", xlabel="trial")
     return figure
 
 
@@ -480,11 +535,11 @@ def _title(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def _records(history: Any) -> list[Mapping[str, float]]:
+def _records(history: Any, name: str = "history") -> list[Mapping[str, float]]:
     """Return the records of a history after checking that they are mappings."""
     rows = list(history) if isinstance(history, Iterable) else [history]
     if not all(isinstance(row, Mapping) for row in rows):
-        raise InvalidTypeError(expected("history", "a sequence of mappings", history))
+        raise InvalidTypeError(expected(name, "a sequence of mappings", history))
     return rows
 
 

@@ -23,8 +23,10 @@ from textrnn import (
     runtime,
 )
 from textrnn.errors import InvalidValueError, TextrnnError
+from textrnn.estimator import Tuning, tune
 from textrnn.estimator.explanation import Explanations
 from textrnn.nn import Pooling, RecurrentEncoder
+from textrnn.plotting import plot_trials
 from textrnn.text import Tokenizer
 from textrnn.training import Callback, Checkpoint, EarlyStopping, History, TrainingState, schedulers
 
@@ -163,6 +165,16 @@ def estimator() -> None:
     assert_type(classifier.set_fit_request(sample_weight=True, unlabelled="more"), TextClassifier)
     assert_type(classifier.set_score_request(sample_weight=None), TextClassifier)
     classifier.set_fit_request(True)  # type: ignore[call-arg]  # by name
+
+
+def tuned() -> None:
+    """Texts to a classifier with settings that were searched."""
+    tuning = tune(texts, labels, minutes=10, trials=5, storage="trials.db", class_weight="balanced")
+    assert_type(tuning, Tuning)
+    assert_type(tuning.classifier, TextClassifier)
+    assert_type(tuning.params, dict[str, Any])
+    plot_trials(tuning.trials).savefig("trials.png")
+    tune(texts, labels)  # type: ignore[call-arg]  # without minutes
 
 
 def explanations(classifier: TextClassifier) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `textrnn train`, `evaluate`, `predict`, `explain`, `info` and `export`.
+"""The command line: `textrnn train`, `tune`, `evaluate`, `predict`, `explain`, `info` and `export`.
 
 Exit codes: 0 for success, 1 for wrong data, models or files, 2 for a wrong command line, 130 after
 Ctrl-C. Results go to standard output, everything else to standard error.
@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"textrnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
+    _add_tune(commands)
     _add_evaluate(commands)
     _add_predict(commands)
     _add_explain(commands)
@@ -139,22 +140,60 @@ def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> None:
         help="further texts to pretrain on; their labels are ignored",
     )
     parser.add_argument("--output", required=True, metavar="FOLDER", help="where to save the model")
-    parser.add_argument(
-        "--weights",
-        default="fp32",
-        metavar="PRECISION",
-        help="number format of the saved weights: fp32, fp16 or int8 (default: fp32)",
-    )
+    _add_weights(parser)
     parser.add_argument(
         "--warm-start",
         dest="base_model",
         metavar="FOLDER",
         help="continue training a saved classifier, with its vocabulary and labels",
     )
-    _add_table_options(parser, labelled=True)
-    group = parser.add_argument_group(
-        "training", "Defaults depend on the preset and on the number of texts."
+    _add_training_options(parser, "Defaults depend on the preset and on the number of texts.")
+
+
+def _add_tune(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    parser = _add_command(
+        commands,
+        "tune",
+        "Search for the settings of a classifier on a table of labelled texts, and save the best. "
+        "The same command continues a search that was interrupted.",
+        "textrnn tune --train train.csv --minutes 10 --output model\n"
+        "  textrnn tune --train train.csv --minutes 60 --output model --class-weight balanced "
+        "--storage postgresql://user@host/trials",
     )
+    parser.add_argument("--train", required=True, metavar="FILE", help="texts to train on")
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="where to save the model")
+    parser.add_argument(
+        "--minutes", required=True, type=float, metavar="X", help="time of the whole search"
+    )
+    parser.add_argument(
+        "--trials",
+        type=_positive,
+        metavar="N",
+        help="maximum number of trials, those of an earlier search included",
+    )
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="database of the trials, which other processes may share: a URL that Optuna takes, or "
+        "an SQLite file (default: FOLDER.trials.db)",
+    )
+    _add_weights(parser)
+    _add_training_options(parser, "Those given are not searched.")
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        default="fp32",
+        metavar="PRECISION",
+        help="number format of the saved weights: fp32, fp16 or int8 (default: fp32)",
+    )
+
+
+def _add_training_options(parser: argparse.ArgumentParser, note: str) -> None:
+    """Add the options of the table, of `TextClassifier` and of the output."""
+    _add_table_options(parser, labelled=True)
+    group = parser.add_argument_group("training", note)
     for option in OPTIONS:
         if option.in_shell:
             _add_option(group, option)
