@@ -30,7 +30,7 @@ def run(options: Namespace) -> int:
             minutes=options.minutes,
             trials=options.trials,
             storage=storage,
-            progress=not options.quiet,
+            progress=False if options.quiet else None,
             **given_parameters(options),
         )
         columns = columns_of(options.train, options)
