@@ -102,6 +102,7 @@ def test_a_multilabel_report_shows_its_tables():
 @given(
     st.lists(
         st.dictionaries(NAMES | st.just("loss"), st.floats() | st.integers(), max_size=3),
+        min_size=1,
         max_size=4,
     )
 )
@@ -130,6 +131,7 @@ def test_a_history_shows_lines_of_losses_and_metrics():
     assert 'stroke="currentColor"' in html
     assert Page(html).text.startswith("loss  0.5eval_accuracy  0.5epochseconds")
     assert "<svg" not in history[:1]._repr_html_()
+    assert history[:0]._repr_html_() is None
 
 
 @given(st.lists(st.floats(), min_size=2, max_size=600))

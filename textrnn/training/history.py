@@ -128,8 +128,10 @@ class History(Sequence[Record]):
         noun = "record" if len(self) == 1 else "records"
         return f"History({len(self)} {noun} of {', '.join(self.names) or 'nothing'})"
 
-    def _repr_html_(self) -> str:
-        """Return lines of the losses and metrics, and the table of records, in HTML."""
+    def _repr_html_(self) -> str | None:
+        """Return lines of the losses and metrics, and a table, in HTML; None without records."""
+        if not self._records:
+            return None
         lines = [_sparkline(name, self[name]) for name in self.names if _is_measured(name)]
         rows = [
             [_cell(record[name]) if name in record else "" for name in self.names]

@@ -115,9 +115,8 @@ def _on_terminal() -> bool:
 
 def _in_notebook() -> bool:
     """Tell whether this is the kernel of a notebook; IPython on a terminal has none."""
-    ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
-    return getattr(shell, "kernel", None) is not None
+    get_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return get_shell is not None and getattr(get_shell(), "kernel", None) is not None
 
 
 @cache
