@@ -16,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 from textrnn import TextClassifier
 from textrnn._text_table import Table, html_tables, printable, text_table
 from textrnn.estimator.explanation import Explanation, Explanations
+from textrnn.estimator.fit_report import FitReport
 from textrnn.training import ClassificationMetrics, History, MultilabelMetrics
 
 TAGS = {"div", "table", "tr", "th", "td", "span", "svg", "polyline", "code"}
@@ -68,6 +69,13 @@ def test_a_table_has_the_same_cells_in_html(pairs, head):
     assert html.count("font-weight:bold") == 4 * head
 
 
+@given(NAMES)
+def test_a_sentence_stands_below_its_table(sentence):
+    """It is escaped as well."""
+    page = Page(html_tables([Table([["a"]]), printable(sentence)]))
+    assert page.text == "a" + printable(sentence)
+
+
 def test_a_table_takes_its_colours_from_the_page():
     """There is no background and no colour but a half transparent grey; a wide table scrolls."""
     html = html_tables([Table([["a", "b"], ["c", "1"]])])
@@ -97,6 +105,16 @@ def test_a_multilabel_report_shows_its_tables():
     page = Page(metrics.report(NASTY[:2])._repr_html_())
     assert [row[0] for row in page.rows[:2]] == ["texts", "accuracy"]
     assert [row[0] for row in page.rows[-2:]] == NASTY[:2]
+
+
+def test_a_report_of_a_fit_shows_its_table_and_its_conclusion():
+    """It has the cells and the sentence that it prints."""
+    shares = {"ngrams": 0.89, "network": 0.85, "both": 0.892}
+    seconds = {"ngrams": 3.0, "network": 12.0}
+    report = FitReport(texts=1000, accuracy=shares, cpu_seconds=seconds, gain_error=0.003)
+    page = Page(report._repr_html_())
+    assert f"{text_table(page.rows)}\n\n{report.conclusion}" == str(report)
+    assert page.text.endswith(report.conclusion)
 
 
 @given(
@@ -179,10 +197,13 @@ def test_a_fitted_classifier_shows_texts_metrics_labels_and_settings(fitted):
     """The settings are those that were chosen rather than given."""
     page = Page(fitted._repr_html_())
     assert page.text.startswith(repr(fitted))
-    rows = dict(page.rows)
+    rows = {name: cells[0] for name, *cells in page.rows}
     assert (rows["training texts"], rows["held-out texts"]) == ("108", "12")
     assert rows["accuracy"] == f"{fitted.metrics_['accuracy']:.4f}"
     assert {label: rows[label] for label in NASTY} == dict.fromkeys(NASTY, "36")
+    parts = page.rows.index(["", "accuracy", "blend weight", "CPU seconds"])
+    assert page.rows[parts : parts + 4] == fitted.report_.rows()
+    assert fitted.report_.conclusion in page.text
     settings = dict(page.rows[page.rows.index(["setting", "value"]) + 1 :])
     assert settings["batch_size"] == "8"
     assert "bidirectional" in settings

@@ -27,11 +27,12 @@ class Tabular(ABC):
     """A result that prints as tables, and shows in a notebook as the same tables."""
 
     @abstractmethod
-    def _tables(self) -> Sequence[Table]:
-        """Return the tables."""
+    def _tables(self) -> Sequence[Table | str]:
+        """Return the tables, and sentences between them."""
 
     def __str__(self) -> str:
-        return "\n\n".join(text_table(table.rows) for table in self._tables())
+        parts = self._tables()
+        return "\n\n".join(x if isinstance(x, str) else text_table(x.rows) for x in parts)
 
     def _repr_html_(self) -> str:
         """Return the tables in HTML, in the colours of the page."""
@@ -51,14 +52,19 @@ def text_table(rows: Rows, *, right: bool = True) -> str:
     return "\n".join(lines)
 
 
-def html_tables(tables: Sequence[Table]) -> str:
-    """Return tables in HTML, side by side where there is room, in the colours of the page."""
-    blocks = map(_html_table, tables)
+def html_tables(tables: Sequence[Table | str]) -> str:
+    """Return tables and sentences in HTML, tables side by side where there is room."""
+    blocks = [
+        f'<div style="width:100%">{escape(part)}</div>'
+        if isinstance(part, str)
+        else _html_table(part)
+        for part in tables
+    ]
     return f'<div style="display:flex;flex-wrap:wrap;gap:0 2em">{"".join(blocks)}</div>'
 
 
 def _html_table(table: Table) -> str:
-    """Return a table in HTML, which scrolls where the page is narrow."""
+    """Return a table in HTML in the colours of the page; it scrolls where that is narrow."""
     lines = []
     for i, row in enumerate(table.rows):
         cells = []

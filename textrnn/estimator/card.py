@@ -77,7 +77,7 @@ def model_card(
 
 
 def html_summary(model: Model, title: str, chosen: Sequence[str]) -> str:
-    """Describe a model in a notebook: its texts, metrics and labels, and the chosen settings."""
+    """Describe a model in a notebook: texts, metrics, labels, its parts and chosen settings."""
     data, settings = model.data, model.settings
     facts = [["training texts", f"{data['train_texts']:,}"]]
     kind = "texts of eval_set" if data["eval_given"] else "held-out texts"
@@ -87,11 +87,12 @@ def html_summary(model: Model, title: str, chosen: Sequence[str]) -> str:
     labels = [[printable(_short(name)), f"{count:,}"] for name, count in rows[:_MAX_LABELS]]
     more = len(rows) - _MAX_LABELS
     labels += [[f"and {more:,} more", ""]] if more > 0 else []
+    tables = [Table(facts, head=False), Table([["label", "training texts"], *labels])]
     options = [[name, str(settings[name])] for name in chosen]
     parts = [
         '<code style="white-space:pre-wrap;overflow-wrap:anywhere;background:none">',
         f"{escape(printable(title))}</code>",
-        html_tables([Table(facts, head=False), Table([["label", "training texts"], *labels])]),
+        html_tables([*tables, Table(model.report.rows()), model.report.conclusion]),
         "<details><summary>Settings chosen by the preset and the number of texts</summary>",
         html_tables([Table([["setting", "value"], *options])]),
         "</details>",

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn._text_table import text_table
+from textrnn._text_table import Table, Tabular
 from textrnn.errors import InvalidTypeError, check_float, check_int, check_keys, expected
 
 __all__ = ["FitReport", "accuracies", "gain_error"]
@@ -19,7 +19,7 @@ _ERRORS = 2  # standard errors that a gain must exceed
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitReport:
+class FitReport(Tabular):
     """The contributions of the recurrent network and the linear model over n-grams.
 
     A part that was not trained or measured has no entry. It prints as a table, and has `to_json`.
@@ -138,8 +138,9 @@ class FitReport:
         ]
         return rows
 
-    def __str__(self) -> str:
-        return f"{text_table(self.rows())}\n\n{self.conclusion}"
+    def _tables(self) -> list[Table | str]:
+        """Return the table and the conclusion."""
+        return [Table(self.rows()), self.conclusion]
 
 
 def accuracies(right: Mapping[str, NDArray[np.bool_]]) -> dict[str, float]:
