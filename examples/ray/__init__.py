@@ -1,0 +1,1 @@
+"""Prediction and training on a Ray cluster."""
