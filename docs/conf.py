@@ -1,17 +1,15 @@
 """Configuration of the documentation. `sphinx -b doctest` runs the examples of every page."""
 
-import importlib
-import pkgutil
+import sys
+from pathlib import Path
 from typing import Any
 
-from docutils import nodes
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyObject
-from sphinx.ext.autosummary import Autosummary
-from sphinx.util.docutils import SphinxDirective
 
 import textrnn
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "textrnn"
 author = "The textrnn maintainers"
@@ -26,18 +24,22 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
+    "sphinx_design",
+    "defaults",  # these four are in _ext
+    "figures",
+    "pictures",
+    "reference",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_ext"]
 templates_path: list[str] = []
 default_role = "literal"  # single backticks in docstrings are code
 
-# Types are shown beside the descriptions of arguments, which keeps signatures readable.
-autodoc_typehints = "description"
+autodoc_typehints = "both"  # in signatures, and beside the descriptions of arguments
 autodoc_typehints_description_target = "documented"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 autodoc_preserve_defaults = True
-maximum_signature_line_length = 80
+maximum_signature_line_length = 70
 python_use_unqualified_type_names = True
 autosummary_generate = False  # autosummary makes tables only
 napoleon_numpy_docstring = False
@@ -49,6 +51,7 @@ toc_object_entries_show_parents = "hide"
 # The build needs no network, so it cannot link to other projects.
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|concurrent|os|pathlib|types|typing)\..*"),  # the standard library
+    ("py:class", r"textrnn\.runtime\.folder\.SavedModel"),  # `load` makes it
     ("py:.*", r"(numpy|torch|matplotlib|datasets|pyarrow|tqdm)\..*"),  # dependencies
 ]
 
@@ -78,56 +81,17 @@ def _keep_colon(
         lines[:0] = ["..", ""]  # an empty comment
 
 
-class Names(Autosummary):
-    """A table of the public names of a room, made from its `__all__`."""
-
-    required_arguments = 1
-
-    def run(self) -> list[nodes.Node]:
-        """Return the table."""
-        package = importlib.import_module(self.arguments[0])
-        names = []
-        for name in sorted(package.__all__, key=str.lower):
-            if name.startswith("__"):
-                continue
-            room = package.__name__
-            if package is textrnn:  # its names are documented in their rooms
-                room = ".".join(getattr(package, name).__module__.split(".")[:2])
-            names.append(f"~{room}.{name}")
-        self.content = StringList(names, source=package.__name__)
-        self.options["nosignatures"] = None
-        return super().run()
-
-    def get_items(self, names: list[str]) -> list[tuple[str, str | None, str, str]]:
-        """Return the rows; a type alias has no docstring of its own."""
-        rows = super().get_items(names)
-        return [(name, sign, summary or "Type alias.", real) for name, sign, summary, real in rows]
-
-
-class Modules(SphinxDirective):
-    """A table of the modules of a room, or of single modules, with their first sentences."""
-
-    required_arguments = 1
-    final_argument_whitespace = True
-
-    def run(self) -> list[nodes.Node]:
-        """Return the table."""
-        lines = [".. list-table::", "   :widths: auto", ""]
-        for name in self.arguments[0].split():
-            module = importlib.import_module(name)
-            found = pkgutil.walk_packages(getattr(module, "__path__", []), f"{name}.")
-            for path in [part.name for part in found if not part.ispkg] or [name]:
-                summary = (importlib.import_module(path).__doc__ or "").partition("\n\n")[0]
-                label = path.removeprefix(f"{name}.").removeprefix("textrnn.").replace(".", "/")
-                lines += [f"   * - ``{label}``", f"     - {' '.join(summary.split())}"]
-        return self.parse_text_to_nodes("\n".join(lines))
+def _plain_defaults(
+    _app: Sphinx, _what: str, _name: str, _obj: Any, _opts: Any, signature: str, returns: str
+) -> tuple[str, str]:
+    """Write the default of a dataclass's field so that the signature is Python."""
+    return (signature or "").replace("<factory>", "..."), returns
 
 
 def setup(app: Sphinx) -> None:
-    """Register the directives and handlers of this file."""
-    app.add_directive("names", Names)
-    app.add_directive("modules", Modules)
+    """Register the handlers of this file."""
     for field in PyObject.doc_field_types:
         if field.name == "variable":
             field.label = "Attributes"  # what docstrings call them
+    app.connect("autodoc-process-signature", _plain_defaults)
     app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # before napoleon's 500

@@ -31,7 +31,7 @@ from examples.accuracy.data import (
     stratified,
 )
 from examples.accuracy.recipes import Recipe, read_recipe
-from examples.accuracy.report import report, write_report
+from examples.accuracy.report import overview, report, write_report
 from examples.accuracy.results import (
     Result,
     finished,
@@ -601,10 +601,26 @@ def test_a_picture_has_a_panel_for_each_set(tmp_path):
             path = tmp_path / name / "test" / f"{result.task}-{result.method}-{result.seed}.json"
             save_result(path, result)
         assert write_report(tmp_path / name) == [tmp_path / name / "test.md"]
-    for file in ("test.svg", "test-seconds.svg"):
+    for file in ("test.svg", "test-seconds.svg", "test-overview.svg"):
         pictures = [(tmp_path / name / file).read_bytes() for name in ("one", "two")]
         assert pictures[0] == pictures[1]
         assert b"IMDB" in pictures[0]
+
+
+def test_the_overview_has_the_largest_task_of_each_set():
+    """The table has accuracies and processor seconds; the best mean is bold."""
+    larger = row_of()[0].data | {"train_texts": 2500}
+    rows = rows_of(
+        [
+            *row_of(method="tf-idf", accuracies=(0.80, 0.90)),
+            *row_of("ag-news-2500", "tf-idf", (0.85,), data=larger),
+            *row_of("ag-news-2500", "wide", (0.88,), data=larger),
+        ]
+    )
+    head, rule, row = overview(rows).splitlines()
+    assert head == "| training texts | WIDE | TF-IDF |"
+    assert rule == "|---|---:|---:|"
+    assert re.fullmatch(r"\| AG-33k, 2,500 \| \*\*88.0 %\*\*, \S+ s \| 85.0 %, \S+ s \|", row)
 
 
 def test_a_row_without_a_rival_has_no_difference():

@@ -1,5 +1,6 @@
 """The README and the documentation: their programs run, their pages are complete."""
 
+import ast
 import importlib
 import os
 import pkgutil
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import textrnn
+from examples.accuracy.report import overview
+from examples.accuracy.results import load_results
+from examples.accuracy.rows import rows_of
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -35,7 +38,7 @@ def blocks(language: str, text: str) -> list[str]:
 
 
 def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
-    """The README's Python, executed as one program, trains models that learned their texts."""
+    """The README's Python, executed as one program, saves a model that learned its texts."""
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
     for block in blocks("python", README):
@@ -43,9 +46,25 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
 
     saved = textrnn.TextClassifier.load(tmp_path / "model")
     assert list(saved.predict(namespace["texts"])) == namespace["labels"]
-    model = namespace["model"].eval()
-    for batch in namespace["loader"]:
-        assert torch.equal(model(batch.input_ids, batch.lengths).argmax(dim=1), batch.labels)
+    shown = re.search(r"predict\((.+)\)  # (.+)", README)
+    assert shown
+    assert repr(saved.predict(ast.literal_eval(shown[1]))) == shown[2]
+
+
+def test_the_readme_shows_the_committed_accuracies():
+    """The README has the table that `examples.accuracy` wrote for the committed results."""
+    results = ROOT / "examples" / "accuracy" / "results"
+    table = (results / "validation-overview.md").read_text("utf-8")
+    assert table == overview(rows_of(load_results(results, "validation")))
+    assert f"\n{table}\n" in README
+    assert README.count("\n") < 120
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_relative_links_lead_to_files(page):
+    """Links and pictures of the README and of each page exist."""
+    for link in re.findall(r"\]\(([\w./-]+/[\w./-]+)\)", page.read_text("utf-8")):
+        assert (page.parent / link).exists(), link
 
 
 @pytest.mark.slow
@@ -88,14 +107,20 @@ def test_each_public_name_has_one_entry_in_the_reference(room):
     """A room has a page, which documents each name of its `__all__` once."""
     page = (REFERENCE / f"{room.removeprefix('training.')}.md").read_text()
     public = set(importlib.import_module(f"textrnn.{room}").__all__) - {"schedulers"}
+    assert f".. automodule:: textrnn.{room}\n" in page
     options = page.partition(f".. automodule:: textrnn.{room}\n")[2].partition("```")[0]
     if ":no-members:" in options:
-        entries = re.findall(r"^\.\. auto(?:class|function):: (\S+)$", page, re.MULTILINE)
+        entries = re.findall(
+            r"^\.\. (?:auto|py:)(?:class|function|data):: (\S+)$", page, re.MULTILINE
+        )
+        listing = rf"^\.\. names:: textrnn\.{room}\n   :pages:\n(.*?)^```"
+        for names in re.findall(listing, page, re.MULTILINE | re.DOTALL):
+            entries += names.split() or sorted(public)
         names = [entry.rpartition(".")[2] for entry in entries]
         assert len(names) == len(set(names))
         assert public <= set(names)
     else:
-        assert f".. automodule:: textrnn.{room}\n" in page
+        assert "   :pages:" not in page
         assert ".. auto" not in page.replace(".. automodule::", "")
     assert f"{{py:mod}}`textrnn.{room}`" in INDEX
 

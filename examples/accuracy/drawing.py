@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from examples.accuracy.rows import Row, by_data, by_difference, methods_of
+from examples.accuracy.rows import Row, by_data, by_difference, largest, methods_of
 from textrnn.errors import import_extra
 
-__all__ = ["draw_accuracies", "draw_costs", "draw_differences"]
+__all__ = ["draw_accuracies", "draw_costs", "draw_differences", "draw_overview"]
 
 _MAX_COLUMNS = 4  # of panels
 _COLORS = (
@@ -86,6 +86,45 @@ def draw_costs(rows: Sequence[Row], path: Path) -> None:
             _tidy(axes)
         for axes in panels[len(tasks) :]:
             axes.set_visible(False)
+        _add_legend(figure, panels)
+        figure.savefig(path, metadata={"Date": None})
+
+
+def draw_overview(rows: Sequence[Row], path: Path) -> None:
+    """Plot accuracy by processor seconds on the largest task of each data set, to be small."""
+    matplotlib = import_extra("matplotlib", extra="benchmarks")
+    figures = import_extra("matplotlib.figure", extra="benchmarks")
+    groups = largest(rows)
+    colors = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(methods_of(rows))}
+    columns = min(len(groups), 2)
+    lines = -(-len(groups) // columns)
+    options = {"svg.hashsalt": "textrnn", "svg.fonttype": "none", "font.size": 10}
+    with matplotlib.rc_context(options):
+        size = (1 + 3 * columns, 0.9 + 2.3 * lines)
+        figure = figures.Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        for axes, (title, group) in zip(panels, groups.items(), strict=False):
+            for row in group:
+                first = row.runs[0]
+                axes.plot(
+                    row.seconds("fit_processor"),
+                    row.mean,
+                    color=colors[row.method],
+                    marker="s" if first.baseline else "o",
+                    markersize=7 if first.baseline else 11,
+                    linestyle="none",
+                    label=first.title,
+                )
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:,g}")
+            axes.margins(0.15)
+            axes.set_title(title, loc="left", fontsize=10)
+            _tidy(axes)
+        for axes in panels[len(groups) :]:
+            axes.set_visible(False)
+        for axes in panels[len(groups) - columns : len(groups)]:  # the lowest of each column
+            axes.set_xlabel("processor seconds of training")
+        figure.supylabel("accuracy, %", fontsize=10)
         _add_legend(figure, panels)
         figure.savefig(path, metadata={"Date": None})
 

@@ -6,13 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from examples.accuracy.data import SENTENCE_RULE, TASKS, VALIDATION_SHARE
-from examples.accuracy.drawing import draw_accuracies, draw_costs, draw_differences
+from examples.accuracy.drawing import (
+    draw_accuracies,
+    draw_costs,
+    draw_differences,
+    draw_overview,
+)
 from examples.accuracy.results import PACKAGES, load_results
-from examples.accuracy.rows import Row, by_data, by_difference, methods_of, rows_of, runs_of
+from examples.accuracy.rows import (
+    Row,
+    by_data,
+    by_difference,
+    largest,
+    methods_of,
+    rows_of,
+    runs_of,
+)
 from examples.ag_news.results import write_text
 from textrnn.errors import InvalidValueError
 
-__all__ = ["report", "write_report"]
+__all__ = ["overview", "report", "write_report"]
 
 _PARTS = ("test", "validation")
 
@@ -27,12 +40,33 @@ def write_report(folder: Path, reference: str | None = None) -> list[Path]:
             draw = draw_accuracies if reference is None else draw_differences
             draw(rows, folder / f"{part}.svg")
             draw_costs(rows, folder / f"{part}-seconds.svg")
+            if reference is None:
+                draw_overview(rows, folder / f"{part}-overview.svg")
+                write_text(folder / f"{part}-overview.md", overview(rows))
             path = folder / f"{part}.md"
             write_text(path, report(rows, part, reference))
             written.append(path)
     if not written:
         raise InvalidValueError(f"There are no finished runs in {folder}.")
     return written
+
+
+def overview(rows: Sequence[Row]) -> str:
+    """Return a table of accuracy and time on the largest task of each data set."""
+    names = sorted(methods_of(rows), key=lambda name: runs_of(rows, name)[0].baseline)
+    titles = [runs_of(rows, name)[0].title for name in names]
+    lines = ["| training texts | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(names)]
+    for title, group in largest(rows).items():
+        found = {row.method: row for row in group}
+        best = max(row.mean for row in group)
+        cells = [_cell(found[name], best) if name in found else "" for name in names]
+        lines.append(f"| {title.removesuffix(' texts')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: Row, best: float) -> str:
+    mean = f"**{row.mean:.1f} %**" if row.mean == best else f"{row.mean:.1f} %"
+    return f"{mean}, {_short(row.seconds('fit_processor'))} s"
 
 
 def report(rows: Sequence[Row], part: str, reference: str | None = None) -> str:

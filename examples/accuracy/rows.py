@@ -12,6 +12,7 @@ __all__ = [
     "by_data",
     "by_difference",
     "check_reference",
+    "largest",
     "methods_of",
     "rows_of",
     "runs_of",
@@ -110,6 +111,15 @@ def by_data(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for group in groups.values():
         group.sort(key=lambda row: row.runs[0].data["train_texts"])
     return groups
+
+
+def largest(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return the rows of each data set's largest task, by a title with its number of texts."""
+    found = {}
+    for title, group in by_data(rows).items():
+        last = [row for row in group if row.task == group[-1].task]
+        found[f"{title}, {last[0].runs[0].data['train_texts']:,} texts"] = last
+    return found
 
 
 def methods_of(rows: Sequence[Row]) -> list[str]:
