@@ -82,10 +82,12 @@ def _keep_colon(
 
 
 def _plain_defaults(
-    _app: Sphinx, _what: str, _name: str, _obj: Any, _opts: Any, signature: str, returns: str
-) -> tuple[str, str]:
+    _app: Sphinx, _what: str, _name: str, _obj: Any, _opts: Any, signature: str | None, returns: Any
+) -> tuple[str, Any] | None:
     """Write the default of a dataclass's field so that the signature is Python."""
-    return (signature or "").replace("<factory>", "..."), returns
+    if signature is None:
+        return None
+    return signature.replace("<factory>", "..."), returns
 
 
 def setup(app: Sphinx) -> None:

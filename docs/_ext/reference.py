@@ -62,10 +62,10 @@ class Names(Autosummary):
             self.options["toctree"] = PAGES
         self.content = StringList([f"~{path}" for path in paths], source=module)
         self.options["nosignatures"] = None
-        context = self.env.ref_context
-        self.env.ref_context = {}  # paths are complete
+        before = self.env.ref_context.pop("py:module", None)  # paths are complete
         table = super().run()
-        self.env.ref_context = context
+        if before is not None:
+            self.env.ref_context["py:module"] = before
         return table
 
     def get_items(self, names: list[str]) -> list[tuple[str, str | None, str, str]]:
