@@ -16,6 +16,7 @@ import textrnn
 from examples.accuracy.report import overview
 from examples.accuracy.results import load_results
 from examples.accuracy.rows import rows_of
+from textrnn import plotting
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -139,6 +140,14 @@ def test_the_page_on_the_layout_names_modules_that_exist():
 def test_all_python_in_the_documentation_is_executed(page):
     """Pages show Python in blocks that `sphinx -b doctest` runs, never in plain ones."""
     assert blocks("python|py|pycon", page.read_text()) == []
+
+
+def test_the_gallery_shows_every_plot():
+    """Each plotting function has a picture."""
+    gallery = (ROOT / "docs" / "guides" / "gallery.md").read_text("utf-8")
+    programs = "".join(blocks(r"\{plot\}", gallery))
+    plots = [name for name in plotting.__all__ if name.startswith("plot_")]
+    assert [name for name in plots if f"figure = {name}(" not in programs] == []
 
 
 def test_every_page_is_reachable():
