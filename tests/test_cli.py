@@ -48,7 +48,8 @@ def test_from_a_table_to_predictions_in_three_commands(run, table, tmp_path):
     )
     assert code == 0
     # 32 texts are too few to hold some out, so nothing was measured.
-    assert output == "training texts  32\nheld-out texts   0\n"
+    report = TextClassifier.load(model).report_
+    assert output == f"training texts  32\nheld-out texts   0\n\n{report}\n"
     assert re.match(r"Network, epoch 1 of 12, [\d.]+ s: loss ", errors)
     assert errors.splitlines()[-1] == f"Saved to {model}."
 
@@ -179,7 +180,7 @@ def test_spelling_may_be_left_out(run, table, tmp_path, option):
     model = tmp_path / "model"
     assert run("train", "--train", table, "--output", model, *QUICK, *option)[0] == 0
     assert TextClassifier.load(model).spelling is (False if option else None)
-    (line,) = [x for x in run("info", model)[1].splitlines() if x.startswith("n-grams")]
+    line = next(x for x in run("info", model)[1].splitlines() if x.startswith("n-grams"))
     assert line.endswith(", and the spelling of words") != bool(option)
 
 

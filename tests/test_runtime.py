@@ -22,6 +22,7 @@ from textrnn.errors import (
     MissingFileError,
     MissingKeyError,
 )
+from textrnn.estimator.fit_report import FitReport
 from textrnn.estimator.model import Model
 from textrnn.estimator.settings import Data, choose_settings
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
@@ -68,6 +69,7 @@ def classifiers(draw):
         linear.weight.data.copy_(torch.randn(linear.weight.shape, generator=generator) * 4)
         model = BlendedClassifier(model, linear)
         model.scales.copy_(torch.rand(2, generator=generator))
+        model = draw(st.sampled_from([model, linear]))
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.5)
@@ -81,6 +83,7 @@ def classifiers(draw):
         labels=LabelSet(tuple(range(classes)), multi_label=kind != "one", matrix=kind == "matrix"),
         settings=choose_settings(classifier.get_params(), Data(9)),
         data={**DATA, "label_counts": [1] * classes},
+        report=FitReport(texts=0),
         history=History(),
         metrics={},
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from textrnn._text_table import printable
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
@@ -374,8 +375,7 @@ def plot_explanation(
     max_words = check_int("max_words", max_words)
     weights = np.array(explanation.weights, dtype=np.float64)  # (words,)
     kept = np.sort(np.argsort(-np.abs(weights), kind="stable")[:max_words])
-    names = [explanation.words[i] for i in kept]
-    names = [name if name.isprintable() else repr(name)[1:-1] for name in names]
+    names = [printable(explanation.words[i]) for i in kept]
     heights = weights[kept].tolist()
     colours = [_BLUE if height >= 0 else _VERMILLION for height in heights]
     rest = {"bias": explanation.bias}

@@ -109,7 +109,7 @@ def write_trained(
     rows += [[name, show(value)] for name, value in facts.get("settings", {}).items()]
     if report is None:
         rows += [[name, f"{value:.4f}"] for name, value in classifier.metrics_.items()]
-    parts = [text_table(rows), classifier.report_, *([] if report is None else [report])]
+    parts = [text_table(rows), *([] if report is None else [report]), classifier.report_]
     write("\n\n".join(map(str, parts)))
 
 

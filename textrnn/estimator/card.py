@@ -225,7 +225,7 @@ def _weights(model: Model, precision: str, cost: Cost | None) -> tuple[str, ...]
 
 def _duration(model: Model) -> str:
     if model.recurrent is None:
-        return f"Training took {model.report.cpu_seconds['ngrams']:.0f} s of CPU time."
+        return f"Training took {sum(model.report.cpu_seconds.values()):.0f} s of CPU time."
     last = model.history[-1] if len(model.history) else {}
     duration = f"Training took {last.get('seconds', 0):.0f} s for {last.get('epoch', 0)} epochs"
     stopped = model.data["stopped"]

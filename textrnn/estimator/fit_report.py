@@ -16,6 +16,7 @@ __all__ = ["FitReport", "accuracies", "gain_error"]
 
 _PARTS = ("ngrams", "network", "both")
 _ERRORS = 2  # standard errors that a gain must exceed
+_ROUNDING = 1e-9  # of a difference of two accuracies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +62,22 @@ class FitReport(Tabular):
     def from_dict(cls, data: Any) -> Self:
         """Return the report that `to_dict` made plain data of; the data is not trusted."""
         check_keys("report", data, cls.__dataclass_fields__)
-        for name, maximum in (("accuracy", 1.0), ("blend_weights", 1e9), ("cpu_seconds", 1e12)):
-            if not isinstance(data[name], Mapping) or not data[name].keys() <= set(_PARTS):
-                rule = f"a mapping of {', '.join(_PARTS)}"
+        two = _PARTS[:2]
+        for name, parts, maximum in (
+            ("accuracy", _PARTS, 1.0),
+            ("blend_weights", two, 1e9),
+            ("cpu_seconds", two, 1e12),
+        ):
+            if not isinstance(data[name], Mapping) or not data[name].keys() <= set(parts):
+                rule = f"a mapping of {', '.join(parts)}"
                 raise InvalidTypeError(expected(name, rule, data[name]))
             for value in data[name].values():
                 check_float(name, value, minimum=0, maximum=maximum)
         check_int("texts", data["texts"], minimum=0)
         if (error := data["gain_error"]) is not None:
             check_float("gain_error", error, minimum=0, maximum=1)
-        if (error is not None) != ({"ngrams", "both"} <= data["accuracy"].keys()):
+        compared = len(data["accuracy"]) == 3 and len(data["cpu_seconds"]) == 2
+        if (error is not None) != compared:
             rule = "the standard error of a difference in accuracy"
             raise InvalidTypeError(expected("gain_error", rule, error))
         return cls(**data)
@@ -89,7 +96,7 @@ class FitReport(Tabular):
             return self._of_one()
         start = f"On {self.texts:,} validation texts, the network adds"
         found = f"({self.gain:+.4f}, standard error {self.gain_error:.4f})"
-        if self.gain > _ERRORS * self.gain_error:
+        if self.gain > _ERRORS * self.gain_error + _ROUNDING:
             return f"{start} to the accuracy of n-grams {found}."
         return (
             f"{start} nothing beyond noise to n-grams {found}: network=False leaves it out, and "
