@@ -313,7 +313,12 @@ def _run(cell: str, steps: Tensor, weights: list[Tensor], *, train: bool) -> Ten
     return run(steps, start, weights, *settings)[0]
 
 
-@torch.library.custom_op("textrnn::run_direction", mutates_args=())
+@torch.library.custom_op(
+    "textrnn::run_direction",
+    mutates_args=(),
+    # PyTorch reads it from the annotations, but 2.6 knows no `list[Tensor]`.
+    schema="(str cell, Tensor steps, Tensor[] weights) -> Tensor",
+)
 def _run_exported(cell: str, steps: Tensor, weights: list[Tensor]) -> Tensor:
     """Return the same from one operation, which `torch.export` does not unroll."""
     return _run(cell, steps, weights, train=False)
