@@ -76,8 +76,8 @@ copybutton_prompt_is_regexp = True
 def _keep_colon(
     _app: Sphinx, what: str, _name: str, _obj: Any, _opts: Any, lines: list[str]
 ) -> None:
-    """Prevent napoleon from reading words before a colon in a property's docstring as its type."""
-    if what in {"attribute", "property"}:
+    """Prevent napoleon from reading words before a colon in such a docstring as its type."""
+    if what in {"attribute", "data", "property"}:
         lines[:0] = ["..", ""]  # an empty comment
 
 
