@@ -299,6 +299,22 @@ def test_named_recipes_have_a_preset():
         read_recipe(["my", "unlabelled=yes"], device="cpu").prepare()
 
 
+def test_a_recipe_with_minutes_is_tuned():
+    """The result records the trials; pretraining on other texts is not searched."""
+    texts, labels = ["oil prices soar", "the keeper saves"] * 60, [0, 1] * 60
+    recipe = read_recipe([*TINY, "minutes=0.001"], device="cpu")
+    recipe.prepare()
+    fitted = recipe.fit(texts, labels, seed=1)
+    assert fitted.predict(texts[:2]) == [0, 1]
+    assert (fitted.facts["tuned"], fitted.facts["trials"]) == ({}, [])
+    assert fitted.facts["settings"]["seed"] == 1
+    assert read_recipe(["tuned"], device="cpu").settings == {"minutes": 10}
+    with pytest.raises(InvalidValueError, match="Expected `minutes` to be a number above 0"):
+        read_recipe(["my", "minutes=0"], device="cpu").prepare()
+    with pytest.raises(InvalidValueError, match="Expected `unlabelled` to be false with"):
+        read_recipe(["my", "minutes=1", "unlabelled=true"], device="cpu").prepare()
+
+
 def test_a_task_needs_its_texts(folder):
     """A part larger than the data set raises an error."""
     reader = Reader(folder, validation=True)

@@ -290,8 +290,8 @@ def test_texts_may_have_several_labels(as_matrix):
     names = ["oil", "rare", "sports", "up"]
     matrix = np.array([[name in labels for name in names] for labels in topics]).astype(int)
     given = matrix if as_matrix else topics
-    found = tune(TEXTS, given, minutes=5, trials=2, **SMALL)
-    assert "label_smoothing" not in found.params
+    found = tune(TEXTS, given, minutes=5, trials=3, **SMALL)
+    assert "label_smoothing" not in found.trials[2]
     assert len(found.classifier.classes_) == 4
     assert all(np.isfinite(trial["log_loss"]) for trial in found.trials)
 
@@ -315,6 +315,7 @@ def test_epochs_of_trials_are_not_logged(caplog):
         ({"storage": 3}, InvalidTypeError, "Expected `storage` to be a URL or a path"),
         ({"storage": "no://where"}, InvalidValueError, "Expected `storage` to be a database"),
         ({"storage": "/no/where.db"}, InvalidValueError, "Expected `storage` to be a database"),
+        ({"storage": "trials?.db"}, InvalidValueError, "a path without ?, { and }"),
         ({"dropout": 2}, InvalidValueError, "Expected `dropout`"),
         ({"class_weight": 2}, InvalidTypeError, "Expected `class_weight`"),
         ({"texts": TEXTS[:99], "labels": LABELS[:99]}, InvalidValueError, "at least 100 texts"),
@@ -326,6 +327,21 @@ def test_wrong_arguments_are_named(arguments, kind, message):
     with pytest.raises(kind) as error:
         tune(**given)
     assert message in str(error.value)
+
+
+def test_a_storage_that_fails_is_named(scored, tmp_path):
+    """As by a database that was damaged meanwhile."""
+    path = tmp_path / "trials.db"
+
+    def losses(_params, _part):
+        connection = sqlite3.connect(path)
+        connection.execute("DROP TABLE trial_user_attributes")
+        connection.close()
+        return [0.5] * 10
+
+    scored(losses)
+    with pytest.raises(OSError, match="The storage of the trials failed: "):
+        tune(TEXTS, LABELS, minutes=5, storage=str(path), **SMALL)
 
 
 def test_processes_that_train_together_do_not_search(monkeypatch):

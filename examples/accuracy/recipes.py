@@ -9,11 +9,19 @@ from typing import Any
 from examples.accuracy.baselines import BASELINES
 from examples.accuracy.methods import Fitted
 from textrnn import TextClassifier
-from textrnn.errors import InvalidTypeError, InvalidValueError, expected, show
+from textrnn.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    check_float,
+    expected,
+    import_extra,
+    show,
+)
+from textrnn.estimator import tune
 
 __all__ = ["RECIPES", "Recipe", "read_recipe"]
 
-_UNLABELLED = "unlabelled"
+_UNLABELLED, _MINUTES = "unlabelled", "minutes"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
@@ -24,7 +32,8 @@ class Recipe:
     Args:
         name: Name on the command line.
         settings: Arguments of `TextClassifier`, and `unlabelled`: whether to use the unlabelled
-            texts of the data set. Default: none.
+            texts of the data set; or `minutes`: the time of a search for the other settings.
+            Default: none.
         device: Device for training. Default: "auto".
     """
 
@@ -58,6 +67,11 @@ class Recipe:
             raise InvalidTypeError(
                 expected(_UNLABELLED, "true or false", self.settings[_UNLABELLED])
             )
+        if _MINUTES in self.settings:
+            check_float(_MINUTES, self.settings[_MINUTES], minimum=0.0, exclusive=True)
+            import_extra("optuna", extra="tune")
+            if self.unlabelled:
+                raise InvalidValueError(expected(_UNLABELLED, "false with `minutes`", True))
         self._classifier(seed=0)
 
     def fit(
@@ -69,8 +83,15 @@ class Recipe:
         unlabelled: Sequence[str] | None = None,
     ) -> Fitted:
         """Train a `TextClassifier`."""
-        classifier = self._classifier(seed=seed).fit(texts, labels, unlabelled=unlabelled)
-        facts = {
+        classifier = self._classifier(seed=seed)
+        facts: dict[str, Any] = {}
+        if _MINUTES in self.settings:
+            params = self._arguments() | {"seed": seed, "device": self.device}
+            tuning = tune(texts, labels, minutes=self.settings[_MINUTES], **params)
+            classifier, facts = tuning.classifier, {"tuned": tuning.params, "trials": tuning.trials}
+        else:
+            classifier.fit(texts, labels, unlabelled=unlabelled)
+        facts |= {
             "settings": dict(classifier.settings_),
             "epochs": classifier.history_[-1]["epoch"],
             "stopped": classifier.stopped_,
@@ -82,12 +103,15 @@ class Recipe:
 
     def _classifier(self, *, seed: int) -> TextClassifier:
         classifier = TextClassifier(seed=seed, device=self.device)
-        arguments = {
+        return classifier.set_params(**self._arguments())
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the arguments of `TextClassifier`."""
+        return {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in self.settings.items()
-            if name != _UNLABELLED
+            if name not in {_UNLABELLED, _MINUTES}
         }
-        return classifier.set_params(**arguments)
 
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -95,6 +119,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fast": {"preset": "fast"},
     "best": {"preset": "best"},
     "best-unlabelled": {"preset": "best", "unlabelled": True},
+    "tuned": {"minutes": 10},
 }
 """Named settings of `TextClassifier`."""
 

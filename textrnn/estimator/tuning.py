@@ -125,6 +125,7 @@ def tune(
             storage can't be opened, or several processes train together.
         KeyboardInterrupt: After Ctrl-C. The trials in a storage are kept.
         MissingDependencyError: If Optuna is not installed.
+        OSError: If the storage fails during the search.
 
     Example:
         >>> texts = ["oil prices soar", "stocks fall", "striker scores", "keeper saves"] * 30
@@ -233,9 +234,9 @@ class _Search:
         self, optuna: Any, study: Any, scoring: _Scoring, *, fixed: AbstractSet[str], end: float
     ) -> None:
         self.optuna, self.study, self.scoring, self.end = optuna, study, scoring, end
-        self.space = {
-            name: bounds for name, bounds in _space(scoring.settings).items() if name not in fixed
-        }
+        space = _space(scoring.settings)
+        left_out = fixed | ({"label_smoothing"} if scoring.labels.multi_label else set())
+        self.space = {name: bounds for name, bounds in space.items() if name not in left_out}
         self.states = optuna.trial.TrialState
         self.seconds = 0.0  # that a part of the last trial took
 
@@ -422,10 +423,13 @@ def _opened(optuna: Any, storage: str | None, name: str) -> Iterator[Any]:
         yield study
         return
     alchemy = import_extra("sqlalchemy", extra="tune")
+    url = storage
+    if "://" not in storage:
+        if set(storage) & set("?{}"):
+            raise InvalidValueError(expected("storage", "a path without ?, { and }", storage))
+        url = alchemy.URL.create("sqlite", database=storage).render_as_string()
+    failures = (alchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, ImportError)
     try:
-        url = storage
-        if "://" not in storage:
-            url = alchemy.URL.create("sqlite", database=storage).render_as_string()
         with _quiet(optuna):
             opened = optuna.storages.RDBStorage(
                 url,
@@ -437,14 +441,21 @@ def _opened(optuna: Any, storage: str | None, name: str) -> Iterator[Any]:
             study = optuna.create_study(
                 storage=opened, study_name=f"textrnn-{name}", pruner=pruner, load_if_exists=True
             )
-    except (alchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, ImportError) as error:
-        rule = f"a database that Optuna can open ({shorten(str(error).splitlines()[0])})"
+    except failures as error:
+        rule = f"a database that Optuna can open ({_reason(error)})"
         raise InvalidValueError(expected("storage", rule, storage)) from error
     try:
         yield study
+    except failures as error:
+        raise OSError(f"The storage of the trials failed: {_reason(error)}.") from error
     finally:
         opened.remove_session()
         opened.engine.dispose()
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    return shorten(str(error).partition("\n")[0]).rstrip(".")
 
 
 @contextmanager
