@@ -234,6 +234,12 @@ def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> None:
     parser.add_argument("file", metavar="FILE", help="the table; - is standard input")
     _add_table_options(parser, labelled=True)
     parser.add_argument("--plot", metavar="PICTURE", help="draw the confusion matrix")
+    parser.add_argument(
+        "--mistakes",
+        type=_positive,
+        metavar="K",
+        help="add the K most confident wrong predictions, with the weights of their words",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     _add_option(parser, _DEVICE, default=_DEVICE.default)
 

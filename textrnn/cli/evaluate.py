@@ -1,24 +1,14 @@
 """`textrnn evaluate`: evaluate a saved classifier on a table."""
 
-import math
 from argparse import Namespace
 from pathlib import Path
 
-import torch
-from torch.nn.functional import pad
-
-from textrnn.cli.inputs import LabelledTexts, labelled_texts, labels_by_text, use_columns
-from textrnn.cli.output import escaped, write
-from textrnn.cli.predict import predicted_labels
+from textrnn.cli.inputs import labelled_texts, labels_by_text, use_columns
+from textrnn.cli.output import to_json, write
 from textrnn.errors import InvalidValueError, expected, import_extra
 from textrnn.estimator import TextClassifier
 from textrnn.plotting import plot_confusion
-from textrnn.training import (
-    ClassificationMetrics,
-    ClassificationReport,
-    MultilabelMetrics,
-    MultilabelReport,
-)
+from textrnn.training import ClassificationReport
 
 __all__ = ["run"]
 
@@ -36,36 +26,20 @@ def run(options: Namespace) -> int:
         several=classifier.multi_label_,
         count_unknown=True,
     )
-    report = _evaluated(classifier, table)
+    # A label that the classifier does not have is one that it never predicts.
+    evaluate = classifier._evaluate  # noqa: SLF001 # `evaluate` refuses unknown labels
+    report = evaluate(table.texts, table.labels, unknown=table.unknown)
     if options.plot is not None and isinstance(report, ClassificationReport):
         names = [scores.label for scores in report.classes]
         plot_confusion(report.confusion, names).savefig(options.plot)
-    write(escaped(report.to_json()) if options.json else report)
+    found = report.mistakes(options.mistakes) if options.mistakes else None
+    if options.json:
+        facts = report.to_dict() | ({} if found is None else {"mistakes": found.to_dict()})
+        write(to_json(facts, indent=2))
+    else:
+        write(report)
+        write("" if found is None else f"\n{found}")
     return 0
-
-
-def _evaluated(
-    classifier: TextClassifier, table: LabelledTexts
-) -> ClassificationReport | MultilabelReport:
-    """Evaluate a classifier; a label that it does not have is one that it never predicts."""
-    if not table.unknown:
-        return classifier.evaluate(table.texts, table.labels)
-    names = [*classifier.classes_.tolist(), *table.unknown]
-    ids = {name: index for index, name in enumerate(names)}
-    if not classifier.multi_label_:
-        metrics = ClassificationMetrics(len(names))
-        probabilities = torch.from_numpy(classifier.predict_proba(table.texts))
-        logits = pad(probabilities.log(), (0, len(table.unknown)), value=-math.inf)
-        metrics.update(logits, torch.tensor([ids[label] for label in table.labels]))
-        return metrics.report(names)
-    found, targets = (torch.zeros(len(table.texts), len(names)) for _ in range(2))
-    for row, labels in enumerate(predicted_labels(classifier, table.texts)):
-        found[row, [ids[label] for label in labels]] = 1
-    for row, labels in enumerate(table.labels):
-        targets[row, [ids[label] for label in labels]] = 1
-    several = MultilabelMetrics(len(names))
-    several.update(found - 0.5, targets)
-    return several.report(names)
 
 
 def _check_picture(path: str, *, multi_label: bool) -> None:

@@ -28,6 +28,7 @@ from textrnn.errors import (
 from textrnn.estimator.attribution import explain
 from textrnn.estimator.batches import read_examples, read_strings
 from textrnn.estimator.card import html_summary
+from textrnn.estimator.evaluation import Evaluation, MultilabelEvaluation, evaluate
 from textrnn.estimator.explanation import Explanations
 from textrnn.estimator.fit_report import FitReport
 from textrnn.estimator.hub import check_license, check_repo_id, fetch, upload
@@ -41,13 +42,7 @@ from textrnn.runtime.folder import SavedModel, read_folder
 from textrnn.runtime.predictor import Predictor, Threshold
 from textrnn.text import Tokenizer
 from textrnn.text.tokenizers import is_known
-from textrnn.training import (
-    ClassificationMetrics,
-    ClassificationReport,
-    History,
-    MultilabelMetrics,
-    MultilabelReport,
-)
+from textrnn.training import History
 
 __all__ = ["TextClassifier"]
 
@@ -347,7 +342,7 @@ class TextClassifier(Predictor):
 
     def evaluate(
         self, texts: Iterable[str], labels: Iterable[Any], *, top_k: Iterable[int] = ()
-    ) -> ClassificationReport | MultilabelReport:
+    ) -> Evaluation | MultilabelEvaluation:
         """Evaluate the classifier on labelled texts.
 
         Args:
@@ -357,7 +352,7 @@ class TextClassifier(Predictor):
 
         Returns:
             The report: accuracy, F1, the scores of every label and the confusion matrix. It prints
-            as a table, and has `to_json`.
+            as a table, and has `to_json`. `mistakes(k)` returns the wrong predictions.
 
         Raises:
             NotFittedError: If `fit` was not called.
@@ -366,19 +361,20 @@ class TextClassifier(Predictor):
                 multi-label data.
             MissingKeyError: If a label is unknown; the message lists the known ones.
         """
+        return self._evaluate(texts, labels, top_k=top_k)
+
+    def _evaluate(
+        self,
+        texts: Iterable[str],
+        labels: Iterable[Any],
+        *,
+        top_k: Iterable[int] = (),
+        unknown: Iterable[Any] = (),
+    ) -> Evaluation | MultilabelEvaluation:
+        """Evaluate on texts that may also have `unknown` labels."""
         model = self._model()
-        strings, values = read_examples(texts, labels)
-        targets = torch.from_numpy(model.labels.encode(values))
-        if model.labels.multi_label:
-            if tuple(top_k):
-                raise InvalidValueError(expected("top_k", "empty for multi-label data", top_k))
-            several = MultilabelMetrics(len(model.labels))
-            decided = torch.from_numpy(self._decide(strings, None))  # (texts, labels)
-            several.update(decided.float() - 0.5, targets)
-            return several.report(model.labels.names)
-        metrics = ClassificationMetrics(len(model.labels), top_k=tuple(top_k))
-        metrics.update(model.logits(strings), targets)
-        return metrics.report(model.labels.names)
+        limits = model.labels.thresholds(self.threshold)  # (labels,)
+        return evaluate(model, *read_examples(texts, labels), limits, top_k=top_k, unknown=unknown)
 
     def explain(self, texts: Iterable[str], label: Any = None) -> Explanations:
         """Divide the logit of a label among the words of each text.

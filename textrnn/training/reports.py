@@ -39,7 +39,8 @@ class _Report(Tabular):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data for JSON, in which a NaN becomes None."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        public = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        return {name: _plain(value) for name, value in public.items()}
 
     def to_json(self, *, indent: int | None = 2) -> str:
         """Return the report as JSON text.
