@@ -23,12 +23,23 @@ from textrnn import (
     runtime,
 )
 from textrnn.errors import InvalidValueError, TextrnnError
-from textrnn.estimator import Tuning, tune
+from textrnn.estimator import Tuning, suspicious_labels, tune
+from textrnn.estimator.evaluation import Mistakes
 from textrnn.estimator.explanation import Explanations
+from textrnn.estimator.fit_report import FitReport
 from textrnn.nn import Pooling, RecurrentEncoder
 from textrnn.plotting import plot_trials
 from textrnn.text import Tokenizer
-from textrnn.training import Callback, Checkpoint, EarlyStopping, History, TrainingState, schedulers
+from textrnn.training import (
+    Callback,
+    Checkpoint,
+    ClassificationReport,
+    EarlyStopping,
+    History,
+    MultilabelReport,
+    TrainingState,
+    schedulers,
+)
 
 texts: list[str] = ["Oil prices soar", "Striker scores twice"]
 labels: list[int] = [0, 1]
@@ -165,6 +176,22 @@ def estimator() -> None:
     assert_type(classifier.set_fit_request(sample_weight=True, unlabelled="more"), TextClassifier)
     assert_type(classifier.set_score_request(sample_weight=None), TextClassifier)
     classifier.set_fit_request(True)  # type: ignore[call-arg]  # by name
+
+
+def contributions() -> None:
+    """What the parts of a classifier contribute, its mistakes, and labels that are wrong."""
+    classifier = TextClassifier(network=False).fit(texts, labels)
+    assert_type(classifier.report_, FitReport)
+    assert_type(classifier.report_.gain, float | None)
+    assert_type(classifier.report_.conclusion, str)
+    report = classifier.evaluate(texts, labels)
+    checked: ClassificationReport | MultilabelReport = report
+    assert_type(checked.accuracy, float)
+    assert_type(report.mistakes(5), Mistakes)
+    assert_type(report.mistakes(5)[0].explanation.words, tuple[str, ...])
+    positions, scores = suspicious_labels(texts, labels, classifier=classifier, folds=2)
+    assert_type(positions, NDArray[np.int64])
+    assert_type(scores, NDArray[np.float64])
 
 
 def tuned() -> None:
