@@ -76,9 +76,9 @@ def test_the_commands_that_are_shown_work(tmp_path):
     commands = shown.findall(page.replace("\\\n", " "))
     assert set(shown.findall(README)) <= set(commands)
 
-    rows = ["oil prices soar,business", "the striker scores,sports", "stocks fall,business"] * 8
-    for name in ("train", "valid", "test"):
-        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows, ""]))
+    rows = ["oil prices soar,business", "the striker scores,sports", "stocks fall,business"]
+    for name, times in (("train", 40), ("valid", 8), ("test", 8)):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows * times, ""]))
     (tmp_path / "lines.txt").write_text("oil stocks fall\nthe striker falls\n")
     (tmp_path / "news.tsv").write_text("sports\tCup\tThey won\nbusiness\tOil\tUp again\n" * 8)
 
@@ -87,6 +87,7 @@ def test_the_commands_that_are_shown_work(tmp_path):
     (tmp_path / "toxic.csv").write_text("\n".join([names, *rows, ""]))
 
     for command in commands:
+        command = command.replace("--minutes 10 ", "--minutes 0.1 ")  # noqa: PLW2901 - same command
         run = subprocess.run(  # noqa: S602 - the commands are our own pages'
             re.sub(r"\btextrnn (?=[a-z])", f"{sys.executable} -m textrnn ", command, count=1),
             shell=True,
