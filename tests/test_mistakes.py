@@ -71,7 +71,9 @@ def test_mistakes_are_the_texts_with_wrong_predictions(fitted, threshold):
         assert list(each.probabilities) == names
         assert list(each.probabilities.values()) == pytest.approx(probabilities[row], abs=1e-6)
         (explanation,) = classifier.explain([each.text], each.explanation.label)
-        assert each.explanation == explanation
+        assert each.explanation.words == explanation.words
+        assert each.explanation.weights == pytest.approx(explanation.weights, abs=1e-5)
+        assert each.explanation.predicted == explanation.predicted
         if not classifier.multi_label_:
             assert explanation.label == each.predicted
             assert each.confidence == pytest.approx(probabilities[row].max(), abs=1e-6)
