@@ -168,5 +168,6 @@ def configurations(draw: st.DrawFn, *, max_size: int = 4) -> tuple[dict, dict | 
         "num_ngrams": draw(st.integers(1, 20)),
         "max_order": draw(st.integers(1, 3)),
         "spelling": draw(st.booleans()),
+        "vector_size": draw(st.sampled_from([0, network["embedding_size"]])),
     }
     return network, ngrams if draw(st.booleans()) else None

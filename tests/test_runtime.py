@@ -48,6 +48,7 @@ DATA = {
     "stopped": None,
     "train_texts": 9,
     "unlabelled_texts": 0,
+    "vectors": None,
 }
 
 

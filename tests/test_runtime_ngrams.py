@@ -34,7 +34,11 @@ def cases(draw) -> tuple[NgramClassifier, np.ndarray, np.ndarray]:
         num_ngrams=len(known),
         max_order=max_order,
         spelling=draw(st.booleans()),
+        vector_size=draw(st.integers(0, 3)),
     )
+    if model.vectors is not None:
+        model.vectors.normal_(generator=generator)
+        model.vectors[torch.rand(VOCAB_SIZE, generator=generator) < 0.3] = 0.0
     model.keys.copy_(known)
     model.idf.uniform_(0.5, 5.0, generator=generator)
     model.idf[torch.rand(len(model.idf), generator=generator) < 0.2] = 0.0
@@ -61,7 +65,7 @@ def assert_same(ours: np.ndarray, theirs: np.ndarray) -> None:
 @given(cases())
 @settings(max_examples=120)
 def test_logits_are_those_of_pytorch(case):
-    """N-grams of every length, with spelling or without, agree at every shape."""
+    """N-grams of every length, with spelling and vectors or without, agree at every shape."""
     model, ids, lengths = case
     assert_same(in_numpy(model).logits(ids, lengths), logits_of(model, ids, lengths).numpy())
 
@@ -81,8 +85,9 @@ def test_logits_do_not_depend_on_the_batch(case):
 @pytest.mark.parametrize("limit", [1, 5, 8])
 def test_many_texts_are_computed_in_batches(monkeypatch, limit):
     """The result is the same with batches of any size, also if a text is longer than one."""
-    model = NgramClassifier(VOCAB_SIZE, num_classes=2, num_ngrams=60)
+    model = NgramClassifier(VOCAB_SIZE, num_classes=2, num_ngrams=60, vector_size=2)
     model.weight.data.normal_()
+    model.vectors.normal_()
     lengths = np.array([4, 1, 9, 3, 2], dtype=np.int64)
     ids = np.random.default_rng(0).integers(1, VOCAB_SIZE, lengths.sum(), dtype=np.int32)
     whole = in_numpy(model).logits(ids, lengths)

@@ -130,6 +130,15 @@ def test_a_long_stream_of_texts_is_counted():
     assert vocabulary.counts == (0, 0, 0, 0, 40_000, 20_000)
 
 
+def test_words_that_no_text_has_are_kept_where_asked_for():
+    """With `min_freq=0`, words of count 0 come last, also in a file."""
+    counts = {"never": 0, "oil": 2, "also": 0}
+    assert Vocabulary(counts).tokens[4:] == ("oil",)
+    vocabulary = Vocabulary(counts, min_freq=0)
+    assert vocabulary.tokens[4:] == ("oil", "also", "never")
+    assert Vocabulary.from_dict(vocabulary.to_dict()) == vocabulary
+
+
 def test_min_freq_is_inclusive():
     """A word that occurs exactly `min_freq` times is kept."""
     texts = ["often " * 26, "rarely " * 25]
@@ -242,11 +251,11 @@ def test_the_error_for_an_unknown_token_lists_known_ones():
     [
         (lambda: Vocabulary(["oil"]), InvalidTypeError, "`counts` to be a mapping from tokens"),
         (lambda: Vocabulary({3: 1}), InvalidTypeError, "`token` to be a string, but got 3"),
-        (lambda: Vocabulary({"a": 0}), InvalidValueError, r"`counts\['a'\]` to be a positive"),
-        (lambda: Vocabulary({"a": 1.0}), InvalidTypeError, r"`counts\['a'\]` to be a positive"),
-        (lambda: Vocabulary({"a": True}), InvalidTypeError, r"`counts\['a'\]` to be a positive"),
-        (lambda: Vocabulary({}, min_freq=0), InvalidValueError, "`min_freq` to be a positive"),
-        (lambda: Vocabulary({}, min_freq=2.5), InvalidTypeError, "`min_freq` to be a positive"),
+        (lambda: Vocabulary({"a": -1}), InvalidValueError, r"`counts\['a'\]` to be a non-neg"),
+        (lambda: Vocabulary({"a": 1.0}), InvalidTypeError, r"`counts\['a'\]` to be a non-neg"),
+        (lambda: Vocabulary({"a": True}), InvalidTypeError, r"`counts\['a'\]` to be a non-neg"),
+        (lambda: Vocabulary({}, min_freq=-1), InvalidValueError, "`min_freq` to be a non-neg"),
+        (lambda: Vocabulary({}, min_freq=2.5), InvalidTypeError, "`min_freq` to be a non-neg"),
         (lambda: Vocabulary({}, max_size=3), InvalidValueError, "`max_size` .* at least 4"),
         (lambda: Vocabulary({}, max_size="9"), InvalidTypeError, "`max_size` .* at least 4"),
         (
@@ -381,10 +390,9 @@ def test_saving_is_all_or_nothing(tmp_path, monkeypatch):
         ({"words": ...}, "to have the keys .*'words'"),
         ({"extra": 1}, "but got 'extra', 'format'"),
         ({"words": ["oil"]}, "`counts` to be a mapping"),
-        ({"words": {"oil": -1}}, r"`counts\['oil'\]` to be a positive integer, but got -1"),
-        ({"words": {"oil": 0}}, r"`counts\['oil'\]` to be a positive integer, but got 0"),
-        ({"words": {"oil": 1.5}}, r"`counts\['oil'\]` to be a positive integer, but got 1.5"),
-        ({"words": {"oil": True}}, r"`counts\['oil'\]` to be a positive integer, but got True"),
+        ({"words": {"oil": -1}}, r"`counts\['oil'\]` to be a non-negative integer, but got -1"),
+        ({"words": {"oil": 1.5}}, r"`counts\['oil'\]` to be a non-negative integer, but got 1.5"),
+        ({"words": {"oil": True}}, r"`counts\['oil'\]` to be a non-negative integer, but got Tr"),
         ({"words": {"oil": float("nan")}}, "'NaN' is not a finite number"),
         ({"words": {"<bos>": 1}}, "`words` to be without special tokens"),
         ({"words": None}, "`counts` to be a mapping"),

@@ -61,6 +61,7 @@ def run(options: Namespace) -> int:
         "n-grams": _counted(saved.ngrams),
         "weights": f"{weights:,}",
         "words": f"{words:,}",
+        **_vectors(saved.data["vectors"]),
         "training texts": f"{saved.data['train_texts']:,}",
     }
     for name, value in saved.metrics.items():
@@ -79,6 +80,13 @@ def _described(network: Mapping[str, Any] | None) -> str:
     return (
         f"{network['num_layers']} {direction}{network['cell'].upper()} of {network['hidden_size']}"
     )
+
+
+def _vectors(facts: Mapping[str, Any] | None) -> dict[str, str]:
+    if facts is None:
+        return {}
+    covered = f"{facts['coverage']:.1%} of the words of the training texts"
+    return {"word vectors": f"{printable(facts['file'])}, for {covered}"}
 
 
 def _counted(ngrams: Mapping[str, Any] | None) -> str:

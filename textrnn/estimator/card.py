@@ -49,7 +49,7 @@ def model_card(
         f"# {_cell(name)}",
         (
             f"It assigns a text {kind} out of {len(model.labels)}. It is "
-            f"{', beside '.join(_parts(model))}, trained from scratch on "
+            f"{', beside '.join(_parts(model))}, trained{_vectors(data)} on "
             f"{data['train_texts']:,} texts with textrnn {version}."
         ),
         "## Use",
@@ -131,9 +131,19 @@ def _parts(model: Model) -> Iterator[str]:
         layers = f"{number} {direction}{network['cell'].upper()} layer{'s' if number > 1 else ''}"
         yield f"a recurrent network ({layers}) over words"
     if ngrams is not None:
-        spelling = " and the spelling of words" if ngrams["spelling"] else ""
-        order = f"up to {ngrams['max_order']} words{spelling}"
-        yield f"a linear model over {ngrams['num_ngrams']:,} n-grams of {order}"
+        parts = [f"{ngrams['num_ngrams']:,} n-grams of up to {ngrams['max_order']} words"]
+        parts += ["the spelling of words"] * ngrams["spelling"]
+        parts += ["the sum of their vectors"] * (ngrams["vector_size"] > 0)
+        *most, last = parts
+        over = f"{', '.join(most)} and {last}" if most else last
+        yield f"a linear model over {over}"
+
+
+def _vectors(data: Mapping[str, Any]) -> str:
+    vectors = data["vectors"]
+    if vectors is None:
+        return " from scratch"
+    return f" with the word vectors of {_cell(vectors['file'])}, which were not changed,"
 
 
 def _use(model: Model, repo_id: str | None) -> str:
@@ -183,6 +193,9 @@ def _data(data: Mapping[str, Any]) -> str:
         ("training texts cut to the maximum length", f"{data['cut_texts']:,}"),
         ("words of the training texts in the vocabulary", f"{data['coverage']:.1%}"),
     ]
+    if data["vectors"] is not None:
+        covered = f"{data['vectors']['coverage']:.1%}"
+        rows.append(("words of the training texts that have a vector", covered))
     return _table(("", ""), rows)
 
 

@@ -93,6 +93,11 @@ class TextClassifier(Predictor):
             524288 from 20,000 texts.
         spelling: Use the character n-grams of words too. There are at most `max_ngrams` of them.
             Default: True, or False from 20,000 texts.
+        vectors: Text file of word vectors to use, as of word2vec, fastText or GloVe. They are the
+            embedding, which is not trained, and features of the linear model. Up to 50,000 words
+            that only the file has are known, more if `max_vocab_size` has room. A saved classifier
+            has the vectors and does not need the file. None learns an embedding from the texts.
+            Default: None.
         tokenizer: Function that splits a text into tokens. None is a `WordPunctTokenizer`.
             Default: None.
         min_freq: Minimum frequency of a word in all texts. Texts without labels count. Default: 1,
@@ -168,6 +173,7 @@ class TextClassifier(Predictor):
         ngram_order: int | None = None,
         max_ngrams: int | None = None,
         spelling: bool | None = None,
+        vectors: str | os.PathLike[str] | None = None,
         tokenizer: Tokenizer | None = None,
         min_freq: int | None = None,
         max_vocab_size: int | None = None,
@@ -207,6 +213,7 @@ class TextClassifier(Predictor):
         self.ngram_order = ngram_order
         self.max_ngrams = max_ngrams
         self.spelling = spelling
+        self.vectors = vectors
         self.tokenizer = tokenizer
         self.min_freq = min_freq
         self.max_vocab_size = max_vocab_size
@@ -260,8 +267,11 @@ class TextClassifier(Predictor):
             InvalidTypeError: If texts, labels or a parameter have the wrong type.
             InvalidValueError: If texts, labels and weights differ in number, there are fewer than
                 two labels, a label is missing, labels of different types are written alike, a
-                weight is negative or not finite or all are 0, a parameter is out of range, or
+                weight is negative or not finite or all are 0, a parameter is out of range,
+                `embedding_size` is not that of `vectors`, training goes on with other `vectors`, or
                 `unlabelled` is given but nothing is pretrained.
+            OSError: If the file of `vectors` is missing or can't be read.
+            CorruptFileError: If it is not a file of word vectors.
             KeyboardInterrupt: After Ctrl-C before or while pretraining, or without a network.
                 Later, the first Ctrl-C ends training early: the classifier has the network as
                 trained so far, and no n-grams unless from an earlier fit. `stopped_` says so.

@@ -29,6 +29,7 @@ from textrnn.estimator.network import (
 )
 from textrnn.estimator.settings import Data, choose, choose_settings
 from textrnn.estimator.threads import limited_threads
+from textrnn.estimator.vectors import known_words
 from textrnn.ngrams import BlendedClassifier, NgramClassifier, fit_scales, ngram_path
 from textrnn.ngrams.model import longest_order
 from textrnn.nn import RecurrentClassifier
@@ -145,16 +146,9 @@ def _encode(
     if tokenizer is None:
         tokenizer = WordPunctTokenizer() if before is None else before.tokenizer
     corpus = [*texts, *(unlabelled or ())]
-    vocabulary = (
-        Vocabulary.from_texts(
-            corpus,
-            tokenizer,
-            min_freq=settings["min_freq"],
-            max_size=settings["max_vocab_size"],
-        )
-        if before is None
-        else before.vocabulary
-    )
+    known = known_words(params, settings, corpus, tokenizer, before=before)
+    vocabulary = known.vocabulary
+    settings["embedding_size"] = known.size or settings["embedding_size"]
     if params["ngram_order"] is None:  # more n-grams of a large vocabulary than there are keys
         longest = longest_order(len(vocabulary))
         settings["ngram_order"] = min(settings["ngram_order"], longest)
@@ -171,12 +165,15 @@ def _encode(
             weights=own if weighted else None,
         )
 
+    train_set = encoded(texts, targets, weights)
     return Task(
-        train_set=encoded(texts, targets, weights),
+        train_set=train_set,
         eval_set=encoded(eval_texts, eval_targets, eval_weights) if eval_texts else None,
         eval_given=eval_examples is not None,
         corpus=encoded(corpus, None) if settings["pretrain_epochs"] else None,
         unlabelled=len(unlabelled or ()),
+        vectors=known.facts(train_set),
+        embedding=known.embedding,
         labels=labels,
         class_weights=class_weights,
         settings=settings,
@@ -235,6 +232,7 @@ def _add_ngrams(
             class_weights=task.class_weights,
             padding_id=0 if recurrent is None else recurrent.padding_id,
             words=_words(task.train_set.vocabulary) if settings["spelling"] else None,
+            vectors=None if task.embedding is None else torch.from_numpy(task.embedding),
             previous=None if before is None else before.ngrams,
         )
 
@@ -369,6 +367,7 @@ def _to_model(found: _Fitted, cpu_seconds: dict[str, float], task: Task, outcome
         "eval_texts": 0 if task.eval_set is None else len(task.eval_set),
         "eval_given": task.eval_given,
         "unlabelled_texts": task.unlabelled,
+        "vectors": task.vectors,
         "stopped": outcome.stopped,
         "columns": None,
     }

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from textrnn.estimator.batches import batch_rows, padded_batch
@@ -30,6 +30,7 @@ Network: TypeAlias = RecurrentClassifier | NgramClassifier | BlendedClassifier
 
 _FEW_TEXTS = 16  # whose time is mostly that of calls
 _MIN_IDS = 16_384  # for each thread
+_VECTORS = "ngrams.vectors"
 _PLAIN = ("tokenizer", "settings", "data", "metrics", "eval_ids")
 
 
@@ -76,12 +77,11 @@ class Model:
     def __getstate__(self) -> dict[str, Any]:
         """Return plain data and arrays, which tools that know no PyTorch can store as well."""
         labels, (recurrent, ngrams) = self.labels, self.configs
-        weights = self.network.state_dict().items()
         return {
             **{name: getattr(self, name) for name in _PLAIN},
             "recurrent": recurrent,
             "ngrams": ngrams,
-            "weights": {name: np.asarray(value.cpu()) for name, value in weights},
+            "weights": self.weights(),
             "device": str(next(self.network.parameters()).device),
             "vocabulary": self.vocabulary.to_dict(),
             "labels": [list(labels.names), labels.multi_label, labels.matrix],
@@ -131,8 +131,12 @@ class Model:
 
     def _networks(self) -> Networks:
         """Return the network in NumPy; on the CPU, the weights are shared."""
+        return Networks(*self.configs, self.weights())
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Return all weights; vectors of n-grams that are the embedding are left out."""
         state = self.network.state_dict().items()
-        return Networks(*self.configs, {name: each.cpu().numpy() for name, each in state})
+        return {name: np.asarray(each.cpu()) for name, each in state if name != _VECTORS}
 
     def top_ngrams(self, index: int, k: int) -> list[tuple[tuple[int, ...], float]] | None:
         """Return the n-grams of words that speak most for a label; None without n-grams."""
@@ -169,7 +173,12 @@ def build_network(
             parts.append(NgramClassifier.from_config(ngrams))
         network: Network = BlendedClassifier(*parts) if len(parts) == 2 else parts[0]
     tensors = {name: torch.from_numpy(array.copy()) for name, array in weights.items()}
-    network.load_state_dict(tensors, assign=True)
+    if isinstance(network, BlendedClassifier) and network.ngrams.vectors is not None:
+        tensors[_VECTORS] = tensors["recurrent.embedding.weight"]
+        network.load_state_dict(tensors, assign=True)
+        network.ngrams.vectors = cast("nn.Parameter", network.recurrent.embedding.weight)
+    else:
+        network.load_state_dict(tensors, assign=True)
     return network.eval()
 
 

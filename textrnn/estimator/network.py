@@ -6,7 +6,9 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from textrnn.data import WordDataset
@@ -47,6 +49,8 @@ class Task:
     eval_given: bool  # rather than held out
     corpus: WordDataset | None  # to pretrain on: all texts but those held out
     unlabelled: int  # texts without labels in the corpus
+    vectors: dict[str, Any] | None  # facts about word vectors, if the embedding has some
+    embedding: NDArray[np.float32] | None  # of a new network, (vocabulary, size)
     labels: LabelSet
     class_weights: Any
     settings: dict[str, Any]
@@ -71,6 +75,8 @@ def fit_network(
     generator = torch.Generator().manual_seed(task.settings["seed"])
     network = _new_network(task, generator) if before is None else deepcopy(before)
     network.generator = generator
+    if task.vectors is not None:  # from few texts, only the vectors of their own words would change
+        network.embedding.weight.requires_grad_(False)  # torch takes it by position
     if task.corpus is not None:
         _pretrain(network, task.corpus, task)
     outcome = _train(network, task)
@@ -101,7 +107,11 @@ def _new_network(task: Task, generator: torch.Generator) -> RecurrentClassifier:
         sizes = {name: task.settings[name] for name in ("hidden_size", "embedding_size")}
         rule = "such that the network fits into memory"
         raise InvalidValueError(expected("hidden_size", rule, sizes)) from error
-    return network.float()  # not in another default of PyTorch
+    network.float()  # not in another default of PyTorch
+    if task.embedding is not None:
+        with torch.no_grad():
+            network.embedding.weight.copy_(torch.from_numpy(task.embedding))
+    return network
 
 
 def _pretrain(network: RecurrentClassifier, corpus: WordDataset, task: Task) -> None:

@@ -57,8 +57,7 @@ def write_folder(
             )
         network = to_onnx(model.recurrent)
     recurrent, ngrams = model.configs
-    state = model.network.state_dict()
-    weights = compact({name: each.cpu().numpy() for name, each in state.items()}, precision)
+    weights = compact(model.weights(), precision)
     training = {
         "parameters": {name: _to_json(name, value) for name, value in params.items()},
         "settings": model.settings,

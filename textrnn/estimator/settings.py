@@ -229,6 +229,14 @@ OPTIONS = (
     Option("max_ngrams", _POSITIVE, _by_texts(2**18, 2**19), "Maximum number of n-grams"),
     Option("spelling", _FLAG, _by_texts(True, False), "Use the character n-grams of words too"),
     Option(
+        "vectors",
+        Kind(type=str),
+        None,
+        "Text file of word vectors to use, as of word2vec, fastText or GloVe",
+        is_setting=False,
+        saved=False,
+    ),
+    Option(
         "tokenizer",
         Kind(type=object),
         None,

@@ -28,7 +28,8 @@ class BlendedClassifier(nn.Module):
 
     Args:
         recurrent: The recurrent classifier.
-        ngrams: The n-gram classifier, with the same token ids and classes.
+        ngrams: The n-gram classifier, with the same token ids and classes. Its vectors, if it has
+            any, become the embedding of the recurrent classifier.
 
     Attributes:
         recurrent: The recurrent classifier.
@@ -37,7 +38,7 @@ class BlendedClassifier(nn.Module):
 
     Raises:
         InvalidValueError: If the two differ in the number of token ids or classes, or in the
-            padding id.
+            padding id, or vectors in their dimension from the embedding.
 
     Example:
         >>> import torch
@@ -56,6 +57,12 @@ class BlendedClassifier(nn.Module):
             if theirs != ours:
                 rule = f"that of the recurrent classifier, {ours}"
                 raise InvalidValueError(expected(f"ngrams.{name}", rule, theirs))
+        embedding: Any = recurrent.embedding.weight
+        if ngrams.vector_size not in {0, embedding.shape[1]}:
+            rule = f"0 or the embedding's, {embedding.shape[1]}"
+            raise InvalidValueError(expected("ngrams.vector_size", rule, ngrams.vector_size))
+        if ngrams.vector_size:
+            ngrams.vectors = embedding
         self.vocab_size = recurrent.vocab_size
         self.num_classes = recurrent.num_classes
         self.padding_id = recurrent.padding_id

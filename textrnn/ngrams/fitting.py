@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from textrnn.data import Batch
 from textrnn.errors import InvalidValueError, check_float, check_int, expected
-from textrnn.ngrams.model import NgramClassifier, ngram_keys, unique_per_row
+from textrnn.ngrams.model import NgramClassifier, check_vectors, ngram_keys, unique_per_row
 from textrnn.ngrams.solver import solve
 from textrnn.ngrams.spelling import Spelling, check_words
 from textrnn.nn.padding import check_lengths
@@ -18,6 +18,7 @@ from textrnn.training.losses import ClassWeights
 
 __all__ = ["fit_ngrams", "ngram_path"]
 
+_RARE = 2e-3  # share of a token, counted once in a text, whose vector has half of its weight
 _MERGE_SIZE = 2**22  # keys that are merged at a time: 32 MB
 
 
@@ -32,6 +33,7 @@ def fit_ngrams(
     class_weights: ClassWeights = None,
     padding_id: int = 0,
     words: Sequence[str] | None = None,
+    vectors: Tensor | None = None,
     previous: NgramClassifier | None = None,
 ) -> NgramClassifier:
     """Fit an n-gram classifier by logistic regression.
@@ -55,8 +57,11 @@ def fit_ngrams(
         padding_id: Id of padding. Default: 0.
         words: Word of each token id, to also fit weights of at most `max_ngrams` character n-grams
             of 3 to 5 characters; an empty string has none. None ignores spelling. Default: None.
+        vectors: Vector of each token id, `(vocab_size, size)`, to also fit weights of the sum of
+            those of a text. Zeros have no meaning. Default: None.
         previous: Classifier to continue from: its n-grams are kept, and the prior is centred on
-            its weights. Weights of spelling are only fitted with `words`. Default: None.
+            its weights. Weights of spelling are only fitted with `words`; the vectors are its own.
+            Default: None.
 
     Returns:
         The classifier, on the CPU, in evaluation mode.
@@ -86,6 +91,7 @@ def fit_ngrams(
         class_weights=class_weights,
         padding_id=padding_id,
         words=words,
+        vectors=vectors,
         previous=previous,
     )
     return next(path)
@@ -102,6 +108,7 @@ def ngram_path(
     class_weights: ClassWeights = None,
     padding_id: int = 0,
     words: Sequence[str] | None = None,
+    vectors: Tensor | None = None,
     previous: NgramClassifier | None = None,
 ) -> Iterator[NgramClassifier]:
     """Fit an n-gram classifier for each of several prior variances, to select one of them.
@@ -120,6 +127,7 @@ def ngram_path(
         class_weights: Class weights, as for the `Trainer`. Default: None.
         padding_id: Id of padding. Default: 0.
         words: Word of each token id, as for `fit_ngrams`. Default: None.
+        vectors: Vector of each token id, as for `fit_ngrams`. Default: None.
         previous: Classifier to continue from, as for `fit_ngrams`. Default: None.
 
     Returns:
@@ -143,14 +151,19 @@ def ngram_path(
         check_float("prior_variance", each, minimum=0.0, exclusive=True) for each in prior_variances
     ]
     max_ngrams = check_int("max_ngrams", max_ngrams)
-    empty = previous or NgramClassifier(
-        vocab_size,
-        num_classes=num_classes,
-        num_ngrams=1,
-        max_order=max_order,
-        padding_id=padding_id,
-        spelling=words is not None,
-    )
+    empty = previous
+    if empty is None:
+        empty = NgramClassifier(
+            vocab_size,
+            num_classes=num_classes,
+            num_ngrams=1,
+            max_order=max_order,
+            padding_id=padding_id,
+            spelling=words is not None,
+            vector_size=0 if vectors is None else check_vectors(vectors, vocab_size),
+        )
+        if vectors is not None:
+            empty.vectors = _constant(vectors)
     if not empty.spelling:
         words = None
     elif words is not None:
@@ -160,12 +173,14 @@ def ngram_path(
         counts = _NgramCounts.of(loader, empty)
         if previous is None:
             start = counts.most_frequent(empty, max_ngrams)
+            if start.vector_size:
+                start.idf[start.num_sparse :] = _vector_weights(counts.of_tokens())
         if words is not None:
             found = Spelling.of(
                 words, counts.of_tokens(), texts=counts.texts, max_ngrams=max_ngrams
             )
             if previous is None:
-                start.idf[start.num_ngrams :] = found.norms
+                start.idf[start.num_ngrams : start.num_sparse] = found.norms
             spelling = found.matrix if found.num_char_ngrams else None
     solutions = solve(loader, start, variances, spelling=spelling, class_weights=class_weights)
     return (_copy(start, *weights) for weights in solutions)
@@ -177,10 +192,23 @@ def _copy(
     """Return a copy of a classifier, with other weights if given."""
     new = NgramClassifier.from_config(model.config)
     new.keys, new.idf = model.keys.cpu(), model.idf.cpu()
+    if model.vectors is not None:
+        new.vectors = _constant(model.vectors)
     with torch.no_grad():
         new.weight.copy_(model.weight if weight is None else weight)
         new.bias.copy_(model.bias if bias is None else bias)
     return new.eval()
+
+
+def _vector_weights(texts_with: Tensor) -> Tensor:
+    """Return low weights for frequent tokens, from the number of texts with each, `(tokens,)`."""
+    shares = texts_with / texts_with.sum().clamp(min=1)
+    return (_RARE / (_RARE + shares)).float()
+
+
+def _constant(vectors: Tensor) -> nn.Parameter:
+    """Return vectors as a parameter on the CPU that shares their memory and has no gradient."""
+    return nn.Parameter(vectors.detach().float().cpu(), requires_grad=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +255,7 @@ class _NgramCounts:
         # A stable sort makes the choice among equally frequent n-grams deterministic.
         kept = self.counts.argsort(descending=True, stable=True)[:max_ngrams].sort().values
         start = NgramClassifier.from_config(model.config | {"num_ngrams": len(kept)})
+        start.vectors = model.vectors
         start.keys.copy_(self.keys[kept])
         idf = ((1 + self.texts) / (1 + self.counts[kept])).log() + 1
         start.idf[: len(kept)] = idf

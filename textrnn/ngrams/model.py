@@ -16,7 +16,7 @@ from textrnn.errors import (
 )
 from textrnn.nn.padding import check_lengths, resolve_lengths
 
-__all__ = ["NgramClassifier", "longest_order", "ngram_keys", "unique_per_row"]
+__all__ = ["NgramClassifier", "check_vectors", "longest_order", "ngram_keys", "unique_per_row"]
 
 _MAX_KEY = 2**63 - 1
 
@@ -32,6 +32,11 @@ class NgramClassifier(nn.Module):
     rare words share what is learned about words with the same stem. Both parts of a text have the
     same norm.
 
+    With `vector_size`, a text has further features: the weighted sum of the vectors of its tokens,
+    scaled to norm 1. Vectors that were learned elsewhere give a meaning to tokens that no training
+    text has. The weights of frequent tokens are low (Arora et al., "A Simple but Tough-to-Beat
+    Baseline for Sentence Embeddings", 2017).
+
     Args:
         vocab_size: Number of token ids.
         num_classes: Number of classes.
@@ -39,13 +44,16 @@ class NgramClassifier(nn.Module):
         max_order: Maximum n-gram length in tokens. Default: 2.
         padding_id: Id of padding. Default: 0.
         spelling: Whether each token also has a weight for its spelling. Default: False.
+        vector_size: Dimension of the tokens' vectors; 0 is none. Default: 0.
 
     Attributes:
         keys: Keys of the n-grams, ascending, int64 `(num_ngrams,)`.
-        idf: Inverse document frequency of each n-gram, `(num_ngrams,)`; with `spelling` followed by
-            a factor for each token's spelling, `(num_ngrams + vocab_size,)` in all.
-        weight: Weights `(num_ngrams, num_classes)`, with `spelling` `(num_ngrams + vocab_size,
-            num_classes)`; initially zero.
+        idf: Inverse document frequency of each n-gram, then with `spelling` a factor for the
+            spelling of each token, then with vectors the weight of each token's vector.
+        weight: Weights `(num_features, num_classes)`: those of the n-grams, of the tokens' spelling
+            and of the dimensions of vectors; initially zero.
+        vectors: Vector of each token, `(vocab_size, vector_size)`, which no gradient changes;
+            initially zero. None without vectors.
         bias: Bias `(num_classes,)`, initially zero.
 
     Raises:
@@ -63,6 +71,7 @@ class NgramClassifier(nn.Module):
 
     keys: Tensor
     idf: Tensor
+    vectors: nn.Parameter | None
 
     def __init__(
         self,
@@ -73,6 +82,7 @@ class NgramClassifier(nn.Module):
         max_order: int = 2,
         padding_id: int = 0,
         spelling: bool = False,
+        vector_size: int = 0,
     ) -> None:
         super().__init__()
         self.vocab_size = check_int("vocab_size", vocab_size)
@@ -86,17 +96,28 @@ class NgramClassifier(nn.Module):
         if not isinstance(spelling, bool):
             raise InvalidTypeError(expected("spelling", "a boolean", spelling))
         self.spelling = spelling
+        self.vector_size = check_int("vector_size", vector_size, minimum=0)
         self.register_buffer("keys", torch.arange(self.num_ngrams))
-        self.register_buffer("idf", torch.ones(self.num_features, dtype=torch.float32))
+        factors = self.num_sparse + self.vocab_size * (self.vector_size > 0)
+        self.register_buffer("idf", torch.ones(factors, dtype=torch.float32))
         self.weight = nn.Parameter(
             torch.zeros(self.num_features, self.num_classes, dtype=torch.float32)
         )
         self.bias = nn.Parameter(torch.zeros(self.num_classes, dtype=torch.float32))
+        self.vectors = None
+        if self.vector_size:
+            vectors = torch.zeros(self.vocab_size, self.vector_size, dtype=torch.float32)
+            self.vectors = nn.Parameter(vectors, requires_grad=False)
+
+    @property
+    def num_sparse(self) -> int:
+        """Number of n-grams, plus that of tokens with `spelling`."""
+        return self.num_ngrams + self.vocab_size * self.spelling
 
     @property
     def num_features(self) -> int:
-        """Number of n-grams, plus that of tokens with `spelling`."""
-        return self.num_ngrams + self.vocab_size * self.spelling
+        """Number of rows of `weight`: `num_sparse`, plus the dimension of vectors."""
+        return self.num_sparse + self.vector_size
 
     @property
     def config(self) -> dict[str, Any]:
@@ -127,7 +148,7 @@ class NgramClassifier(nn.Module):
         return cls(**config)
 
     def features(self, input_ids: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the known n-grams of texts and their values.
+        """Return the known n-grams of texts and their values, without the sums of vectors.
 
         Args:
             input_ids: Token ids, integers `(batch, time)`.
@@ -152,7 +173,7 @@ class NgramClassifier(nn.Module):
         )  # (batch, ngrams)
         places = torch.searchsorted(self.keys, keys).clamp_(max=self.num_ngrams - 1)
         # Unknown n-grams get the index after the last one, which sorts to the end.
-        last = self.num_features
+        last = self.num_sparse
         places = places.masked_fill(self.keys[places] != keys, last)
         if self.spelling:  # the keys of single tokens are their ids
             tokens = keys[:, : input_ids.shape[1]]  # (batch, time)
@@ -170,6 +191,51 @@ class NgramClassifier(nn.Module):
         by_spelling = places >= self.num_ngrams  # (batch, features)
         halves = _normalize(values * ~by_spelling) + _normalize(values * by_spelling)
         return places, _normalize(halves)
+
+    def vector_sums(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the weighted sums of the vectors of texts, for the last rows of `weight`.
+
+        The weight of a vector is that of its token times `1 + log(count)`.
+
+        Args:
+            input_ids: Token ids, integers `(batch, time)`.
+            lengths: Number of real tokens of each text, as for `features`. Default: None.
+
+        Returns:
+            The sums, scaled to norm 1, or 0 where they are 0: `(batch, vector_size)`.
+
+        Raises:
+            InvalidTypeError: If `lengths` is not an integer tensor.
+            InvalidValueError: If the shapes don't fit, a length is out of range, or a text has only
+                padding and no given length.
+        """
+        if lengths is None:
+            lengths = resolve_lengths(input_ids, self.padding_id)
+        lengths = check_lengths(lengths, *input_ids.shape)
+        sums = self.weight.new_zeros(len(input_ids), self.vector_size)
+        if self.vectors is None:
+            return sums
+        steps = torch.arange(input_ids.shape[1], device=input_ids.device)  # (time,)
+        real = steps < lengths.to(input_ids.device).unsqueeze(1)  # (batch, time)
+        real &= (input_ids >= 0) & (input_ids < self.vocab_size)
+        texts, steps = real.nonzero(as_tuple=True)  # (total,)
+        entries, counts = torch.unique(
+            texts * self.vocab_size + input_ids[texts, steps], return_counts=True
+        )  # (entries,)
+        texts, tokens = entries // self.vocab_size, entries % self.vocab_size
+        tokens, places = torch.unique(tokens, return_inverse=True)
+        if not len(tokens):
+            return sums
+        # In double precision, as the vectors of a long text may nearly cancel out.
+        factors = (1 + counts.log()) * self.idf[self.num_sparse :][tokens][places]  # (entries,)
+        bags = nn.functional.embedding_bag(
+            places,
+            self.vectors[tokens].double(),
+            torch.searchsorted(texts, torch.arange(len(input_ids), device=texts.device)),
+            per_sample_weights=factors.double(),
+            mode="sum",
+        )  # (batch, size)
+        return _normalize(bags).to(sums)
 
     def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute the logits of a batch of texts.
@@ -191,11 +257,26 @@ class NgramClassifier(nn.Module):
         bags = nn.functional.embedding_bag(
             places, self.weight, per_sample_weights=values.to(self.weight.dtype), mode="sum"
         )
+        if self.vectors is not None:
+            sums = self.vector_sums(input_ids, lengths).to(self.weight.dtype)  # (batch, size)
+            bags = bags + sums @ self.weight[-self.vector_size :]
         return bags + self.bias  # (batch, classes)
 
     def extra_repr(self) -> str:
         """Return the arguments."""
         return ", ".join(f"{name}={value}" for name, value in self.config.items())
+
+
+def check_vectors(vectors: Any, vocab_size: int) -> int:
+    """Return the dimension of vectors, one for each token id."""
+    rule = f"a vector of finite numbers for each of {vocab_size} token ids"
+    if not (isinstance(vectors, Tensor) and vectors.is_floating_point()):
+        raise InvalidTypeError(expected("vectors", rule, vectors))
+    if vectors.ndim != 2 or len(vectors) != vocab_size or not vectors.shape[1]:
+        raise InvalidValueError(expected("vectors", rule, tuple(vectors.shape)))
+    if not bool(vectors.isfinite().all()):
+        raise InvalidValueError(expected("vectors", rule, vectors[~vectors.isfinite()][0].item()))
+    return int(vectors.shape[1])
 
 
 def ngram_keys(input_ids: Tensor, lengths: Tensor, *, vocab_size: int, max_order: int) -> Tensor:

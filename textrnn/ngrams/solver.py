@@ -30,6 +30,7 @@ _TOLERANCE = 1e-5  # expected gain of a step, as a share of the loss, below whic
 _HISTORY_SIZE = 20  # past steps that L-BFGS keeps, each as four matrices (texts, classes)
 _MAX_HISTORY_VALUES = 2**27  # in all of them: 512 MB
 _MAX_EVALUATIONS = 20  # of the loss in a line search
+_VECTOR_SQUARE = 10.0  # of the ratio of each dimension of vectors
 _LINE_TOLERANCE = 0.1  # derivative that ends a line search, as a share of that at its start
 
 
@@ -248,8 +249,14 @@ class _Examples:
             check_labels(targets, model.num_classes)
             labels.append(targets)
             weights.append(batch.weights)
-            places, amounts = model.features(batch.input_ids.cpu(), batch.lengths)
-            held = amounts > 0  # (batch, ngrams)
+            ids = batch.input_ids.cpu()
+            places, amounts = model.features(ids, batch.lengths)
+            if model.vector_size:
+                sums = model.vector_sums(ids, batch.lengths)  # (batch, size)
+                dense = torch.arange(model.num_sparse, model.num_features)
+                places = torch.cat([places, dense.expand_as(sums)], dim=1)
+                amounts = torch.cat([amounts, sums], dim=1)
+            held = amounts != 0  # (batch, features)
             columns.append(places[held].int())
             values.append(amounts[held])
             lengths.append(held.sum(dim=1))
@@ -281,8 +288,10 @@ class _LogCountRatios:
     """Log-count ratios, by which scales, the fitted parameters, are multiplied to give weights."""
 
     # The weight of an n-gram is its scale times its ratio, that of a token's spelling the sum of
-    # such products over its character n-grams, as `spelling` (tokens, char_ngrams) has them.
+    # such products over its character n-grams, as `spelling` (tokens, char_ngrams) has them. For
+    # the dimensions of vectors, which texts don't count, all ratios are the same.
     squares: Tensor  # of the ratios, (ngrams, classes)
+    vectors: slice  # the features that are dimensions of vectors
     spelling: SparseMatrix | None
     spelling_squares: Tensor  # (char_ngrams, classes)
 
@@ -304,11 +313,13 @@ class _LogCountRatios:
         spelling_squares = texts.new_empty(0, model.num_classes)
         if spelling is not None:
             # A text counts once for each of its words that have a character n-gram.
-            by_token = [each[model.num_ngrams :] for each in counts]  # (tokens, classes)
+            tokens = slice(model.num_ngrams, model.num_sparse)
+            by_token = [each[tokens] for each in counts]  # (tokens, classes)
             parts = (spelling.transposed_times(each, binary=True) for each in by_token)
             spelling_squares = squares(*parts)
         return cls(
             squares=squares(*(each[: model.num_ngrams] for each in counts)),
+            vectors=slice(model.num_sparse, model.num_features),
             spelling=spelling,
             spelling_squares=spelling_squares,
         )
@@ -318,7 +329,9 @@ class _LogCountRatios:
         ngrams = len(self.squares)  # scales are sums times ratios, weights are scales times ratios
         weight = torch.zeros_like(sums)
         torch.mul(sums[:ngrams], self.squares, out=weight[:ngrams])
+        torch.mul(sums[self.vectors], _VECTOR_SQUARE, out=weight[self.vectors])
         if self.spelling is not None:
-            spelled = self.spelling.transposed_times(sums[ngrams:])  # (char_ngrams, classes)
-            weight[ngrams:] = self.spelling.times(spelled * self.spelling_squares)
+            tokens = slice(ngrams, self.vectors.start)
+            spelled = self.spelling.transposed_times(sums[tokens])  # (char_ngrams, classes)
+            weight[tokens] = self.spelling.times(spelled * self.spelling_squares)
         return weight

@@ -47,6 +47,8 @@ class Networks:
         self._recurrent: OnnxNetwork | RecurrentNetwork | None = None
         if ngrams is not None:
             linear = weights if network is None else _part(weights, "ngrams.")
+            if network is not None and ngrams["vector_size"]:
+                linear["vectors"] = weights["recurrent.embedding.weight"]
             if backend == "onnx":  # ONNX Runtime copies the network, whose arrays may then go
                 linear = {name: array.copy() for name, array in linear.items()}
                 self._scales = self._scales.copy()

@@ -22,10 +22,10 @@ MAX_LENGTH = 2**31 - 1
 """The largest `max_length`, which limits nothing."""
 
 _SIZES = ("vocab_size", "num_classes", "hidden_size", "embedding_size")
+_SHARED = ("vocab_size", "num_classes", "padding_id")  # by the network and the n-grams
 _DROPOUTS = ("dropout", "embedding_dropout", "layer_dropout")
 _NETWORK = {*_SIZES, *_DROPOUTS, "bidirectional", "cell", "num_layers", "padding_id", "pooling"}
-_NGRAMS = {"vocab_size", "num_classes", "num_ngrams", "max_order", "padding_id", "spelling"}
-_SHARED = ("vocab_size", "num_classes", "padding_id")
+_NGRAMS = {*_SHARED, "num_ngrams", "max_order", "spelling", "vector_size"}
 _GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 _POOLINGS = ("max", "mean", "last", "attention")
 _MAX_LAYERS = 1000
@@ -38,10 +38,15 @@ def check_configuration(network: Any, ngrams: Any) -> None:
         _check_ngrams(ngrams)
     if network is not None or ngrams is None:
         _check_network(network)
-    for name in _SHARED if None not in (network, ngrams) else ():
+    if None in (network, ngrams):
+        return
+    for name in _SHARED:
         if ngrams[name] != network[name]:
             rule = f"that of the recurrent classifier, {network[name]}"
             raise InvalidValueError(expected(f"ngrams.{name}", rule, ngrams[name]))
+    if ngrams["vector_size"] not in {0, network["embedding_size"]}:
+        rule = f"0 or the embedding's, {network['embedding_size']}"
+        raise InvalidValueError(expected("ngrams.vector_size", rule, ngrams["vector_size"]))
 
 
 def _check_network(network: Any) -> None:
@@ -76,14 +81,19 @@ def _check_ngrams(ngrams: Any) -> None:
         rule = f"so small that {ngrams['vocab_size']} ** max_order is below 2 ** 63"
         raise InvalidValueError(expected("max_order", rule, order))
     _check_flag("spelling", ngrams["spelling"])
+    check_int("ngrams.vector_size", ngrams["vector_size"], minimum=0)
 
 
 def weight_layout(network: Mapping[str, Any] | None, ngrams: Mapping[str, Any] | None) -> Layout:
-    """Return the weights of a network with this configuration, as its `state_dict` names them."""
+    """Return the weights of a network with this configuration, as its `state_dict` names them.
+
+    The vectors of n-grams beside a recurrent network are not among them: they are the embedding.
+    """
     recurrent = {} if network is None else _recurrent_layout(network)
     linear = {} if ngrams is None else _linear_layout(ngrams)
     if not (recurrent and linear):
         return recurrent or linear
+    linear.pop("vectors", None)
     return {
         **{f"recurrent.{name}": value for name, value in recurrent.items()},
         **{f"ngrams.{name}": value for name, value in linear.items()},
@@ -92,13 +102,17 @@ def weight_layout(network: Mapping[str, Any] | None, ngrams: Mapping[str, Any] |
 
 
 def _linear_layout(ngrams: Mapping[str, Any]) -> Layout:
-    features = ngrams["num_ngrams"] + ngrams["vocab_size"] * ngrams["spelling"]
-    return {
+    words, size = ngrams["vocab_size"], ngrams["vector_size"]
+    sparse = ngrams["num_ngrams"] + words * ngrams["spelling"]
+    layout: Layout = {
         "keys": ("int64", (ngrams["num_ngrams"],)),
-        "idf": ("float32", (features,)),
-        "weight": ("float32", (features, ngrams["num_classes"])),
+        "idf": ("float32", (sparse + words * (size > 0),)),
+        "weight": ("float32", (sparse + size, ngrams["num_classes"])),
         "bias": ("float32", (ngrams["num_classes"],)),
     }
+    if size:
+        layout["vectors"] = ("float32", (words, size))
+    return layout
 
 
 def _recurrent_layout(network: Mapping[str, Any]) -> Layout:

@@ -76,6 +76,7 @@ _DATA: dict[str, tuple[type, ...]] = {
     "stopped": (str, type(None)),
     "train_texts": (int,),
     "unlabelled_texts": (int,),
+    "vectors": (dict, type(None)),
 }
 
 
@@ -253,6 +254,7 @@ def _check_data(data: Mapping[str, Any], num_labels: int) -> None:
         if float in kinds or int in kinds:
             check_float(name, data[name], minimum=0, maximum=2**63)
     _check_columns(data["columns"])
+    _check_vectors(data["vectors"])
     counts = data["label_counts"]
     if len(counts) != num_labels or {type(count) for count in counts} != {int}:
         raise ValueError(f"`label_counts` is {show(counts)}, for {num_labels} labels")
@@ -275,6 +277,17 @@ def _check_columns(columns: Mapping[str, Any] | None) -> None:
         )
     if not isinstance(columns["header"], bool):
         raise InvalidTypeError(expected("header", "a boolean", columns["header"]))
+
+
+def _check_vectors(vectors: Mapping[str, Any] | None) -> None:
+    """Check the facts about word vectors."""
+    if vectors is None:
+        return
+    check_keys("vectors", vectors, ("file", "size", "coverage"))
+    if not isinstance(vectors["file"], str) or len(vectors["file"]) > 1000:
+        raise InvalidTypeError(expected("file", "a short string", vectors["file"]))
+    check_int("size", vectors["size"])
+    check_float("coverage", vectors["coverage"], minimum=0, maximum=1)
 
 
 def _read_metrics(folder: OpenFolder) -> dict[str, float]:

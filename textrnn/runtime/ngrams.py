@@ -14,6 +14,7 @@ _Floats: TypeAlias = NDArray[np.float32]
 _Integers: TypeAlias = NDArray[np.int64]
 
 _MAX_IDS = 16_384  # in a batch, to bound the memory
+_LEAST_NORM = 1e-12  # by which features are divided
 
 
 class Ngrams:
@@ -31,8 +32,12 @@ class Ngrams:
         self._vocab_size = int(config["vocab_size"])
         self._max_order = int(config["max_order"])
         self._spelling = bool(config["spelling"])
+        self._vectors: _Floats | None = None  # (vocabulary, size)
+        if config["vector_size"]:
+            self._vectors = weights["vectors"]
         self._keys, self._idf = weights["keys"], weights["idf"]  # (ngrams,) and (features,)
         self._weight = weights["weight"]  # (features, classes)
+        self._num_sparse = len(self._keys) + self._vocab_size * self._spelling
         self.bias = weights["bias"]  # (classes,)
 
     def logits(self, ids: NDArray[np.int32], lengths: _Integers) -> _Floats:
@@ -54,6 +59,9 @@ class Ngrams:
             for row, first in enumerate(bounds[:-1]):
                 last = bounds[row + 1]
                 logits[texts.start + row] += values[first:last] @ self._weight[places[first:last]]
+            if self._vectors is not None:
+                sums = self._vector_sums(self._vectors, ids[tokens], sizes)  # (texts, size)
+                logits[texts] += _scaled(sums).astype(np.float32) @ self._weight[self._num_sparse :]
         return logits
 
     def contributions(self, ids: NDArray[np.int32], index: int) -> NDArray[np.float64]:
@@ -61,6 +69,8 @@ class Ngrams:
 
         The contribution of an n-gram is divided equally among its occurrences, and that of each
         among its words; `<bos>` and `<eos>` get a share only where there are no words.
+
+        A vector's contribution is divided equally among the occurrences of its token.
 
         Args:
             ids: Token ids of the text, `<bos>` and `<eos>` included, `(tokens,)`.
@@ -91,6 +101,12 @@ class Ngrams:
             shared[~shared.any(axis=1)] = True
             shares = each[:, np.newaxis] * shared / shared.sum(axis=1, keepdims=True)
             tokens += np.bincount(spans.ravel(), shares.ravel(), size)
+        if self._vectors is not None:
+            _, places, counts = np.unique(ids, return_inverse=True, return_counts=True)
+            factors = ((1 + np.log(counts)) / counts)[places] * self._idf[self._num_sparse + words]
+            vectors = self._vectors[ids] * factors[:, np.newaxis]  # (tokens, size)
+            norm = max(float(np.linalg.norm(vectors.sum(axis=0))), _LEAST_NORM)
+            tokens += vectors @ self._weight[self._num_sparse :, index].astype(np.float64) / norm
         return tokens
 
     def strongest(
@@ -105,7 +121,8 @@ class Ngrams:
 
         Returns:
             For each n-gram its token ids and its weight times its inverse document frequency, the
-            largest first. The weight of a single word includes that of its spelling.
+            largest first. The weight of a single word includes that of its spelling, but not that
+            of its vector.
         """
         size, base = len(self._keys), self._vocab_size
         weight = self._weight[:size, index].astype(np.float64)
@@ -128,6 +145,19 @@ class Ngrams:
             ids = (last, *ids)
         return ids
 
+    def _vector_sums(
+        self, vectors: _Floats, ids: NDArray[np.int32], lengths: _Integers
+    ) -> NDArray[np.float64]:
+        """Return the weighted sums of the vectors of texts, `(texts, size)`."""
+        owners = np.arange(len(lengths)).repeat(lengths)  # (tokens,)
+        entries, counts = np.unique(owners * self._vocab_size + ids, return_counts=True)
+        texts, tokens = np.divmod(entries, self._vocab_size)  # (entries,)
+        factors = (1 + np.log(counts)) * self._idf[self._num_sparse + tokens]
+        words, places = np.unique(tokens, return_inverse=True)
+        table = vectors[words].astype(np.float64)[places]  # (entries, size)
+        table *= factors[:, np.newaxis]
+        return np.add.reduceat(table, texts.searchsorted(np.arange(len(lengths))))
+
     def _features(
         self, ids: NDArray[np.int32], lengths: _Integers
     ) -> tuple[_Integers, _Integers, _Floats]:
@@ -143,20 +173,26 @@ class Ngrams:
         places = self._keys.searchsorted(keys)
         np.minimum(places, len(self._keys) - 1, out=places)
         known = self._keys[places] == keys
-        num_features = len(self._idf)
-        entries = texts[known] * num_features + places[known]
+        entries = texts[known] * self._num_sparse + places[known]
         if self._spelling:
-            spelled = owners * num_features + len(self._keys) + words
+            spelled = owners * self._num_sparse + len(self._keys) + words
             entries = np.concatenate([entries, spelled])
         entries, counts = np.unique(entries, return_counts=True)
-        texts, places = np.divmod(entries, num_features)
+        texts, places = np.divmod(entries, self._num_sparse)
         values = (1 + np.log(counts.astype(np.float32))) * self._idf[places]
         if self._spelling:
             values = _normalize(values, 2 * texts + (places >= len(self._keys)))
         return texts, places, _normalize(values, texts)
 
 
+def _scaled(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return rows scaled to norm 1; rows of zeros stay zero."""
+    norms = np.linalg.norm(sums, axis=1, keepdims=True)  # (texts, 1)
+    scaled: NDArray[np.float64] = sums / np.maximum(norms, _LEAST_NORM)
+    return scaled
+
+
 def _normalize(values: _Floats, groups: _Integers) -> _Floats:
     """Return the values of each group scaled to norm 1; zeros stay zero."""
     norms = np.sqrt(np.bincount(groups, np.square(values, dtype=np.float64)))  # (groups,)
-    return values / np.maximum(norms, 1e-12).astype(np.float32)[groups]
+    return values / np.maximum(norms, _LEAST_NORM).astype(np.float32)[groups]

@@ -4,7 +4,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -17,7 +17,7 @@ from textrnn.errors import CorruptFileError, InvalidTypeError, check_int, expect
 from textrnn.text.normalization import compose
 from textrnn.text.vocabulary import Vocabulary
 
-__all__ = ["VectorCoverage", "WordVectors", "read_vectors"]
+__all__ = ["VectorCoverage", "WordVectors", "read_vectors", "words_of"]
 
 _MAX_SIZE = 16_384  # far above any real dimension, so that a corrupt header allocates little
 _MAX_LINE = 2**20  # bytes: 64 per component of the longest vector
@@ -164,6 +164,21 @@ def read_vectors(
     with _opened(path) as file:
         table.read(_lines(path, file), size)
     return table.vectors()
+
+
+def words_of(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield the words of a file in order, but those with blanks and those that are not UTF-8."""
+    size = None
+    with _opened(path) as file:
+        for number, line in _lines(path, file):
+            if number == 1 and (header := _header(line)) is not None:
+                size = header[1]
+                continue
+            word, *numbers = line.split()
+            size = len(numbers) if size is None else size
+            if len(numbers) == size:
+                with suppress(UnicodeDecodeError):
+                    yield word.decode()
 
 
 class _Table:

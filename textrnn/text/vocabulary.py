@@ -45,8 +45,8 @@ class Vocabulary:
     Vocabularies are immutable; two with the same tokens and counts are equal.
 
     Args:
-        counts: Count of each word, at least 1.
-        min_freq: Minimum count of a word. Default: 1.
+        counts: Count of each word; 0 for a word that no text has.
+        min_freq: Minimum count of a word; 0 keeps words that no text has. Default: 1.
         max_size: Maximum number of tokens, special tokens included; the most frequent words are
             kept. None is no limit. Default: None.
         specials: The tokens for padding, unknown words, the beginning and the end of a text, in
@@ -88,7 +88,7 @@ class Vocabulary:
         specials: Sequence[str] = SPECIALS,
     ) -> None:
         first = check_specials(specials)
-        least = check_int("min_freq", min_freq)
+        least = check_int("min_freq", min_freq, minimum=0)
         most = None
         if max_size is not None:
             most = check_int("max_size", max_size, minimum=len(first)) - len(first)
@@ -308,7 +308,7 @@ class Vocabulary:
         Raises:
             InvalidTypeError: If a text is a plain string instead of its tokens, or a token is not a
                 string.
-            InvalidValueError: If a count is below 1.
+            InvalidValueError: If a count is negative.
 
         Example:
             >>> Vocabulary({"oil": 1}).coverage([["oil", "prices"], ["oil", "soars"]])
@@ -453,7 +453,7 @@ class Vocabulary:
             raise InvalidValueError(expected("words", "without special tokens", specials))
         if left_out := check_int("left_out", data["left_out"], minimum=0):
             counts[specials[cls.unk_id]] = left_out
-        return cls(counts, specials=specials)
+        return cls(counts, min_freq=0, specials=specials)
 
 
 def _count_tokens(token_lists: object) -> Counter[str]:
@@ -500,12 +500,14 @@ def _check_tokens(tokens: object, *, each: bool = False) -> list[str]:
 
 
 def _check_counts(counts: object) -> dict[str, int]:
-    """Return counts with plain strings and integers, if each is positive."""
+    """Return counts with plain strings and integers, if none is negative."""
     if not isinstance(counts, Mapping):
         raise InvalidTypeError(expected("counts", "a mapping from tokens to counts", counts))
     _check_tokens(counts, each=True)
     return {
-        str(token): n if type(n) is int and n > 0 else check_int(f"counts[{show(token)}]", n)
+        str(token): n
+        if type(n) is int and n >= 0
+        else check_int(f"counts[{show(token)}]", n, minimum=0)
         for token, n in counts.items()
     }
 
