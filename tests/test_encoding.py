@@ -13,6 +13,7 @@ from tests import strategies
 from textrnn.data import WordDataset
 from textrnn.errors import InvalidTypeError, InvalidValueError
 from textrnn.text import (
+    CharTokenizer,
     Vocabulary,
     WordCounter,
     WordPunctTokenizer,
@@ -32,6 +33,7 @@ TOKENIZERS = st.one_of(
         normalize=st.booleans(),
     ),
     st.builds(WordPunctTokenizer, lowercase=st.booleans()),
+    st.builds(CharTokenizer, lowercase=st.booleans()),
 )
 
 

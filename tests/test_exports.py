@@ -54,6 +54,7 @@ def test_the_package_exports_what_a_user_needs() -> None:
     assert textrnn.__all__ == [
         "Batch",
         "BucketBatchSampler",
+        "CharTokenizer",
         "PaddingCollator",
         "RecurrentClassifier",
         "TextClassifier",

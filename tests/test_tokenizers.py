@@ -1,6 +1,7 @@
-"""Both tokenizers equal NLTK's, for every string and every option."""
+"""Tokenizers equal NLTK's where words have spaces between them, and cut all other scripts."""
 
 import pickle
+import re
 import string
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from nltk.tokenize import NLTKWordTokenizer, word_tokenize, wordpunct_tokenize
 
 from tests import strategies
 from textrnn.errors import InvalidTypeError, InvalidValueError
-from textrnn.text import WordPunctTokenizer, WordTokenizer, normalization, tokenizers
+from textrnn.text import CharTokenizer, WordPunctTokenizer, WordTokenizer, normalization, tokenizers
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 OPTIONS = st.fixed_dictionaries(
@@ -29,6 +30,10 @@ NORMALIZING = st.sampled_from(
         *(WordTokenizer(normalize=True), WordTokenizer(normalize=True, lowercase=False)),
     ]
 )
+CUT = (
+    r"[[\p{lb=SA}\p{scx=Hani}\p{scx=Hira}\p{scx=Kana}\p{scx=Bopo}]&&\w]|[\p{ExtPict}\p{EMod}\p{RI}]"
+)
+ALL = "".join(map(chr, range(sys.maxunicode + 1)))
 ACCENTED = ["\u00e9t\u00e9", "e\u0301te\u0301", "\u00e9te\u0301"]
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
 FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
@@ -103,7 +108,6 @@ def test_no_token_is_invisible(text, tokenizer):
         ("\u09b0\u200d\u09cd\u09af", ["\u09b0\u200d\u09cd\u09af"]),
         ("\u0915\u200d\u0937", ["\u0915\u0937"]),
         ("\u1780\u200b\u1781\u200b\u200b\u200b", ["\u1780", "\u1781"]),
-        ("\u0e01\u2060\u0e02", ["\u0e01\u0e02"]),
     ],
 )
 def test_texts_are_normalized(tokenizer, text, tokens):
@@ -336,22 +340,101 @@ def test_all_of_imdb_equals_nltk(data_dir, part):
         assert tokenizer(review) == reference(review)
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("我喜欢iPhone手机,价格3000元!!", "我 喜 欢 iphone 手 机 , 价 格 3000 元 !!"),
+        ("スーパーでﾊﾞﾅﾅを買った。", "ス ー パ ー で ﾊﾞ ﾅ ﾅ を 買 っ た 。"),
+        ("น้ำแข็ง ๒๕๖๓", "น้ำ แ ข็ ง ๒๕๖๓"),
+        ("ພາສາລາວ", "ພ າ ສ າ ລ າ ວ"),
+        ("ខ្ញុំស្រឡាញ់", "ខ្ញុំ ស្រ ឡា ញ់"),
+        ("မြန်မာစကား", "မြ န် မာ စ ကား"),
+        ("ㄅㄆ人", "ㄅ ㄆ 人"),
+        ("한국어 텍스트", "한국어 텍스트"),
+        ("मुझे हिन्दी", "मुझे हिन्दी"),
+        ("great👍🏽👍!!!❤️❤️", "great 👍🏽 👍 !!! ❤ ❤"),
+        (f"{FAMILY}{FAMILY}{FLAG}🇯🇵🇨🇳", f"{FAMILY} {FAMILY} {FLAG} 🇯🇵 🇨🇳"),
+        ("1️⃣2️⃣ ©®→", "1⃣ 2⃣ ©®→"),
+        ("B🅰r Ⓜetro", "b🅰r ⓜetro"),
+    ],
+)
+def test_scripts_without_spaces_and_emoji_are_cut_into_characters(text, tokens):
+    """Such a character is a token with its marks; words of other scripts stay whole."""
+    assert WordPunctTokenizer()(text) == tokens.split()
+
+
+@given(text=st.text(regex.findall(r"(?V1)[\p{L}&&[\p{Han}\p{Hira}\p{Kana}\p{lb=SA}]]", ALL)))
+def test_characters_of_scripts_without_spaces_make_up_the_text(text):
+    """Joined tokens are the text, and no token has two letters that stand side by side."""
+    tokens = WordPunctTokenizer()(text)
+    assert "".join(tokens) == normalization.normalize(text)
+    assert CharTokenizer()(text) == tokens
+
+
+@given(text=strategies.texts(), lowercase=st.booleans())
+def test_text_with_spaces_has_the_same_words_by_every_way(text, lowercase):
+    """Fast ways for plain text find the words that `regex` does, marks and joiners included."""
+    text = normalization.normalize(regex.sub(CUT + "|\u20e3", "", text, flags=regex.V1))
+    words = regex.findall(r"\w+|(?:[^\w\s\x1c-\x1f]|\u200d)+", text.lower() if lowercase else text)
+    assert WordPunctTokenizer(lowercase=lowercase)(text) == words
+    assert WordPunctTokenizer(lowercase=lowercase)(f"{text} 好")[:-1] == words
+
+
+def test_plain_characters_are_words_or_signs_to_every_pattern():
+    """Each one is normal, visible and, unless a sign, a letter to `re` and `regex` alike."""
+    plain = list(filter(normalization.is_plain, ALL))
+    assert len(plain) > 12_000
+    for character in plain:
+        assert unicodedata.normalize("NFC", character) == character
+        assert not regex.match(rf"[\p{{DI}}\p{{M}}]|{CUT}", character, flags=regex.V1) or (
+            character in "\xa9\xae\u203c\u2122"
+        )
+        kinds = (module.match(r"(\w)|(\s)", character) for module in (re, regex))
+        first, second = ((None, None) if kind is None else kind.groups() for kind in kinds)
+        assert first == second or character in "\x1c\x1d\x1e\x1f"
+
+
+@given(text=strategies.texts())
+def test_characters_are_visible_and_make_up_the_text(text):
+    """A `CharTokenizer` loses nothing but the amount of white space."""
+    tokens = CharTokenizer(lowercase=False)(text)
+    assert "".join(tokens) == " ".join(normalization.normalize(text).split())
+    assert all(each == " " or each.strip() for each in tokens)
+
+
+def test_a_char_tokenizer_keeps_graphemes_together():
+    """A letter comes with its marks, and an emoji is one character."""
+    assert CharTokenizer()(f" A  né\u0301\t{FAMILY}한 นำ้") == [
+        "a",
+        " ",
+        "n",
+        "é\u0301",
+        " ",
+        FAMILY,
+        "한",
+        " ",
+        "นำ้",
+    ]
+    assert CharTokenizer()("") == CharTokenizer()(" \n") == []
+
+
 @settings(max_examples=300)
 @given(text=strategies.texts(), lowercase=st.booleans())
 def test_words_and_punctuation_are_those_of_nltk(text, lowercase):
-    """Tokens equal those of NLTK's `wordpunct_tokenize`, for any normalized Unicode text."""
+    """Tokens equal NLTK's `wordpunct_tokenize`, for any normalized text of words with spaces."""
     # Python treats four control characters as white space, but some versions of NLTK do not; newer
     # ones also treat accents as parts of words.
     text = text.translate(dict.fromkeys(range(0x1C, 0x20)))
     text = regex.sub(r"\p{Default_Ignorable_Code_Point}", "", text)
     text = "".join(c for c in unicodedata.normalize("NFC", text) if not unicodedata.combining(c))
+    text = regex.sub(CUT, "", text, flags=regex.VERSION1)
     found = WordPunctTokenizer(lowercase=lowercase)(text)
     assert found == wordpunct_tokenize(text.lower() if lowercase else text)
 
 
 def test_words_of_every_script_stay_whole():
     """Accents and vowel signs belong to words, control characters separate them."""
-    words = ["\u0939\u093f\u0928\u094d\u0926\u0940", "x\u0301t\u00e9", "straße", "東京"]
+    words = ["\u0939\u093f\u0928\u094d\u0926\u0940", "x\u0301t\u00e9", "straße", "서울에서"]
     assert WordPunctTokenizer()("\x1c".join(words) + "\x1f!") == [*words, "!"]
     assert WordPunctTokenizer()("a\x1cb\x1d") == ["a", "b"]
 
@@ -364,16 +447,19 @@ def test_words_and_punctuation_are_separate_tokens():
     assert WordPunctTokenizer(lowercase=False)("It's _so_") == ["It", "'", "s", "_so_"]
 
 
-def test_word_punct_tokenizers_are_equal_by_their_option():
+@pytest.mark.parametrize(
+    ("kind", "other"), [(WordPunctTokenizer, CharTokenizer), (CharTokenizer, WordPunctTokenizer)]
+)
+def test_other_tokenizers_are_equal_by_their_option(kind, other):
     """Equality, hash, dictionary, repr and pickle follow the option, which is read-only."""
-    tokenizer = WordPunctTokenizer(lowercase=False)
-    assert tokenizer == WordPunctTokenizer.from_dict(tokenizer.to_dict())
+    tokenizer = kind(lowercase=False)
+    assert tokenizer == kind.from_dict(tokenizer.to_dict()) != other(lowercase=False)
     assert tokenizer == eval(repr(tokenizer))  # noqa: S307 - that is what such a repr promises
     assert tokenizer == pickle.loads(pickle.dumps(tokenizer))  # noqa: S301 - our own bytes
-    assert hash(tokenizer) == hash(WordPunctTokenizer(lowercase=False))
-    assert tokenizer != WordPunctTokenizer()
+    assert hash(tokenizer) == hash(kind(lowercase=False))
+    assert tokenizer != kind()
     assert tokenizer != WordTokenizer(lowercase=False)
-    assert WordPunctTokenizer().lowercase
+    assert kind().lowercase
     with pytest.raises(AttributeError):
         tokenizer.lowercase = True
 
@@ -382,6 +468,8 @@ def test_word_punct_tokenizers_are_equal_by_their_option():
     ("call", "error", "message"),
     [
         (lambda: WordPunctTokenizer(lowercase=1), InvalidTypeError, "`lowercase` to be a boolean"),
+        (lambda: CharTokenizer(lowercase="no"), InvalidTypeError, "`lowercase` to be a boolean"),
+        (lambda: CharTokenizer()(b"oil"), InvalidTypeError, "`text` to be a string"),
         (lambda: WordPunctTokenizer()(b"oil"), InvalidTypeError, "`text` to be a string"),
         (lambda: WordPunctTokenizer.from_dict([]), InvalidTypeError, "`options` to be a mapping"),
         (

@@ -15,6 +15,7 @@ from textrnn._version import __version__
 __all__ = [
     "Batch",
     "BucketBatchSampler",
+    "CharTokenizer",
     "PaddingCollator",
     "RecurrentClassifier",
     "TextClassifier",
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
     from textrnn.estimator import TextClassifier
     from textrnn.nn import RecurrentClassifier
-    from textrnn.text import Vocabulary, WordTokenizer
+    from textrnn.text import CharTokenizer, Vocabulary, WordTokenizer
     from textrnn.training import Trainer
 else:  # imported when first asked for, so that the command line's help doesn't wait for PyTorch
     _ROOMS = (
@@ -48,6 +49,7 @@ else:  # imported when first asked for, so that the command line's help doesn't 
         {
             "Batch": "data",
             "BucketBatchSampler": "data",
+            "CharTokenizer": "text",
             "PaddingCollator": "data",
             "RecurrentClassifier": "nn",
             "TextClassifier": "estimator",

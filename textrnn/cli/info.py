@@ -6,11 +6,13 @@ from typing import Any
 
 from textrnn._text_table import text_table
 from textrnn.cli.output import printable, to_json, write
+from textrnn.errors import show
 from textrnn.estimator.saved_settings import complete_settings, read_report
 from textrnn.estimator.settings import OPTIONS
 from textrnn.runtime.classifier import RuntimeClassifier
 from textrnn.runtime.folder import read_folder
 from textrnn.runtime.labels import label_to_json
+from textrnn.text.tokenizers import describe_tokenizer
 
 __all__ = ["run"]
 
@@ -42,6 +44,7 @@ def run(options: Namespace) -> int:
             "labels": labels,
             "multi_label": several,
             "weights": weights,
+            "tokenizer": describe_tokenizer(saved.tokenizer),
             "words": words,
             "network": network,
             "ngrams": saved.ngrams,
@@ -60,10 +63,13 @@ def run(options: Namespace) -> int:
         "network": _described(network),
         "n-grams": _counted(saved.ngrams),
         "weights": f"{weights:,}",
+        "tokenizer": show(saved.tokenizer),
         "words": f"{words:,}",
         **_vectors(saved.data["vectors"]),
         "training texts": f"{saved.data['train_texts']:,}",
     }
+    if saved.data["eval_unknown"] is not None:
+        rows["unknown validation words"] = f"{saved.data['eval_unknown']:.1%}"
     for name, value in saved.metrics.items():
         rows[f"validation {name.replace('_', ' ')}"] = f"{value:.4f}"
     for label, found in zip(labels, features, strict=False):

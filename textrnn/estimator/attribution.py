@@ -13,7 +13,6 @@ from textrnn.ngrams import BlendedClassifier
 from textrnn.nn import RecurrentClassifier
 from textrnn.runtime.batches import batches_by_length
 from textrnn.runtime.ngrams import Ngrams
-from textrnn.text import encode_texts
 
 __all__ = ["explain", "integrated_gradients"]
 
@@ -28,9 +27,7 @@ def explain(
 
     `limits` are the probabilities above which a text has a label, for multi-label data.
     """
-    ids, lengths = encode_texts(
-        texts, model.tokenizer, model.vocabulary, max_length=model.settings["max_length"]
-    )
+    ids, lengths = model.encode(texts)
     logits = logits_of(model.network, ids, lengths).numpy()  # (texts, labels)
     probabilities = model.labels.probabilities(logits)
     if not model.labels.multi_label:

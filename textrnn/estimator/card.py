@@ -196,6 +196,8 @@ def _data(data: Mapping[str, Any]) -> str:
     if data["vectors"] is not None:
         covered = f"{data['vectors']['coverage']:.1%}"
         rows.append(("words of the training texts that have a vector", covered))
+    if data["eval_unknown"] is not None:
+        rows.append(("unknown words of the validation texts", f"{data['eval_unknown']:.1%}"))
     return _table(("", ""), rows)
 
 

@@ -98,8 +98,9 @@ class TextClassifier(Predictor):
             that only the file has are known, more if `max_vocab_size` has room. A saved classifier
             has the vectors and does not need the file. None learns an embedding from the texts.
             Default: None.
-        tokenizer: Function that splits a text into tokens. None is a `WordPunctTokenizer`.
-            Default: None.
+        tokenizer: Tokenizer of the texts. One of "word" (`WordTokenizer`), "wordpunct"
+            (`WordPunctTokenizer`) and "char" (`CharTokenizer`), or a function that splits a text
+            into tokens. Default: "wordpunct".
         min_freq: Minimum frequency of a word in all texts. Texts without labels count. Default: 1,
             2 from 2,000 texts, or 5 from 20,000 unlabelled texts.
         max_vocab_size: Maximum vocabulary size, special tokens included. None sets no limit.
@@ -174,7 +175,7 @@ class TextClassifier(Predictor):
         max_ngrams: int | None = None,
         spelling: bool | None = None,
         vectors: str | os.PathLike[str] | None = None,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: str | Tokenizer | None = None,
         min_freq: int | None = None,
         max_vocab_size: int | None = None,
         max_length: int | None = None,

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -34,7 +35,8 @@ from textrnn.ngrams import BlendedClassifier, NgramClassifier, fit_scales, ngram
 from textrnn.ngrams.model import longest_order
 from textrnn.nn import RecurrentClassifier
 from textrnn.runtime.labels import LabelSet
-from textrnn.text import Vocabulary, WordPunctTokenizer
+from textrnn.text import Tokenizer, Vocabulary
+from textrnn.text.tokenizers import is_known, named_tokenizer
 from textrnn.training import ClassificationMetrics, History, MultilabelMetrics
 from textrnn.training.distributed.processes import join
 from textrnn.training.loop import CTRL_C
@@ -44,6 +46,7 @@ __all__ = ["learn"]
 
 _LOGGER = logging.getLogger("textrnn")
 _CHECKED_TEXTS = 64
+_MIN_WORDS_TO_WARN = 100  # of fewer, the share of unknown ones is too uncertain
 _MIN_TEXTS_TO_HOLD_OUT = 100  # of fewer texts, a part can't tell epochs apart
 _VARIANCES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)  # of the prior of the linear model
 _DEFAULT_VARIANCE = 10.0  # without a validation part to choose by
@@ -142,9 +145,7 @@ def _encode(
         eval_texts, eval_targets = list(compress(texts, held_out)), targets[held_out]
         texts, targets = list(compress(texts, ~held_out)), targets[~held_out]
         eval_weights, weights = weights[held_out], weights[~held_out]
-    tokenizer = params["tokenizer"]
-    if tokenizer is None:
-        tokenizer = WordPunctTokenizer() if before is None else before.tokenizer
+    tokenizer = _tokenizer(params["tokenizer"], before)
     corpus = [*texts, *(unlabelled or ())]
     known = known_words(params, settings, corpus, tokenizer, before=before)
     vocabulary = known.vocabulary
@@ -166,9 +167,12 @@ def _encode(
         )
 
     train_set = encoded(texts, targets, weights)
+    eval_set = encoded(eval_texts, eval_targets, eval_weights) if eval_texts else None
+    if eval_set is not None:
+        _warn_of_unknown(eval_set)
     return Task(
         train_set=train_set,
-        eval_set=encoded(eval_texts, eval_targets, eval_weights) if eval_texts else None,
+        eval_set=eval_set,
         eval_given=eval_examples is not None,
         corpus=encoded(corpus, None) if settings["pretrain_epochs"] else None,
         unlabelled=len(unlabelled or ()),
@@ -180,6 +184,36 @@ def _encode(
         device=device,
         progress=choose(params, "progress", Data(len(texts))),
     )
+
+
+def _tokenizer(given: str | Tokenizer | None, before: Model | None) -> Tokenizer:
+    """Return the tokenizer; continued training keeps its own, whose words the vocabulary has."""
+    if before is None:
+        return named_tokenizer("wordpunct" if given is None else given)
+    own = before.tokenizer
+    tokenizer = own if given is None else named_tokenizer(given)
+    # Two custom ones that differ may be copies of a function.
+    if tokenizer != own and (is_known(tokenizer) or is_known(own)):
+        raise InvalidValueError(expected("tokenizer", f"the model's own, {own}", given))
+    return tokenizer
+
+
+def _warn_of_unknown(eval_set: WordDataset) -> None:
+    """Warn if most words of the validation part are unknown, unless it is tiny."""
+    words, unknown = _count_words(eval_set)
+    if words >= _MIN_WORDS_TO_WARN and unknown > words / 2:
+        warnings.warn(
+            f"{unknown / words:.0%} of the words of the validation texts are unknown to the "
+            "classifier. Check `tokenizer`, `min_freq` and `max_vocab_size`; text without spaces "
+            'needs another tokenizer than "word".',
+            stacklevel=5,  # where `fit` is called
+        )
+
+
+def _count_words(dataset: WordDataset) -> tuple[int, int]:
+    """Return the number of words of a data set, and that of the unknown ones."""
+    unknown = dataset.input_ids == dataset.vocabulary.unk_id  # (total,)
+    return len(dataset.input_ids) - 2 * len(dataset), int(unknown.sum())
 
 
 def _scaled(weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -356,8 +390,8 @@ def _to_model(found: _Fitted, cpu_seconds: dict[str, float], task: Task, outcome
     _check_logits(found.network, task.train_set)
     train_set, labels = task.train_set, cast("Tensor", task.train_set.labels)
     counts = labels.sum(0) if labels.ndim == 2 else labels.bincount(minlength=len(task.labels))
-    words = len(train_set.input_ids) - 2 * len(train_set)
-    unknown = int((train_set.input_ids == train_set.vocabulary.unk_id).sum())
+    words, unknown = _count_words(train_set)
+    eval_words, eval_unknown = (0, 0) if task.eval_set is None else _count_words(task.eval_set)
     data = {
         "train_texts": len(train_set),
         "label_counts": [int(count) for count in counts],
@@ -366,6 +400,7 @@ def _to_model(found: _Fitted, cpu_seconds: dict[str, float], task: Task, outcome
         "coverage": 1 - unknown / max(words, 1),
         "eval_texts": 0 if task.eval_set is None else len(task.eval_set),
         "eval_given": task.eval_given,
+        "eval_unknown": eval_unknown / eval_words if eval_words else None,
         "unlabelled_texts": task.unlabelled,
         "vectors": task.vectors,
         "stopped": outcome.stopped,

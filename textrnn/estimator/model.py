@@ -105,14 +105,18 @@ class Model:
             history=History(state["history"]),
         )
 
-    def logits(self, texts: Any) -> Tensor:
-        """Return the logits of a column of texts, fp32 `(texts, labels)`, on the CPU."""
-        ids, lengths = encode_texts(
+    def encode(self, texts: Any) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return the ids of a column of texts, and the number of ids of each."""
+        return encode_texts(
             read_texts(texts),
             self.tokenizer,
             self.vocabulary,
             max_length=self.settings["max_length"],
         )
+
+    def logits(self, texts: Any) -> Tensor:
+        """Return the logits of a column of texts, fp32 `(texts, labels)`, on the CPU."""
+        ids, lengths = self.encode(texts)
         if len(lengths) <= _FEW_TEXTS and self._in_numpy is not None:
             return torch.from_numpy(self._in_numpy.logits(ids, lengths))
         return logits_of(self.network, ids, lengths)

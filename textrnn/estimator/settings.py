@@ -14,6 +14,7 @@ from textrnn.errors import (
     expected,
 )
 from textrnn.runtime.configuration import MAX_LENGTH
+from textrnn.text.tokenizers import NAMES
 
 __all__ = [
     "OPTIONS",
@@ -238,11 +239,10 @@ OPTIONS = (
     ),
     Option(
         "tokenizer",
-        Kind(type=object),
-        None,
-        "Function that splits a text into tokens",
+        _choice(*NAMES),
+        Chosen('"wordpunct"', lambda _data: "wordpunct"),
+        "Tokenizer of the texts",
         is_setting=False,
-        in_shell=False,
         saved=False,
     ),
     Option("min_freq", _POSITIVE, _min_freq, "Minimum frequency of a word in all texts"),

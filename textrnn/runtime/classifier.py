@@ -94,9 +94,13 @@ class _Model:
         )
         self._networks = Networks(saved.network, saved.ngrams, saved.weights, backend=backend)
 
+    def encode(self, texts: Any) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return the ids of a column of texts, and the number of ids of each."""
+        return self._encode(read_texts(texts))
+
     def probabilities(self, texts: Any) -> NDArray[np.float64]:
         """Return the probabilities of a column of texts, `(texts, labels)`."""
-        return self.labels.probabilities(self._networks.logits(*self._encode(read_texts(texts))))
+        return self.labels.probabilities(self._networks.logits(*self.encode(texts)))
 
     def top_ngrams(self, index: int, k: int) -> list[tuple[tuple[int, ...], float]] | None:
         """Return the n-grams of words that speak most for a label; None without n-grams."""

@@ -71,6 +71,7 @@ _DATA: dict[str, tuple[type, ...]] = {
     "cut_texts": (int,),
     "eval_given": (bool,),
     "eval_texts": (int,),
+    "eval_unknown": (float, int, type(None)),
     "label_counts": (list,),
     "mean_words": (float, int),
     "stopped": (str, type(None)),
@@ -251,7 +252,7 @@ def _check_data(data: Mapping[str, Any], num_labels: int) -> None:
     for name, kinds in _DATA.items():
         if type(data[name]) not in kinds:
             raise TypeError(f"`{name}` is {show(data[name])}")
-        if float in kinds or int in kinds:
+        if data[name] is not None and (float in kinds or int in kinds):
             check_float(name, data[name], minimum=0, maximum=2**63)
     _check_columns(data["columns"])
     _check_vectors(data["vectors"])

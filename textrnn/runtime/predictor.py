@@ -33,6 +33,9 @@ class FittedModel(Protocol):
     def tokenizer(self) -> Tokenizer:
         """The tokenizer."""
 
+    def encode(self, texts: Any) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Return the ids of a column of texts, and the number of ids of each."""
+
     def probabilities(self, texts: Any) -> NDArray[np.float64]:
         """Return the probabilities of a column of texts, `(texts, labels)`."""
 
@@ -148,6 +151,29 @@ class Predictor(ABC):
             raise InvalidValueError("Expected a classifier with n-grams, but got one without.")
         tokens = model.vocabulary.tokens
         return [(" ".join(tokens[i] for i in ids), strength) for ids, strength in found]
+
+    def unknown_fraction(self, texts: Iterable[str]) -> NDArray[np.float64]:
+        """Return the share of words of each text that the classifier does not know.
+
+        These words are not in the vocabulary. A prediction for a text that has hardly any others
+        says little. `data_["eval_unknown"]` is the share in all validation texts.
+
+        Args:
+            texts: The texts.
+
+        Returns:
+            Shares from 0 to 1 `(texts,)`, of the words up to the maximum length. Punctuation counts
+            where it is a token. A text without words has 0.
+
+        Raises:
+            NotFittedError: If the classifier is not fitted.
+            InvalidTypeError: If `texts` is not a column of strings.
+        """
+        model = self._model()
+        ids, lengths = model.encode(texts)  # (total,), (texts,)
+        rows = np.repeat(np.arange(len(lengths)), lengths)  # (total,)
+        unknown = np.bincount(rows[ids == model.vocabulary.unk_id], minlength=len(lengths))
+        return unknown / np.maximum(lengths - 2, 1)
 
     def _decide(self, texts: Any, threshold: Threshold | None) -> NDArray[Any]:
         """Return class ids `(texts,)`, or which labels a text has, bool `(texts, labels)`."""

@@ -6,10 +6,19 @@ that change what a reader sees stay, or become what they mean.
 """
 
 import functools
+import re
 import unicodedata
 from typing import Any
 
-__all__ = ["compose", "normalize"]
+__all__ = ["compose", "is_plain", "normalize"]
+
+# Characters other than letters, digits and signs that are written between spaces, composed and
+# visible: Latin, Greek, Cyrillic, Hebrew, Arabic and Hangul without marks, and their punctuation.
+_NOT_PLAIN = re.compile(
+    "[^\x00-\xac\xae-\xb1\xb4-\xb8\xba\xbb\xbf-\u02af\u0388-\u038a\u038e-\u03a1\u03a3-\u0482"
+    "\u048a-\u052f\u05d0-\u05ea\u060c\u061b\u061f-\u064a\u0660-\u066f\u0671-\u06d5\u1e00-\u1eff"
+    "\u2010-\u2027\u202f-\u203e\u20a0-\u20bf\u2116\u2122\uac00-\ud7a3]"
+)
 
 _JOINERS = r"\u200c\u200d"  # ZWNJ and ZWJ
 _TAGS = r"\U000e0020-\U000e007f"
@@ -27,7 +36,7 @@ _VISIBLE = (
 
 def normalize(text: str) -> str:
     """Compose a text's accents (NFC), and drop invisible characters that carry no meaning."""
-    if text.isascii():
+    if is_plain(text):
         return text
     text = compose(text)
     _, invisible, rules = _patterns()
@@ -37,6 +46,11 @@ def normalize(text: str) -> str:
         # Without what was between them, a letter and its accent compose.
         text = compose(pattern.sub(replacement, text))
     return text
+
+
+def is_plain(text: str) -> bool:
+    """Return whether a text is sure to be normal, and to have only words that `re` can find."""
+    return text.isascii() or not _NOT_PLAIN.search(text)
 
 
 def compose(text: str) -> str:

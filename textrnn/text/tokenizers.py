@@ -4,6 +4,9 @@ Without ASCII punctuation NLTK's word tokenizer cuts only at white space, around
 marks and dashes, and inside six contractions. `WordTokenizer` implements these rules itself,
 because importing NLTK takes longer than tokenizing a data set. Text that keeps its punctuation goes
 through NLTK.
+
+Scripts without spaces have a token for each character in `WordPunctTokenizer`; `WordTokenizer`
+leaves them as NLTK does.
 """
 
 import functools
@@ -12,25 +15,29 @@ import string
 from collections.abc import Callable, Mapping
 from typing import Any, Self, TypeAlias, TypeGuard
 
-from textrnn.errors import InvalidTypeError, InvalidValueError, expected, listing
-from textrnn.text.normalization import normalize
+from textrnn.errors import InvalidTypeError, InvalidValueError, check_choice, expected, listing
+from textrnn.text.characters import any_characters, words_and_characters
+from textrnn.text.normalization import is_plain, normalize
 
 __all__ = [
     "ENCODED_PUNCTUATION",
+    "NAMES",
     "TOKENIZERS",
+    "CharTokenizer",
     "Tokenizer",
     "WordPunctTokenizer",
     "WordTokenizer",
     "describe_tokenizer",
     "is_known",
+    "named_tokenizer",
     "nltk_tokenizer",
     "space_contractions",
     "space_quotes",
 ]
 
 ENCODED_PUNCTUATION = string.punctuation.encode()
-_IN_ASCII = re.compile(r"\w+|[^\w\s\x1c-\x1f]+", re.ASCII)
-_OPTIONS = ("lowercase", "remove_punctuation", "normalize")  # of a `WordTokenizer`
+_PLAIN = re.compile(r"\w+|[^\w\s\x1c-\x1f]+")
+_IN_ASCII = re.compile(_PLAIN.pattern, re.ASCII)
 _PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
 _QUOTES_AND_DASHES = re.compile("[\u00ab\u201c\u2018\u201e\u00bb\u201d\u2019\u2012-\u2015]")
 
@@ -47,7 +54,74 @@ Tokenizer: TypeAlias = Callable[[str], list[str]]
 """Any callable from a text to the list of its tokens. A custom one also has to normalize them."""
 
 
-class WordTokenizer:
+class _Options:
+    """A tokenizer with immutable options, all of them booleans; one of them is `lowercase`."""
+
+    def __init__(self, **options: bool) -> None:
+        for name, value in options.items():
+            if not isinstance(value, bool):
+                raise InvalidTypeError(expected(name, "a boolean", value))
+        self._options = options
+
+    @property
+    def lowercase(self) -> bool:
+        """Whether texts are lower-cased."""
+        return self._options["lowercase"]
+
+    def to_dict(self) -> dict[str, bool]:
+        """Return the options as a dictionary for JSON.
+
+        Returns:
+            Each option's name and value.
+
+        Example:
+            >>> WordTokenizer(lowercase=False).to_dict()
+            {'lowercase': False, 'remove_punctuation': True, 'normalize': False}
+        """
+        return dict(self._options)
+
+    @classmethod
+    def from_dict(cls, options: Mapping[str, Any]) -> Self:
+        """Build a tokenizer from the result of `to_dict`.
+
+        Args:
+            options: Each option's name and value.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            InvalidTypeError: If `options` is not a mapping, or an option is not a boolean.
+            InvalidValueError: If an option is missing or unknown.
+
+        Example:
+            >>> tokenizer = WordTokenizer(lowercase=False)
+            >>> WordTokenizer.from_dict(tokenizer.to_dict()) == tokenizer
+            True
+        """
+        if not isinstance(options, Mapping):
+            raise InvalidTypeError(expected("options", "a mapping", options))
+        names = cls().to_dict()
+        if set(options) != set(names):
+            raise InvalidValueError(
+                f"Expected `options` to have the keys {listing(names)}, but got {listing(options)}."
+            )
+        return cls(**options)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Options):
+            return NotImplemented
+        return type(self) is type(other) and self._options == other._options
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self._options.values()))
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value}" for name, value in self._options.items())
+        return f"{type(self).__name__}({options})"
+
+
+class WordTokenizer(_Options):
     r"""Split a text into lower-case words without punctuation, as NLTK does.
 
     The words are those of `nltk.word_tokenize(text, preserve_line=True)` after lower-casing the
@@ -57,7 +131,8 @@ class WordTokenizer:
 
     Like NLTK it takes texts as they are: "café" in composed and in decomposed characters (NFC and
     NFD) are two words, and a soft hyphen is part of a word. Set `normalize=True` for texts from
-    several sources.
+    several sources. Text without spaces, such as Chinese, stays in one piece: use
+    `WordPunctTokenizer` there.
 
     Tokenizers are immutable; two with the same options are equal.
 
@@ -85,26 +160,19 @@ class WordTokenizer:
     def __init__(
         self, *, lowercase: bool = True, remove_punctuation: bool = True, normalize: bool = False
     ) -> None:
-        options = (lowercase, remove_punctuation, normalize)
-        for name, value in zip(_OPTIONS, options, strict=True):
-            if not isinstance(value, bool):
-                raise InvalidTypeError(expected(name, "a boolean", value))
-        self._lowercase, self._remove_punctuation, self._normalize = options
-
-    @property
-    def lowercase(self) -> bool:
-        """Whether texts are lower-cased."""
-        return self._lowercase
+        super().__init__(
+            lowercase=lowercase, remove_punctuation=remove_punctuation, normalize=normalize
+        )
 
     @property
     def remove_punctuation(self) -> bool:
         """Whether ASCII punctuation is deleted."""
-        return self._remove_punctuation
+        return self._options["remove_punctuation"]
 
     @property
     def normalize(self) -> bool:
         """Whether texts are normalized."""
-        return self._normalize
+        return self._options["normalize"]
 
     def __call__(self, text: str) -> list[str]:
         """Split a text into words.
@@ -118,74 +186,31 @@ class WordTokenizer:
         Raises:
             InvalidTypeError: If `text` is not a string.
         """
-        if not isinstance(text, str):
-            raise InvalidTypeError(expected("text", "a string", text))
-        if self._normalize:
-            text = normalize(text)
-        if self._lowercase:
+        options = self._options
+        text = normalize(_checked(text)) if options["normalize"] else _checked(text)
+        if options["lowercase"]:
             text = text.lower()
-        if self._remove_punctuation:
+        if options["remove_punctuation"]:
             # In UTF-8 only ASCII has bytes below 128, and deleting bytes is far faster than
             # str.translate.
             data = text.encode("utf-8", "surrogatepass").translate(None, ENCODED_PUNCTUATION)
             text = data.decode("utf-8", "surrogatepass")
         elif _PUNCTUATION.search(text):
             return nltk_tokenizer()(text)
-        return space_contractions(space_quotes(text), lowercase=self._lowercase).split()
-
-    def to_dict(self) -> dict[str, bool]:
-        """Return the options as a dictionary for JSON.
-
-        Returns:
-            Each option's name and value.
-
-        Example:
-            >>> WordTokenizer(lowercase=False).to_dict()
-            {'lowercase': False, 'remove_punctuation': True, 'normalize': False}
-        """
-        return {name: getattr(self, name) for name in _OPTIONS}
-
-    @classmethod
-    def from_dict(cls, options: Mapping[str, Any]) -> Self:
-        """Build a tokenizer from the result of `to_dict`.
-
-        Args:
-            options: Each option's name and value.
-
-        Returns:
-            The tokenizer.
-
-        Raises:
-            InvalidTypeError: If `options` is not a mapping, or an option is not a boolean.
-            InvalidValueError: If an option is missing or unknown.
-
-        Example:
-            >>> tokenizer = WordTokenizer(lowercase=False)
-            >>> WordTokenizer.from_dict(tokenizer.to_dict()) == tokenizer
-            True
-        """
-        _check_options(options, _OPTIONS)
-        return cls(**options)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, WordTokenizer):
-            return NotImplemented
-        return type(self) is type(other) and self.to_dict() == other.to_dict()
-
-    def __hash__(self) -> int:
-        return hash((type(self), *self.to_dict().values()))
-
-    def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value}" for name, value in self.to_dict().items())
-        return f"{type(self).__name__}({options})"
+        return space_contractions(space_quotes(text), lowercase=options["lowercase"]).split()
 
 
-class WordPunctTokenizer:
+class WordPunctTokenizer(_Options):
     r"""Split a text into lower-case words and runs of punctuation.
 
     The rules are those of `nltk.wordpunct_tokenize`. A word is a run of letters (with their accents
     and vowel signs), digits and underscores. Any other run of characters between white space is a
     token too. So "well-known" has two words and a hyphen, and "great!!!" contains the word "great".
+
+    Scripts without spaces between words have a token for each character, with its marks: Chinese
+    (Han and Bopomofo), Japanese (also Hiragana and Katakana), Thai, Lao, Khmer, Myanmar and their
+    relatives. N-grams of these tokens take the place of words. Each emoji is a token as well, with
+    its skin tone and joined parts, and so is a flag.
 
     Texts are normalized first, so that what looks the same is the same token. Accents are composed
     (Unicode's NFC). Characters that can't be seen are dropped: soft hyphens, zero-width spaces,
@@ -208,17 +233,12 @@ class WordPunctTokenizer:
         ['oil', 'prices', 'can', "'", 't', 'soar', '!!!']
         >>> tokenizer("cafe\u0301 co\u00adop")
         ['café', 'coop']
+        >>> tokenizer("iPhone很好!!👍🏽👍")
+        ['iphone', '很', '好', '!!', '👍🏽', '👍']
     """
 
     def __init__(self, *, lowercase: bool = True) -> None:
-        if not isinstance(lowercase, bool):
-            raise InvalidTypeError(expected("lowercase", "a boolean", lowercase))
-        self._lowercase = lowercase
-
-    @property
-    def lowercase(self) -> bool:
-        """Whether texts are lower-cased."""
-        return self._lowercase
+        super().__init__(lowercase=lowercase)
 
     def __call__(self, text: str) -> list[str]:
         """Split a text into words and punctuation.
@@ -232,66 +252,77 @@ class WordPunctTokenizer:
         Raises:
             InvalidTypeError: If `text` is not a string.
         """
-        if not isinstance(text, str):
-            raise InvalidTypeError(expected("text", "a string", text))
-        text = normalize(text)
-        if self._lowercase:
+        if not _checked(text).isascii():
+            text = normalize(text)
+        if self._options["lowercase"]:
             text = text.lower()
-        words = _IN_ASCII if text.isascii() else _in_any_script()
-        tokens: list[str] = words.findall(text)
-        return tokens
+        if text.isascii():
+            return _IN_ASCII.findall(text)
+        return _PLAIN.findall(text) if is_plain(text) else words_and_characters(text)
 
-    def to_dict(self) -> dict[str, bool]:
-        """Return the options as a dictionary for JSON.
 
-        Returns:
-            Each option's name and value.
+class CharTokenizer(_Options):
+    r"""Split a text into lower-case characters.
 
-        Example:
-            >>> WordPunctTokenizer().to_dict()
-            {'lowercase': True}
-        """
-        return {"lowercase": self._lowercase}
+    A character is a letter with its accents and vowel signs, a digit or a sign; emoji are as in
+    `WordPunctTokenizer`, and texts are normalized in the same way. White space between characters
+    is one blank, a token too, since it divides words.
 
-    @classmethod
-    def from_dict(cls, options: Mapping[str, Any]) -> Self:
-        """Build a tokenizer from the result of `to_dict`.
+    Tokenizers are immutable; two with the same options are equal.
+
+    Args:
+        lowercase: Lower-case the text first. Default: True.
+
+    Raises:
+        InvalidTypeError: If an option is not a boolean.
+
+    Example:
+        >>> CharTokenizer()("Go  now!")
+        ['g', 'o', ' ', 'n', 'o', 'w', '!']
+        >>> CharTokenizer()("น้ำแข็ง")
+        ['น้ำ', 'แ', 'ข็', 'ง']
+    """
+
+    def __init__(self, *, lowercase: bool = True) -> None:
+        super().__init__(lowercase=lowercase)
+
+    def __call__(self, text: str) -> list[str]:
+        """Split a text into characters.
 
         Args:
-            options: Each option's name and value.
+            text: Any string.
 
         Returns:
-            The tokenizer.
+            The characters in order, and a blank for white space between them.
 
         Raises:
-            InvalidTypeError: If `options` is not a mapping, or an option is not a boolean.
-            InvalidValueError: If an option is missing or unknown.
-
-        Example:
-            >>> WordPunctTokenizer.from_dict({"lowercase": False})
-            WordPunctTokenizer(lowercase=False)
+            InvalidTypeError: If `text` is not a string.
         """
-        _check_options(options, ("lowercase",))
-        return cls(**options)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, WordPunctTokenizer):
-            return NotImplemented
-        return type(self) is type(other) and self.to_dict() == other.to_dict()
-
-    def __hash__(self) -> int:
-        return hash((type(self), self._lowercase))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(lowercase={self._lowercase})"
+        text = normalize(_checked(text))
+        text = " ".join((text.lower() if self.lowercase else text).split())
+        characters: list[str] = list(text) if text.isascii() else any_characters().findall(text)
+        return characters
 
 
-TOKENIZERS = {kind.__name__: kind for kind in (WordPunctTokenizer, WordTokenizer)}
+TOKENIZERS = {kind.__name__: kind for kind in (CharTokenizer, WordPunctTokenizer, WordTokenizer)}
+NAMES: dict[str, Tokenizer] = {
+    "word": WordTokenizer(),
+    "wordpunct": WordPunctTokenizer(),
+    "char": CharTokenizer(),
+}
+"""The tokenizers that options name."""
 
 
-def is_known(tokenizer: Tokenizer) -> TypeGuard[WordPunctTokenizer | WordTokenizer]:
+def is_known(tokenizer: Tokenizer) -> TypeGuard[CharTokenizer | WordPunctTokenizer | WordTokenizer]:
     """Return whether a tokenizer can be saved as JSON, which excludes subclasses."""
     return type(tokenizer) in TOKENIZERS.values()
+
+
+def named_tokenizer(tokenizer: str | Tokenizer) -> Tokenizer:
+    """Return the tokenizer of a name; any other is returned as it is."""
+    if isinstance(tokenizer, str):
+        return NAMES[check_choice("tokenizer", tokenizer, NAMES)]
+    return tokenizer
 
 
 def describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -300,14 +331,6 @@ def describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
         return {"type": type(tokenizer).__name__, "options": tokenizer.to_dict()}
     name = getattr(tokenizer, "__qualname__", type(tokenizer).__qualname__)
     return {"type": "custom", "options": name}
-
-
-@functools.cache
-def _in_any_script() -> Any:
-    """Return the pattern in which accents and vowel signs are part of a word."""
-    import regex  # `re` splits the words of Hindi, Tamil or Thai at their vowel signs
-
-    return regex.compile(r"\w+|(?:[^\w\s\x1c-\x1f]|\u200d)+")  # emoji are joined by U+200D
 
 
 def space_quotes(text: str) -> str:
@@ -363,11 +386,8 @@ def nltk_tokenizer() -> Callable[[str], list[str]]:
     return tokenize
 
 
-def _check_options(options: object, names: tuple[str, ...]) -> None:
-    """Raise an error unless `options` is a mapping with exactly these keys."""
-    if not isinstance(options, Mapping):
-        raise InvalidTypeError(expected("options", "a mapping", options))
-    if set(options) != set(names):
-        raise InvalidValueError(
-            f"Expected `options` to have the keys {listing(names)}, but got {listing(options)}."
-        )
+def _checked(text: object) -> str:
+    """Return a text, or raise an error if it is not a string."""
+    if not isinstance(text, str):
+        raise InvalidTypeError(expected("text", "a string", text))
+    return text
