@@ -568,6 +568,8 @@ def test_an_unknown_version_is_refused(folder, version):
         ("training.json", ("parameters",), {"pooling": [["max"]]}),
         ("training.json", ("data",), {"train_texts": "32"}),
         ("training.json", ("data",), {"unlabelled_texts": "16"}),
+        ("training.json", ("data",), {"eval_unknown": "0.5"}),
+        ("training.json", ("data",), {"eval_unknown": -0.5}),
         ("training.json", ("data",), {"label_counts": [1]}),
         ("training.json", ("data",), {"label_counts": [1, "1"]}),
         ("training.json", ("data",), {"more": 1}),
