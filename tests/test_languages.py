@@ -121,13 +121,14 @@ def test_an_unknown_tokenizer_is_refused(tokenizer, error, message):
 
 def test_continued_training_keeps_its_tokenizer():
     """Another one would give words that the vocabulary does not have."""
-    classifier = TextClassifier(tokenizer="char", warm_start=True, **QUICK).fit(*NEWS)
-    assert classifier.set_params(tokenizer=None).fit(*NEWS).tokenizer_ == CharTokenizer()
+    few = [part[:20] for part in NEWS]  # without a validation part
+    classifier = TextClassifier(tokenizer="char", warm_start=True, **QUICK).fit(*few)
+    assert classifier.set_params(tokenizer=None).fit(*few).tokenizer_ == CharTokenizer()
     for other in ("word", str.split):
         with pytest.raises(InvalidValueError, match=r"`tokenizer` to be the model's own, CharTok"):
-            classifier.set_params(tokenizer=other).fit(*NEWS)
-    custom = TextClassifier(tokenizer=str.split, warm_start=True, **QUICK).fit(*NEWS)
-    assert custom.set_params(tokenizer=list).fit(*NEWS).tokenizer_ is list
+            classifier.set_params(tokenizer=other).fit(*few)
+    custom = TextClassifier(tokenizer=str.split, warm_start=True, **QUICK).fit(*few)
+    assert custom.set_params(tokenizer=list).fit(*few).tokenizer_ is list
 
 
 def test_the_unknown_share_of_a_text_counts_the_words_that_are_read():
@@ -136,7 +137,7 @@ def test_the_unknown_share_of_a_text_counts_the_words_that_are_read():
     texts = ["oil xyzzy", "oil oil oil xyzzy", "a goal", "x", " ", ""]
     assert classifier.unknown_fraction(texts).tolist() == [0.5, 0, 0, 1, 0, 0]
     assert classifier.unknown_fraction([]).shape == (0,)
-    with pytest.raises(InvalidTypeError, match="`texts` to be a column of strings"):
+    with pytest.raises(InvalidTypeError, match="`texts` to be a column"):
         classifier.unknown_fraction("oil")
     with pytest.raises(NotFittedError):
         TextClassifier().unknown_fraction(["oil"])
