@@ -13,6 +13,7 @@ import textrnn
 from textrnn import (
     Batch,
     BucketBatchSampler,
+    CharTokenizer,
     PaddingCollator,
     RecurrentClassifier,
     TextClassifier,
@@ -54,7 +55,9 @@ def tokens_and_ids() -> None:
     """Strings to tokens to ids."""
     tokenizer = WordTokenizer(lowercase=True, remove_punctuation=False)
     assert_type(tokenizer("Oil prices"), list[str])
+    assert_type(CharTokenizer(lowercase=False)("Oil"), list[str])
     own: Tokenizer = split_on_spaces
+    TextClassifier(tokenizer=own), TextClassifier(tokenizer="char")
     vocabulary = Vocabulary.build(map(own, texts), min_freq=2, max_size=None)
     assert_type(vocabulary, Vocabulary)
     assert_type(vocabulary["oil"], int)
@@ -160,6 +163,7 @@ def predictions(folder: str) -> None:
     for classifier in (TextClassifier.load(folder), runtime.load(folder, tokenizer=None)):
         assert_type(classifier.predict_proba(texts), NDArray[np.float64])
         assert_type(classifier.top_k(texts, 2, threshold=0.5), list[list[tuple[Any, float]]])
+        assert_type(classifier.unknown_fraction(texts), NDArray[np.float64])
         assert_type(classifier.multi_label_, bool)
         assert_type(classifier.vocabulary_, Vocabulary)
         classifier.predict(texts, threshold={"sports": 0.5})
