@@ -106,6 +106,17 @@ def test_a_tokenizer_may_be_named(name, tokenizer, tmp_path):
         )
 
 
+def test_a_loaded_classifier_is_fitted_again_with_its_tokenizer(tmp_path):
+    """Like other parameters, a tokenizer that is not the default comes back with the folder."""
+    few = [part[:20] for part in NEWS]
+    for name, expected in (("wordpunct", None), ("char", CharTokenizer())):
+        TextClassifier(tokenizer=name, **QUICK).fit(*few).save(tmp_path / "m")
+        loaded = TextClassifier.load(tmp_path / "m", device="cpu")
+        assert loaded.tokenizer == expected
+        before = loaded.tokenizer_
+        assert loaded.set_params(progress=False).fit(*few).tokenizer_ == before
+
+
 @pytest.mark.parametrize(
     ("tokenizer", "error", "message"),
     [

@@ -41,7 +41,7 @@ from textrnn.runtime.compact import PRECISIONS
 from textrnn.runtime.folder import SavedModel, read_folder
 from textrnn.runtime.predictor import Predictor, Threshold
 from textrnn.text import Tokenizer
-from textrnn.text.tokenizers import is_known
+from textrnn.text.tokenizers import NAMES, is_known
 from textrnn.training import History
 
 __all__ = ["TextClassifier"]
@@ -546,6 +546,8 @@ class TextClassifier(Predictor):
     ) -> Self:
         """Return the classifier of a folder that was read."""
         model = restore(saved, cls._defaults().keys() - _NOT_SAVED)
+        if tokenizer is None and saved.tokenizer != NAMES["wordpunct"]:
+            tokenizer = saved.tokenizer  # so that another fit uses the same one
         classifier = cls(**saved.parameters, tokenizer=tokenizer, device=device)
         model.network.to(resolve_device(device))
         classifier._fitted = model
