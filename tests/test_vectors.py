@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from textrnn.errors import CorruptFileError, InvalidTypeError, InvalidValueError
 from textrnn.text import Vocabulary, WordVectors, read_vectors
+from textrnn.text.vectors import words_of
 
 VOCABULARY = Vocabulary({"oil": 6, "prices": 3, "paris": 2, "opec": 1})
 OIL, PRICES, PARIS, OPEC = (VOCABULARY[word] for word in ("oil", "prices", "paris", "opec"))
@@ -175,6 +176,13 @@ def test_words_may_contain_blanks(write):
     assert read_vectors(path, vocabulary, size=2).matrix[4].tolist() == [3, 4]
     with pytest.raises(CorruptFileError, match="line 2 has 2 components instead of 4"):
         read_vectors(path, vocabulary)
+
+
+@pytest.mark.parametrize("header", ["", "5 2\n"])
+def test_words_are_listed_in_the_order_of_the_file(write, header):
+    """Words with blanks and words that are not UTF-8 are left out."""
+    lines = f"{header}oil 1 2\nNew York 1 2\ncaf\u00e9 1 2 \n".encode() + b"\xff 1 2\nthe\t1\t2"
+    assert list(words_of(write(lines))) == ["oil", "caf\u00e9", "the"]
 
 
 def test_words_may_be_any_bytes(write):

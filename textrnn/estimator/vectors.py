@@ -91,11 +91,11 @@ def _continued(before: Model, name: str | None) -> Words:
         if facts is not None:
             rule = f"None or {show(facts['file'])}, as in the fit that training goes on from"
         raise InvalidValueError(expected("vectors", rule, name))
-    if facts is None:
-        return Words(vocabulary=vocabulary)
     weight: Any = None if before.ngrams is None else before.ngrams.vectors
     if before.recurrent is not None:
         weight = before.recurrent.embedding.weight
+    if facts is None or weight is None:
+        return Words(vocabulary=vocabulary)
     embedding = weight.numpy(force=True)
     return Words(vocabulary=vocabulary, file=facts["file"], embedding=embedding)
 
