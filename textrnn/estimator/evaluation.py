@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, NamedTuple
 
@@ -150,18 +150,12 @@ class _WithMistakes:
         )
 
 
-@dataclass(frozen=True)
 class Evaluation(_WithMistakes, ClassificationReport):
     """A `ClassificationReport` of a classifier, which also has its mistakes."""
 
-    _wrong: _Wrong = field(kw_only=True, repr=False, compare=False)
 
-
-@dataclass(frozen=True)
 class MultilabelEvaluation(_WithMistakes, MultilabelReport):
     """A `MultilabelReport` of a classifier, which also has its mistakes."""
-
-    _wrong: _Wrong = field(kw_only=True, repr=False, compare=False)
 
 
 def evaluate(
@@ -217,7 +211,8 @@ def evaluate(
         probabilities=probabilities[order],
         blamed=blamed[order],
     )
-    evaluation: Evaluation | MultilabelEvaluation = kind(**vars(report), _wrong=kept)
+    evaluation: Evaluation | MultilabelEvaluation = kind(**vars(report))
+    vars(evaluation)["_wrong"] = kept  # which is no part of the report's figures
     return evaluation
 
 
