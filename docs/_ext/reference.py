@@ -98,6 +98,8 @@ def _is_inner(cls: type) -> bool:
     if not cls.__module__.startswith("textrnn."):
         return False
     room = importlib.import_module(".".join(cls.__module__.split(".")[:2]))
+    if room.__name__.startswith("textrnn._"):
+        return True
     return cls.__name__ not in room.__all__
 
 
