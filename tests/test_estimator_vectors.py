@@ -122,6 +122,9 @@ def test_a_saved_classifier_needs_no_file(path, tmp_path, weights, options):
     assert loaded.data_["vectors"]["file"] == "vectors.txt"
     loaded.save(tmp_path / "again", weights=weights)
     assert str(tmp_path) not in (tmp_path / "again" / "training.json").read_text()
+    card = (tmp_path / "model" / "README.md").read_text()
+    alone = weights == "int8" and "network" in options
+    assert ("The word vectors are 8-bit integers" in card) == alone
     if not options:
         assert loaded.network_.ngrams.vectors is loaded.network_.recurrent.embedding.weight
 

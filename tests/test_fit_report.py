@@ -204,6 +204,8 @@ def test_ngrams_predict_without_a_network(kind, weights, tmp_path):
     loaded = TextClassifier.load(tmp_path / "model", device="cpu")
     assert isinstance(loaded.network_, NgramClassifier)
     assert loaded.get_params() == {**classifier.get_params(), "progress": None}
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert ("## Weights\n\nThe weights are 16-bit floats." in card) == (weights == "int8")
     bound = 0 if weights == "fp32" else 2e-3
     assert abs(loaded.predict_proba(texts) - probabilities).max() <= bound
     for backend in ("numpy", "onnx"):

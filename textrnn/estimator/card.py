@@ -225,11 +225,11 @@ def _weights(model: Model, precision: str, cost: Cost | None) -> tuple[str, ...]
     if precision == "fp32":
         return ()
     text = "The weights are 16-bit floats."
+    integers = " are 8-bit integers with a scale per row; "
     if precision == "int8" and model.recurrent is not None:
-        text = (
-            "The weights of the network are 8-bit integers with a scale per row; its biases and "
-            "the n-grams are 16-bit floats."
-        )
+        text = f"The weights of the network{integers}its biases and the n-grams are 16-bit floats."
+    elif precision == "int8" and model.data["vectors"] is not None:
+        text = f"The word vectors{integers}the n-grams are 16-bit floats."
     if cost is None:
         return "## Weights", f"{text} What that costs was not measured, without validation texts."
     return "## Weights", (
