@@ -446,8 +446,12 @@ def _opened(optuna: Any, storage: str | None, name: str) -> Iterator[Any]:
         raise InvalidValueError(expected("storage", rule, storage)) from error
     try:
         yield study
-    except failures as error:
-        raise OSError(f"The storage of the trials failed: {_reason(error)}.") from error
+    except (*failures, UnboundLocalError) as error:
+        # Optuna 5.0 raises the latter where the storage fails while a trial runs.
+        found = error.__context__ if isinstance(error, UnboundLocalError) else error
+        if not isinstance(found, failures):
+            raise
+        raise OSError(f"The storage of the trials failed: {_reason(found)}.") from found
     finally:
         opened.remove_session()
         opened.engine.dispose()
