@@ -20,7 +20,7 @@ from textrnn.errors import (
     MissingDependencyError,
     NonFiniteLossError,
 )
-from textrnn.estimator import tune, tuning
+from textrnn.estimator import scoring, tune, tuning
 
 TEXTS = ["oil prices soar", "stocks and oil fall", "the striker scores", "a keeper saves"] * 30
 LABELS = ["business", "business", "sports", "sports"] * 30
@@ -36,9 +36,9 @@ def _scored(monkeypatch):
         def score(_self, params, part):
             calls.append((part, params))
             found = losses(params, part)
-            return tuning._Score(found, accuracy(params))
+            return scoring.Score(found, accuracy(params))
 
-        monkeypatch.setattr(tuning._Scoring, "score", score)
+        monkeypatch.setattr(scoring.Scoring, "score", score)
         return calls
 
     return replace
@@ -184,14 +184,14 @@ def test_ctrl_c_leaves_the_trial_to_a_later_search(scored, tmp_path):
 
 def test_ctrl_c_within_training_ends_the_search(monkeypatch):
     """A classifier that stopped early has no score."""
-    learned = tuning.learn
+    learned = scoring.learn
 
     def pressing(params, examples, eval_examples, more, **keywords):
         model = learned(params, examples, eval_examples, more, **keywords)
-        model.data["stopped"] = tuning.CTRL_C
+        model.data["stopped"] = scoring.CTRL_C
         return model
 
-    monkeypatch.setattr(tuning, "learn", pressing)
+    monkeypatch.setattr(scoring, "learn", pressing)
     with pytest.raises(KeyboardInterrupt):
         tune(TEXTS, LABELS, minutes=5, **SMALL)
 
@@ -241,13 +241,13 @@ def test_every_text_is_held_out_once():
     """But the only text of a label; each label has its share in each part."""
     labels = ["a"] * 50 + ["b"] * 49 + ["c"] * 7 + ["d"]
     texts = [str(number) for number in range(len(labels))]
-    scoring = tuning._Scoring(TextClassifier().get_params(), (texts, labels))
-    assert scoring.parts == 5
-    assert scoring.folds[-1] == -1
+    held = scoring.Scoring(TextClassifier().get_params(), (texts, labels))
+    assert held.parts == 5
+    assert held.folds[-1] == -1
     for label, (least, most) in {"a": (10, 10), "b": (9, 10), "c": (1, 2)}.items():
-        counts = np.bincount(scoring.folds[np.array(labels) == label], minlength=5)
+        counts = np.bincount(held.folds[np.array(labels) == label], minlength=5)
         assert (counts.min(), counts.max()) == (least, most)
-    many = tuning._Scoring(
+    many = scoring.Scoring(
         TextClassifier().get_params(), (["a", "b"] * 25_000, ["c", "d"] * 25_000)
     )
     assert many.parts == 1
@@ -260,11 +260,9 @@ def test_a_score_is_that_of_a_classifier():
         np.array(TEXTS[:100] * 2, dtype=object),
         np.array(LABELS[:100] * 2, dtype=object),
     )
-    scoring = tuning._Scoring(
-        TextClassifier(**SMALL).get_params(), (texts.tolist(), labels.tolist())
-    )
-    score = scoring.score({}, 2)
-    held_out = scoring.folds == 2
+    held = scoring.Scoring(TextClassifier(**SMALL).get_params(), (texts.tolist(), labels.tolist()))
+    score = held.score({}, 2)
+    held_out = held.folds == 2
     classifier = TextClassifier(**SMALL)
     classifier.fit(texts[~held_out], labels[~held_out], (texts[held_out], labels[held_out]))
     assert score.accuracy == classifier.metrics_["accuracy"]
@@ -276,10 +274,10 @@ def test_a_score_has_the_weights_of_the_classes(weights):
     """As the loss of the training has them."""
     labels = ["business"] * 24 + LABELS[24:]
     params = TextClassifier(**SMALL, class_weight=weights).get_params()
-    scoring = tuning._Scoring(params, (TEXTS, labels))
-    business, sports = scoring.loss.class_weights.tolist()
+    held = scoring.Scoring(params, (TEXTS, labels))
+    business, sports = held.loss.class_weights.tolist()
     assert business < sports
-    assert np.isfinite(scoring.score({}, 0).losses).all()
+    assert np.isfinite(held.score({}, 0).losses).all()
 
 
 @pytest.mark.parametrize("as_matrix", [False, True])

@@ -1,6 +1,5 @@
 """Search for the settings of a `TextClassifier`, on Optuna."""
 
-import hashlib
 import logging
 import math
 import time
@@ -9,14 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import compress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from textrnn._version import __version__
 from textrnn.errors import (
     InvalidTypeError,
     InvalidValueError,
@@ -27,16 +22,10 @@ from textrnn.errors import (
     import_extra,
     shorten,
 )
-from textrnn.estimator.batches import Examples, read_examples, read_strings
+from textrnn.estimator.batches import read_examples, read_strings
 from textrnn.estimator.classifier import TextClassifier
-from textrnn.estimator.learning import learn
-from textrnn.estimator.model import logits_of
-from textrnn.estimator.settings import OPTIONS, Data, choose_settings
-from textrnn.runtime.labels import LabelMatrix, LabelSet
-from textrnn.text.tokenizers import is_known
+from textrnn.estimator.scoring import FOLDS, Scoring
 from textrnn.training.distributed.processes import join
-from textrnn.training.loop import CTRL_C
-from textrnn.training.losses import Loss, balanced_weights
 
 __all__ = ["Tuning", "tune"]
 
@@ -62,10 +51,6 @@ _FLAGS = ("spelling", "bidirectional")
 _PROMISING = {"min_freq": 1, "ngram_order": 3}
 """The changes of the second trial, which pay where most texts are short."""
 
-_FOLDS = 5  # into which the texts are divided
-_SCORED_TEXTS = 10_000  # held out by all parts together, from so many on there are fewer parts
-_BLOCKS = 10  # of a part, whose losses tell how much two trials differ by chance
-_MIN_TEXTS = 100
 _STANDARD_ERRORS = 1.0  # by which a trial must beat the defaults
 _HEARTBEAT, _GRACE = 10, 60  # seconds; a process without a sign of life for so long is dead
 
@@ -149,7 +134,7 @@ def tune(
     classifier = TextClassifier(**params)
     texts = read_strings("texts", texts)
     labels = labels if isinstance(labels, Sized) else list(labels)
-    scoring = _Scoring(classifier.get_params(), read_examples(texts, labels))
+    scoring = Scoring(classifier.get_params(), read_examples(texts, labels))
     with _opened(optuna, storage, scoring.fingerprint) as study:
         search = _Search(optuna, study, scoring, fixed=set(params), end=start + 60 * minutes)
         search.run(math.inf if trials is None else trials)
@@ -158,80 +143,11 @@ def tune(
     return Tuning(classifier=classifier, params=best, trials=records)
 
 
-class _Score(NamedTuple):
-    """How well a classifier does on a part that is held out."""
-
-    losses: list[float]  # of the blocks of the part
-    accuracy: float
-
-
-class _Scoring:
-    """Train classifiers without parts of the texts, and score them on these."""
-
-    def __init__(self, params: Mapping[str, Any], examples: Examples) -> None:
-        self.params = params
-        self.texts, values = examples
-        if len(self.texts) < _MIN_TEXTS:
-            raise InvalidValueError(
-                expected("texts", f"at least {_MIN_TEXTS} texts", len(self.texts))
-            )
-        self.labels = LabelSet.of(values)
-        self.targets = self.labels.encode(values)  # (texts,) or (texts, labels)
-        self.settings = choose_settings(params, Data(len(self.texts), 0, self.labels.multi_label))
-        self.loss = self._loss()
-        self.folds = _folds(self.targets, self.settings["seed"])  # (texts,)
-        self.parts = min(_FOLDS, math.ceil(_FOLDS * _SCORED_TEXTS / len(self.texts)))
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of all that a score depends on but the settings of a trial."""
-        params = {option.name: self.params[option.name] for option in OPTIONS if option.saved}
-        tokenizer = self.params["tokenizer"]
-        if tokenizer is not None:
-            params["tokenizer"] = repr(tokenizer) if is_known(tokenizer) else "own"
-        facts = [__version__, self.texts, self.labels.names, self.targets.tolist(), params]
-        return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-    def score(self, params: Mapping[str, Any], part: int) -> _Score:
-        """Train with further parameters and return the score on a part."""
-        held_out = self.folds == part  # (texts,)
-        with _without_log():
-            model = learn(
-                {**self.params, "progress": False, **params},
-                self._select(~held_out),
-                self._select(held_out),
-                None,
-                before=None,
-                sample_weight=None,
-            )
-        if model.data["stopped"] == CTRL_C:
-            raise KeyboardInterrupt
-        assert model.eval_ids is not None  # noqa: S101 - for the type checker
-        logits = logits_of(model.network, *model.eval_ids)  # (texts, classes)
-        targets = torch.from_numpy(self.targets[held_out])
-        blocks = range(min(_BLOCKS, len(logits)))
-        losses = [float(self.loss(logits[k::_BLOCKS], targets[k::_BLOCKS])) for k in blocks]
-        return _Score(losses, model.metrics["accuracy"])
-
-    def _select(self, chosen: NDArray[np.bool_]) -> Examples:
-        """Return the chosen texts and their labels, in a form that knows all labels."""
-        texts, targets = list(compress(self.texts, chosen)), self.targets[chosen]
-        if self.labels.multi_label:
-            return texts, LabelMatrix(targets.astype(np.int64), self.labels.names)
-        return texts, [self.labels.names[index] for index in targets]
-
-    def _loss(self) -> Loss:
-        weights = self.labels.class_weights(self.params["class_weight"])
-        if isinstance(weights, str):
-            weights = balanced_weights(torch.from_numpy(self.targets), len(self.labels))
-        return Loss(class_weights=weights)
-
-
 class _Search:
     """Trials of one study, run by this process and perhaps by others."""
 
     def __init__(
-        self, optuna: Any, study: Any, scoring: _Scoring, *, fixed: AbstractSet[str], end: float
+        self, optuna: Any, study: Any, scoring: Scoring, *, fixed: AbstractSet[str], end: float
     ) -> None:
         self.optuna, self.study, self.scoring, self.end = optuna, study, scoring, end
         space = _space(scoring.settings)
@@ -362,7 +278,7 @@ class _Search:
 
     def _has_time(self) -> bool:
         """Tell whether there is time for another part and for training with all texts."""
-        return time.monotonic() + (2 + 1 / (_FOLDS - 1)) * self.seconds < self.end
+        return time.monotonic() + (2 + 1 / (FOLDS - 1)) * self.seconds < self.end
 
 
 class _OutOfTimeError(Exception):
@@ -397,20 +313,6 @@ def _suggest(trial: Any, name: str, bounds: tuple[Any, Any] | None) -> Any:
         return trial.suggest_categorical(name, (False, True))
     kind = trial.suggest_int if isinstance(bounds[1], int) else trial.suggest_float
     return kind(name, *bounds, log=name in _FACTORS)
-
-
-def _folds(targets: NDArray[Any], seed: int) -> NDArray[np.int64]:
-    """Return the part `(texts,)` that holds out each text, in proportion to the classes; or -1."""
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(len(targets))
-    folds = np.empty(len(targets), dtype=np.int64)
-    if targets.ndim == 2:
-        folds[order] = np.arange(len(targets)) % _FOLDS
-        return folds
-    order = order[np.argsort(targets[order], kind="stable")]
-    folds[order] = np.arange(len(targets)) % _FOLDS
-    folds[(np.bincount(targets) == 1)[targets]] = -1  # the only text of a class is trained on
-    return folds
 
 
 @contextmanager
@@ -473,14 +375,3 @@ def _quiet(optuna: Any) -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(level)
-
-
-@contextmanager
-def _without_log() -> Iterator[None]:
-    """Log only warnings."""
-    level = _LOGGER.level
-    _LOGGER.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        _LOGGER.setLevel(level)
