@@ -159,7 +159,7 @@ def test_a_data_set_is_a_sequence():
 def test_a_text_that_does_not_exist_is_an_index_error(index):
     """The message has the position and the number of texts."""
     dataset = make(["oil", "soar", "fall"])
-    with pytest.raises(IndexError, match=f"of one of the 3 texts, but got {index}"):
+    with pytest.raises(IndexError, match=f"`index` .* one of the 3 texts, but got {index}"):
         dataset[index]
 
 

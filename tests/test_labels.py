@@ -73,7 +73,7 @@ def test_what_is_no_column_is_refused(column):
 
 
 @pytest.mark.parametrize(
-    "missing", [None, math.nan, np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT")]
+    "missing", [None, math.nan, np.float32("nan"), pd.NA, pd.NaT, np.datetime64("NaT", "D")]
 )
 def test_a_missing_label_is_named(missing):
     """The error names the position."""

@@ -68,6 +68,7 @@ def test_long_files_without_line_feeds_are_read(monkeypatch):
     monkeypatch.setattr("textrnn.data.lines._BURST", 8)
     lines = [f"line {i}" for i in range(9)]
     assert lines_of("\r".join(lines).encode()) == lines
+    assert lines_of("\r".join([*lines, "a\nb"]).encode()) == [*lines, "a\nb"]
 
 
 def test_an_endless_line_is_refused(monkeypatch):

@@ -69,7 +69,7 @@ def test_rows_follow_the_vocabulary(write):
         GLOVE.replace(" ", "  "),
         GLOVE.rstrip("\n"),
         GLOVE + "\n\n",
-        "\ufeff" + GLOVE,
+        "\ufeff" + FASTTEXT,
         gzip.compress(GLOVE.encode()),
         gzip.compress(FASTTEXT.encode()),
     ],
