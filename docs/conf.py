@@ -52,6 +52,7 @@ toc_object_entries_show_parents = "hide"
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|concurrent|os|pathlib|types|typing)\..*"),  # the standard library
     ("py:class", r"textrnn\.runtime\.folder\.SavedModel"),  # `load` makes it
+    ("py:class", r"textrnn\.(.+\.)?_.+"),  # private types in signatures
     ("py:.*", r"(numpy|torch|matplotlib|datasets|pyarrow|tqdm)\..*"),  # dependencies
 ]
 

@@ -97,10 +97,9 @@ def _is_inner(cls: type) -> bool:
     """Return whether a class belongs to the library and has no page."""
     if not cls.__module__.startswith("textrnn."):
         return False
-    room = importlib.import_module(".".join(cls.__module__.split(".")[:2]))
-    if room.__name__.startswith("textrnn._"):
-        return True
-    return cls.__name__ not in room.__all__
+    room = cls.__module__.split(".")[1]
+    public = importlib.import_module(f"textrnn.{room}").__all__
+    return room.startswith("_") or cls.__name__ not in public
 
 
 def _members(cls: type) -> Iterator[str]:
