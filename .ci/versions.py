@@ -62,7 +62,9 @@ def run_one(environment: str, folder: Path, pytest_arguments: list[str]) -> dict
     constraints.write_text("".join(pins) if old else "")
 
     output_of(f"python{python}", "-m", "venv", folder / environment)
-    output_of(binaries / "pip", "install", "-q", "-U", "-c", constraints, "-e", ".[test]")
+    output_of(
+        binaries / "python", "-m", "pip", "install", "-q", "-U", "-c", constraints, "-e", ".[test]"
+    )
     warnings = WITH_OLD if old else []
     pytest = [str(binaries / "python"), "-m", "pytest", "-q", f"--junit-xml={report}", *warnings]
     status = subprocess.run(
@@ -75,7 +77,7 @@ def run_one(environment: str, folder: Path, pytest_arguments: list[str]) -> dict
     counts = ET.parse(report).getroot()[0].attrib  # noqa: S314 - pytest wrote it just now
     failed = int(counts["failures"]) + int(counts["errors"])
     skipped = int(counts["skipped"])  # with those that are expected to fail
-    listing = json.loads(output_of(binaries / "pip", "list", "--format=json"))
+    listing = json.loads(output_of(binaries / "python", "-m", "pip", "list", "--format=json"))
     installed = {canonical(package["name"]): package["version"] for package in listing}
     return {
         "date": f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}",
