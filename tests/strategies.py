@@ -169,7 +169,7 @@ def configurations(draw: st.DrawFn, *, max_size: int = 4) -> tuple[dict, dict | 
         **shared,
         "num_ngrams": draw(st.integers(1, 20)),
         "max_order": draw(st.integers(1, 3)),
-        "spelling": draw(st.booleans()),
+        "num_char_ngrams": draw(st.integers(0, 20)),
         "vector_size": draw(st.sampled_from([0, network["embedding_size"]])),
     }
     return network, ngrams if draw(st.booleans()) else None

@@ -181,7 +181,7 @@ def test_spelling_may_be_left_out(run, table, tmp_path, option):
     assert run("train", "--train", table, "--output", model, *QUICK, *option)[0] == 0
     assert TextClassifier.load(model).spelling is (False if option else None)
     line = next(x for x in run("info", model)[1].splitlines() if x.startswith("n-grams"))
-    assert line.endswith(", and the spelling of words") != bool(option)
+    assert line.endswith(" of characters") != bool(option)
 
 
 def test_a_preset_is_named_and_changed(run, table, tmp_path):

@@ -21,6 +21,7 @@ from textrnn.text import (
     bulk,
     encode_texts,
 )
+from textrnn.text.encoding import TextEncoder
 
 WORDS = ["oil", "prices", "soar", "can", "not", "a", "b", "\ud83d", "1", "!", "|", "\x1f", "\u03c2"]
 WORDS += ["\u00e9", "a\u00e9", "e\u0301", "ab", "\u0645", "\u0645\u200c\u0645"]
@@ -46,6 +47,28 @@ def text_by_text(texts, tokenizer, *, max_length, add_bos, add_eos):
             ids = ids[: max_length - add_bos - add_eos]
         rows.append([2] * add_bos + ids + [3] * add_eos)
     return rows
+
+
+@given(
+    texts=st.lists(st.lists(st.sampled_from([*WORDS[:9], "new", "<unk>", "", "N"])), max_size=6),
+    max_length=st.none() | st.integers(2, 6),
+    batch_texts=st.integers(1, 3),
+)
+def test_unknown_words_are_handed_on(texts, max_length, batch_texts):
+    """Each `<unk>` of the ids is one of the unknown words, which are different and ascending."""
+    encode = TextEncoder(lambda text: texts[int(text)], VOCABULARY, max_length=max_length)
+    with mock.patch.object(bulk, "_BATCH_CHARACTERS", 2 * batch_texts):
+        ids, lengths, unknown = encode.with_unknown(map(str, range(len(texts))))
+        assert np.array_equal(ids, encode(map(str, range(len(texts))))[0])
+    cut = [text[: None if max_length is None else max_length - 2] for text in texts]
+    expected = [word for text in cut for word in text if word not in WORDS]
+    assert unknown.words == sorted(set(expected))
+    assert [unknown.words[row] for row in unknown.rows] == expected
+    assert unknown.positions.tolist() == np.flatnonzero(ids == VOCABULARY.unk_id).tolist()
+    rows = unknown.by_token(len(ids))
+    assert rows.dtype == np.int32
+    assert np.array_equal(np.flatnonzero(rows >= 0), unknown.positions)
+    assert lengths.sum() == len(ids)
 
 
 @given(

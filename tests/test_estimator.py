@@ -278,7 +278,7 @@ def test_warm_start_keeps_out_spelling_where_it_was_left_out():
     """Continued training keeps the kind of linear model."""
     classifier = small(spelling=False, epochs=1).fit(TEXTS, LABELS)
     classifier.set_params(spelling=None, warm_start=True).fit(TEXTS, LABELS)
-    assert not classifier.network_.ngrams.spelling
+    assert not classifier.network_.ngrams.num_char_ngrams
     assert classifier.settings_["spelling"] is False
 
 

@@ -206,13 +206,13 @@ def test_a_text_without_known_ngrams_gives_the_bias():
     assert torch.equal(model(torch.tensor([[15, 16]]))[0], model.bias)
 
 
-@pytest.mark.parametrize("spelling", [False, True])
-def test_a_configuration_makes_the_same_classifier(spelling):
+@pytest.mark.parametrize("chars", [0, 5])
+def test_a_configuration_makes_the_same_classifier(chars):
     """`from_config` restores all arguments, and refuses other keys."""
     model = NgramClassifier(
-        100, num_classes=3, num_ngrams=7, max_order=3, padding_id=1, spelling=spelling
+        100, num_classes=3, num_ngrams=7, max_order=3, padding_id=1, num_char_ngrams=chars
     )
-    assert len(model.weight) == len(model.idf) == model.num_features == 7 + 100 * spelling
+    assert len(model.weight) == len(model.idf) == model.num_features == 7 + 100 * bool(chars)
     assert NgramClassifier.from_config(model.config).config == model.config
     assert "num_ngrams=7" in repr(model)
     with pytest.raises(MissingKeyError, match=r"`config` to have the keys 'max_order'.*got"):

@@ -10,13 +10,16 @@ from textrnn.estimator.model import logits_of
 from textrnn.ngrams import NgramClassifier
 from textrnn.ngrams.model import ngram_keys
 from textrnn.runtime.ngrams import Ngrams
+from textrnn.text.spelling import UnknownWords, char_keys
 
 VOCAB_SIZE = 9
+SEEN = ["awful", "awfully", "full", "xyzzy", ""]  # of which the last two have no n-grams
+CHAR_KEYS = np.unique(char_keys(SEEN[:3])[0])[::2]
 
 
 @st.composite
-def cases(draw) -> tuple[NgramClassifier, np.ndarray, np.ndarray]:
-    """Draw a model that knows some n-grams of the texts, and the ids and lengths of the texts."""
+def cases(draw) -> tuple[NgramClassifier, np.ndarray, np.ndarray, UnknownWords]:
+    """Draw a model that knows some n-grams of texts, and the ids of these with unknown words."""
     text = st.lists(st.integers(0, VOCAB_SIZE - 1), min_size=1, max_size=12)
     texts = draw(st.lists(text, max_size=6))
     ids = np.array([each for text in texts for each in text], dtype=np.int32)
@@ -33,7 +36,7 @@ def cases(draw) -> tuple[NgramClassifier, np.ndarray, np.ndarray]:
         num_classes=draw(st.integers(1, 4)),
         num_ngrams=len(known),
         max_order=max_order,
-        spelling=draw(st.booleans()),
+        num_char_ngrams=draw(st.sampled_from([0, len(CHAR_KEYS)])),
         vector_size=draw(st.integers(0, 3)),
     )
     if model.vectors is not None:
@@ -44,7 +47,13 @@ def cases(draw) -> tuple[NgramClassifier, np.ndarray, np.ndarray]:
     model.idf[torch.rand(len(model.idf), generator=generator) < 0.2] = 0.0
     model.weight.data.normal_(0.0, 3.0, generator=generator)
     model.bias.data.normal_(generator=generator)
-    return model, ids, np.array([len(text) for text in texts], dtype=np.int64)
+    if model.num_char_ngrams:
+        model.char_keys.copy_(torch.from_numpy(CHAR_KEYS))
+        model.char_idf.uniform_(0.5, 5.0, generator=generator)
+        model.char_weight.normal_(0.0, 3.0, generator=generator)
+    rows = [draw(st.integers(0, len(SEEN) - 1)) for _ in range(int((ids == 1).sum()))]
+    unknown = UnknownWords(SEEN, np.flatnonzero(ids == 1), np.array(rows, dtype=np.int32))
+    return model, ids, np.array([len(text) for text in texts], dtype=np.int64), unknown
 
 
 def in_numpy(model: NgramClassifier) -> Ngrams:
@@ -66,20 +75,38 @@ def assert_same(ours: np.ndarray, theirs: np.ndarray) -> None:
 @settings(max_examples=120)
 def test_logits_are_those_of_pytorch(case):
     """N-grams of every length, with spelling and vectors or without, agree at every shape."""
-    model, ids, lengths = case
-    assert_same(in_numpy(model).logits(ids, lengths), logits_of(model, ids, lengths).numpy())
+    model, *texts = case
+    assert_same(in_numpy(model).logits(*texts), logits_of(model, *texts).numpy())
+    assert_same(in_numpy(model).logits(*texts[:2]), logits_of(model, *texts[:2]).numpy())
 
 
 @given(cases())
 @settings(max_examples=30)
 def test_logits_do_not_depend_on_the_batch(case):
     """A text has the same logits alone as among others."""
-    model, ids, lengths = case
+    model, ids, lengths, unknown = case
     model = in_numpy(model)
-    together = model.logits(ids, lengths)
-    parts = np.split(ids, lengths.cumsum()[:-1]) if len(lengths) else []
-    for row, part in zip(together, parts, strict=True):
-        assert_same(model.logits(part, np.array([len(part)])), row[np.newaxis])
+    together = model.logits(ids, lengths, unknown)
+    starts = lengths.cumsum() - lengths
+    for row, start, length in zip(together, starts, lengths, strict=True):
+        held = (unknown.positions >= start) & (unknown.positions < start + length)
+        own = UnknownWords(SEEN, unknown.positions[held] - start, unknown.rows[held])
+        part = ids[start : start + length]
+        assert_same(model.logits(part, np.array([length]), own), row[np.newaxis])
+
+
+@given(cases(), st.integers(0, 3))
+@settings(max_examples=30)
+def test_contributions_add_up_to_the_logit(case, target):
+    """The tokens of a text share its logit, unknown words included, for every class."""
+    model, ids, lengths, unknown = case
+    ids = np.where(ids == model.padding_id, 2, ids)  # no text has it
+    targets = np.full(len(lengths), min(target, model.num_classes - 1))
+    logits = logits_of(model, ids, lengths, unknown).numpy()[np.arange(len(lengths)), targets]
+    shares = in_numpy(model).contributions(ids, lengths, targets, unknown)
+    owners = np.arange(len(lengths)).repeat(lengths)
+    sums = np.bincount(owners, shares, len(lengths)) + model.bias.detach().numpy()[targets]
+    np.testing.assert_allclose(sums, logits, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("limit", [1, 5, 8])
@@ -97,7 +124,7 @@ def test_many_texts_are_computed_in_batches(monkeypatch, limit):
 
 def test_weights_may_be_in_half_precision():
     """The logits are then those of the same weights in single precision."""
-    model = NgramClassifier(VOCAB_SIZE, num_classes=2, num_ngrams=60, spelling=True)
+    model = NgramClassifier(VOCAB_SIZE, num_classes=2, num_ngrams=60, num_char_ngrams=4)
     model.weight.data.normal_()
     model.idf.uniform_(1.0, 5.0)
     half = {

@@ -216,10 +216,12 @@ def test_a_stored_folder_predicts_what_it_did_when_it_was_written(classifier):
     assert (classifier.preset, classifier.pretrain_epochs) == ("best", 3)
     assert classifier.data_["unlabelled_texts"] == 16
     assert classifier.network_.ngrams.max_order == 2
-    assert classifier.network_.ngrams.spelling
+    assert classifier.network_.ngrams.num_char_ngrams > 100
     assert classifier.tokenizer_ == WordPunctTokenizer()
     card = (MODEL / "README.md").read_text()
-    assert "n-grams of up to 2 words and the spelling of words, trained" in card
+    number = classifier.network_.ngrams.num_char_ngrams
+    assert f"n-grams of up to 2 words and {number} character n-grams of words, trained" in card
+    assert "all other words differ by their spelling alone" in card
     assert "| texts without labels, to pretrain on | 16 |" in card
 
 
@@ -249,8 +251,10 @@ def test_loading_does_not_wait_for_the_compiler():
         (("ngrams",), {"num_classes": 3}),
         (("ngrams",), {"vocab_size": 10}),
         (("ngrams",), {"more": 1}),
-        (("ngrams",), {"spelling": False}),
-        (("ngrams",), {"spelling": 0}),
+        (("ngrams",), {"num_char_ngrams": 0}),
+        (("ngrams",), {"num_char_ngrams": 9}),
+        (("ngrams",), {"num_char_ngrams": -1}),
+        (("ngrams",), {"num_char_ngrams": True}),
     ],
 )
 def test_every_lie_about_ngrams_is_found(folder, path, update):
@@ -268,6 +272,12 @@ def test_every_lie_about_ngrams_is_found(folder, path, update):
         lambda w: w["ngrams.keys"][:1].fill_(-1),
         lambda w: w.update({"ngrams.keys": w["ngrams.keys"].double()}),
         lambda w: w["ngrams.idf"][:1].fill_(np.nan),
+        lambda w: w["ngrams.char_keys"].copy_(w["ngrams.char_keys"].flip(0)),
+        lambda w: w["ngrams.char_keys"][:1].fill_(-1),
+        lambda w: w["ngrams.char_idf"].resize_(2),
+        lambda w: w.update({"ngrams.char_weight": w["ngrams.char_weight"].T.contiguous()}),
+        lambda w: w["ngrams.char_weight"][:1].fill_(np.inf),
+        lambda w: w.pop("ngrams.char_weight"),
         lambda w: w["scales"].fill_(np.inf),
         lambda w: w.pop("scales"),
     ],

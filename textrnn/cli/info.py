@@ -98,4 +98,5 @@ def _vectors(facts: Mapping[str, Any] | None) -> dict[str, str]:
 def _counted(ngrams: Mapping[str, Any] | None) -> str:
     if ngrams is None:
         return "none"
-    return f"{ngrams['num_ngrams']:,}{', and the spelling of words' * ngrams['spelling']}"
+    number, chars = ngrams["num_ngrams"], ngrams["num_char_ngrams"]
+    return f"{number:,}" + (f", and {chars:,} of characters" if chars else "")

@@ -36,6 +36,8 @@ class Batch:
         indices: Positions of the texts in their data set, int64 `(batch,)`, or None. Default: None.
         weights: Weights of the texts in the loss, float `(batch,)`, or None for 1 each. Default:
             None.
+        unknown: Number of the word at each unknown token, -1 at known ones, int64 `(batch, time)`,
+            or None. Default: None.
 
     Raises:
         InvalidTypeError: If one of them is not a tensor.
@@ -52,6 +54,7 @@ class Batch:
     labels: Tensor | None = None
     indices: Tensor | None = None
     weights: Tensor | None = None
+    unknown: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in ("input_ids", "lengths"):
@@ -73,6 +76,9 @@ class Batch:
             if value.ndim not in ((1, 2) if name == "labels" else (1,)) or len(value) != size:
                 rule = f"a tensor with one entry for each of the {size} texts"
                 raise InvalidValueError(expected(name, rule, tuple(value.shape)))
+        if self.unknown is not None and self.unknown.shape != self.input_ids.shape:
+            rule = f"of the shape of `input_ids`, {tuple(self.input_ids.shape)}"
+            raise InvalidValueError(expected("unknown", rule, tuple(self.unknown.shape)))
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -106,7 +112,7 @@ class Batch:
 
     def _moved(self, move: Callable[[Tensor], Tensor]) -> Self:
         """Return the batch with all tensors moved but the lengths."""
-        names = ("input_ids", "labels", "indices", "weights")
+        names = ("input_ids", "labels", "indices", "weights", "unknown")
         tensors = {name: getattr(self, name) for name in names}
         return replace(self, **{name: move(t) for name, t in tensors.items() if t is not None})
 

@@ -13,6 +13,7 @@ from textrnn.ngrams import BlendedClassifier
 from textrnn.nn import RecurrentClassifier
 from textrnn.runtime.batches import batches_by_length
 from textrnn.runtime.ngrams import Ngrams
+from textrnn.text.spelling import UnknownWords
 
 __all__ = ["explain", "integrated_gradients"]
 
@@ -27,8 +28,8 @@ def explain(
 
     `limits` are the probabilities above which a text has a label, for multi-label data.
     """
-    ids, lengths = model.encode(texts)
-    logits = logits_of(model.network, ids, lengths).numpy()  # (texts, labels)
+    ids, lengths, unknown = model.encode(texts)
+    logits = logits_of(model.network, ids, lengths, unknown).numpy()  # (texts, labels)
     probabilities = model.labels.probabilities(logits)
     if not model.labels.multi_label:
         limits = np.zeros_like(limits)
@@ -36,7 +37,7 @@ def explain(
     best = targets
     if label_id is not None:
         targets = np.full(len(texts), label_id)
-    biases, parts = _contributions(model, ids, lengths, targets)
+    biases, parts = _contributions(model, ids, lengths, targets, unknown)
     explanations = []
     starts = lengths.cumsum() - lengths  # (texts,)
     for row, (text, target) in enumerate(zip(texts, targets.tolist(), strict=True)):
@@ -64,7 +65,11 @@ def explain(
 
 
 def _contributions(
-    model: Model, ids: NDArray[np.int32], lengths: NDArray[np.int64], targets: NDArray[np.int64]
+    model: Model,
+    ids: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    unknown: UnknownWords,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return biases `(texts,)` and contributions of all tokens, `(total,)`."""
     network, ngrams = model.network, model.ngrams
@@ -79,9 +84,7 @@ def _contributions(
         state = ngrams.state_dict().items()
         linear = Ngrams(ngrams.config, {name: each.cpu().numpy() for name, each in state})
         biases += shares[1] * linear.bias[targets]
-        ends = lengths.cumsum()  # (texts,)
-        for start, end, target in zip(ends - lengths, ends, targets.tolist(), strict=True):
-            parts[start:end] += shares[1] * linear.contributions(ids[start:end], target)
+        parts += shares[1] * linear.contributions(ids, lengths, targets, unknown)
     return biases, parts
 
 

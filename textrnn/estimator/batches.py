@@ -1,7 +1,7 @@
 """Columns of texts and labels, and the batches to train on or to predict."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -17,12 +17,14 @@ from textrnn.runtime.batches import batches_by_length
 from textrnn.runtime.labels import LabelValues, label_values
 from textrnn.text import Vocabulary
 from textrnn.text.columns import read_texts
+from textrnn.text.spelling import UnknownWords
 from textrnn.training.distributed.processes import join
 
 __all__ = [
     "Examples",
     "Loader",
     "RandomPart",
+    "WithUnknown",
     "WordDropout",
     "batch_rows",
     "learning_loader",
@@ -163,6 +165,30 @@ def _loader(
         pin_memory=pin_memory,
         generator=torch.Generator(),  # PyTorch draws a seed for workers, even without any
     )
+
+
+class WithUnknown:
+    """Batches of a data set with the unknown words of its texts, numbered from `first` on."""
+
+    def __init__(
+        self, loader: Any, dataset: WordDataset, unknown: UnknownWords, *, first: int = 0
+    ) -> None:
+        self.loader, self.offsets = loader, dataset.offsets
+        self.rows: Tensor | None = None  # (total,)
+        if unknown.words:
+            rows = unknown.by_token(len(dataset.input_ids)).astype(np.int64)
+            self.rows = torch.from_numpy(np.where(rows < 0, rows, rows + first))
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.loader:
+            if self.rows is None:
+                yield batch
+                continue
+            steps = torch.arange(batch.input_ids.shape[1])  # (time,)
+            places = self.offsets[batch.indices].unsqueeze(1) + steps  # (batch, time)
+            rows = self.rows[places.clamp(max=len(self.rows) - 1)]
+            padding = steps >= batch.lengths.unsqueeze(1)  # (batch, time)
+            yield replace(batch, unknown=rows.masked_fill(padding, -1))
 
 
 def batch_rows(lengths: NDArray[np.int64], *, threads: int = 1) -> list[NDArray[np.int64]]:

@@ -131,8 +131,9 @@ def _parts(model: Model) -> Iterator[str]:
         layers = f"{number} {direction}{network['cell'].upper()} layer{'s' if number > 1 else ''}"
         yield f"a recurrent network ({layers}) over words"
     if ngrams is not None:
-        parts = [f"{ngrams['num_ngrams']:,} n-grams of up to {ngrams['max_order']} words"]
-        parts += ["the spelling of words"] * ngrams["spelling"]
+        chars, parts = ngrams["num_char_ngrams"], [f"{ngrams['num_ngrams']:,} n-grams"]
+        parts[0] += f" of up to {ngrams['max_order']} words"
+        parts += [f"{chars:,} character n-grams of words"] * (chars > 0)
         parts += ["the sum of their vectors"] * (ngrams["vector_size"] > 0)
         *most, last = parts
         over = f"{', '.join(most)} and {last}" if most else last
@@ -249,8 +250,10 @@ def _duration(model: Model) -> str:
 
 def _limits(model: Model) -> str:
     words = len(model.vocabulary) - len(model.vocabulary.specials)
+    spelled = model.ngrams is not None and model.ngrams.num_char_ngrams
+    others = "differ by their spelling alone" if spelled else "are treated alike"
     lines = [
-        f"- The vocabulary has {words:,} words; all other words are treated alike.",
+        f"- The vocabulary has {words:,} words; all other words {others}.",
         f"- It reads the first {model.settings['max_length'] - 2} words of a text.",
         "- It assigns every text one of its labels, even if none of them fits."
         if not model.labels.multi_label

@@ -91,8 +91,9 @@ class TextClassifier(Predictor):
             2, or 3 from 20,000 texts.
         max_ngrams: Maximum number of n-grams. The most frequent are kept. Default: 262144, or
             524288 from 20,000 texts.
-        spelling: Use the character n-grams of words too. There are at most `max_ngrams` of them.
-            Default: True, or False from 20,000 texts.
+        spelling: Use the character n-grams of words too. There are at most `max_ngrams` of them;
+            words that no training text has get their weights from them. Default: True, or False
+            from 20,000 texts.
         vectors: Text file of word vectors to use, as of word2vec, fastText or GloVe. They are the
             embedding, which is not trained, and features of the linear model. Up to 50,000 words
             that only the file has are known, more if `max_vocab_size` has room. A saved classifier

@@ -18,7 +18,7 @@ from torch import Tensor
 from textrnn.data import Batch, WordDataset
 from textrnn.data.dataset import draw_stratified
 from textrnn.errors import InvalidValueError, NonFiniteLossError, expected
-from textrnn.estimator.batches import Examples, prediction_loader
+from textrnn.estimator.batches import Examples, WithUnknown, prediction_loader
 from textrnn.estimator.fit_report import FitReport, accuracies, gain_error
 from textrnn.estimator.model import Model, Network, logits_of
 from textrnn.estimator.network import (
@@ -36,6 +36,8 @@ from textrnn.ngrams.model import longest_order
 from textrnn.nn import RecurrentClassifier
 from textrnn.runtime.labels import LabelSet
 from textrnn.text import Tokenizer, Vocabulary
+from textrnn.text.encoding import TextEncoder
+from textrnn.text.spelling import NO_WORDS
 from textrnn.text.tokenizers import is_known, named_tokenizer
 from textrnn.training import ClassificationMetrics, History, MultilabelMetrics
 from textrnn.training.distributed.processes import join
@@ -166,6 +168,11 @@ def _encode(
             weights=own if weighted else None,
         )
 
+    train_unknown = eval_unknown = NO_WORDS
+    if settings["spelling"] and settings["ngram_order"]:  # which data sets don't keep
+        encode = TextEncoder(tokenizer, vocabulary, max_length=settings["max_length"])
+        train_unknown = encode.with_unknown(texts)[2]
+        eval_unknown = encode.with_unknown(eval_texts)[2]
     train_set = encoded(texts, targets, weights)
     eval_set = encoded(eval_texts, eval_targets, eval_weights) if eval_texts else None
     if eval_set is not None:
@@ -173,6 +180,8 @@ def _encode(
     return Task(
         train_set=train_set,
         eval_set=eval_set,
+        train_unknown=train_unknown,
+        eval_unknown=eval_unknown,
         eval_given=eval_examples is not None,
         corpus=encoded(corpus, None) if settings["pretrain_epochs"] else None,
         unlabelled=len(unlabelled or ()),
@@ -230,7 +239,7 @@ def _settings(params: Mapping[str, Any], data: Data, before: Model | None) -> di
     if before is not None:
         settings["pretrain_epochs"] = 0
         if before.ngrams is not None:
-            settings["spelling"] = before.ngrams.spelling
+            settings["spelling"] = bool(before.ngrams.num_char_ngrams)
     return settings
 
 
@@ -252,9 +261,14 @@ def _add_ngrams(
 ) -> _Fitted:
     """Fit n-grams, regularized by the validation part, and blend them with a network if given."""
     settings, device = task.settings, task.device
-    train_loader: Any = prediction_loader(task.train_set)
+    known, unknown = _words(task.train_set.vocabulary), task.train_unknown.words
+    train_loader = WithUnknown(
+        prediction_loader(task.train_set), task.train_set, task.train_unknown
+    )
 
-    def fit(loader: Iterable[Batch], *prior_variances: float) -> Iterator[NgramClassifier]:
+    def fit(
+        loader: Iterable[Batch], *prior_variances: float, more: Iterable[str] = ()
+    ) -> Iterator[NgramClassifier]:
         most = _MAX_WEIGHTS // (len(task.labels) * (1 + settings["spelling"]))
         return ngram_path(
             loader,
@@ -265,7 +279,7 @@ def _add_ngrams(
             max_ngrams=min(settings["max_ngrams"], most),
             class_weights=task.class_weights,
             padding_id=0 if recurrent is None else recurrent.padding_id,
-            words=_words(task.train_set.vocabulary) if settings["spelling"] else None,
+            words=[*known, *unknown, *more] if settings["spelling"] else None,
             vectors=None if task.embedding is None else torch.from_numpy(task.embedding),
             previous=None if before is None else before.ngrams,
         )
@@ -274,10 +288,11 @@ def _add_ngrams(
         ngrams = next(fit(train_loader, _DEFAULT_VARIANCE))
         return _Fitted(_blend(recurrent, ngrams, torch.tensor(_SCALES)).to(device), {}, {})
     labels, weights = cast("Tensor", task.eval_set.labels), task.eval_set.weights
-    logits = None if recurrent is None else _logits(recurrent, task.eval_set)  # (texts, classes)
+    eval_texts = (*_encoded(task.eval_set), task.eval_unknown)
+    logits = None if recurrent is None else logits_of(recurrent, *eval_texts)  # (texts, classes)
     scales, lowest = torch.ones(2), math.inf
     for trial, ngrams in zip(_VARIANCES, fit(train_loader, *_VARIANCES), strict=True):
-        found = _logits(ngrams.to(device), task.eval_set)  # (texts, classes)
+        found = logits_of(ngrams.to(device), *eval_texts)  # (texts, classes)
         if logits is None:
             trial_loss = float(Loss()(found.double(), labels, weights))
         else:
@@ -298,7 +313,9 @@ def _add_ngrams(
     )
     if not task.eval_given:  # the linear model is refitted on all texts
         eval_loader: Any = prediction_loader(task.eval_set)
-        ngrams = next(fit(_Chain(train_loader, eval_loader), variance))
+        eval_loader = WithUnknown(eval_loader, task.eval_set, task.eval_unknown, first=len(unknown))
+        every = _Chain(train_loader, eval_loader)
+        ngrams = next(fit(every, variance, more=task.eval_unknown.words))
     network = _blend(recurrent, ngrams, scales).to(device)
     right = {"ngrams": _right(found, labels)}
     if logits is None:
@@ -338,10 +355,6 @@ def _right(logits: Tensor, labels: Tensor) -> NDArray[np.bool_]:
         same = (logits > 0) == (labels > 0)  # (texts, labels)
         return same.all(dim=1).numpy()
     return (logits.argmax(dim=1) == labels).numpy()
-
-
-def _logits(network: RecurrentClassifier | NgramClassifier, dataset: WordDataset) -> Tensor:
-    return logits_of(network, *_encoded(dataset))
 
 
 def _encoded(dataset: WordDataset) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -425,5 +438,7 @@ def _to_model(found: _Fitted, cpu_seconds: dict[str, float], task: Task, outcome
         report=report,
         history=outcome.history,
         metrics=found.metrics,
-        eval_ids=None if task.eval_set is None else _encoded(task.eval_set),
+        eval_texts=(
+            None if task.eval_set is None else (*_encoded(task.eval_set), task.eval_unknown)
+        ),
     )

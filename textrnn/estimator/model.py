@@ -19,19 +19,24 @@ from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
 from textrnn.runtime.classifier import Networks
 from textrnn.runtime.labels import LabelSet
-from textrnn.text import Tokenizer, Vocabulary, encode_texts
+from textrnn.text import Tokenizer, Vocabulary
 from textrnn.text.columns import read_texts
+from textrnn.text.encoding import TextEncoder
+from textrnn.text.spelling import NO_WORDS, UnknownWords
 from textrnn.training import History
 from textrnn.training.evaluation import undisturbed_modes
 
-__all__ = ["Model", "Network", "build_network", "logits_of"]
+__all__ = ["Encoded", "Model", "Network", "build_network", "logits_of"]
 
 Network: TypeAlias = RecurrentClassifier | NgramClassifier | BlendedClassifier
+
+Encoded: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int64], UnknownWords]
+"""Ids of texts, number of ids of each, and their unknown words."""
 
 _FEW_TEXTS = 16  # whose time is mostly that of calls
 _MIN_IDS = 16_384  # for each thread
 _VECTORS = "ngrams.vectors"
-_PLAIN = ("tokenizer", "settings", "data", "metrics", "eval_ids")
+_PLAIN = ("tokenizer", "settings", "data", "metrics")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,8 +52,7 @@ class Model:
     report: FitReport
     history: History
     metrics: dict[str, float]  # of the validation part; empty without one
-    # Ids and lengths of the validation part, of which a loaded model has none.
-    eval_ids: tuple[NDArray[np.int32], NDArray[np.int64]] | None = None
+    eval_texts: Encoded | None = None  # the validation part, of which a loaded model has none
 
     @property
     def recurrent(self) -> RecurrentClassifier | None:
@@ -76,7 +80,7 @@ class Model:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return plain data and arrays, which tools that know no PyTorch can store as well."""
-        labels, (recurrent, ngrams) = self.labels, self.configs
+        labels, (recurrent, ngrams), texts = self.labels, self.configs, self.eval_texts
         return {
             **{name: getattr(self, name) for name in _PLAIN},
             "recurrent": recurrent,
@@ -87,6 +91,7 @@ class Model:
             "labels": [list(labels.names), labels.multi_label, labels.matrix],
             "report": self.report.to_dict(),
             "history": list(self.history),
+            "eval_texts": None if texts is None else (*texts[:2], tuple(texts[2])),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -96,6 +101,7 @@ class Model:
         with suppress(RuntimeError, AssertionError):  # raised where torch was built without CUDA
             device = torch.empty(0, device=state["device"]).device
         names, multi_label, matrix = state["labels"]
+        texts = state["eval_texts"]
         vars(self).update(
             {name: state[name] for name in _PLAIN},
             network=network.to(device),
@@ -103,23 +109,22 @@ class Model:
             labels=LabelSet(tuple(names), multi_label=multi_label, matrix=matrix),
             report=FitReport(**state["report"]),
             history=History(state["history"]),
-        )
-
-    def encode(self, texts: Any) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Return the ids of a column of texts, and the number of ids of each."""
-        return encode_texts(
-            read_texts(texts),
-            self.tokenizer,
-            self.vocabulary,
-            max_length=self.settings["max_length"],
+            eval_texts=None if texts is None else (*texts[:2], UnknownWords(*texts[2])),
         )
 
     def logits(self, texts: Any) -> Tensor:
         """Return the logits of a column of texts, fp32 `(texts, labels)`, on the CPU."""
-        ids, lengths = self.encode(texts)
+        ids, lengths, unknown = self.encode(texts)
         if len(lengths) <= _FEW_TEXTS and self._in_numpy is not None:
-            return torch.from_numpy(self._in_numpy.logits(ids, lengths))
-        return logits_of(self.network, ids, lengths)
+            return torch.from_numpy(self._in_numpy.logits(ids, lengths, unknown))
+        return logits_of(self.network, ids, lengths, unknown)
+
+    def encode(self, texts: Any) -> tuple[NDArray[np.int32], NDArray[np.int64], UnknownWords]:
+        """Return ids, lengths and unknown words of a column of texts."""
+        encode = TextEncoder(
+            self.tokenizer, self.vocabulary, max_length=self.settings["max_length"]
+        )
+        return encode.with_unknown(read_texts(texts))
 
     def hand_out(self) -> Network:
         """Return the network to a user, who may change it: no copy of its weights is used then."""
@@ -186,7 +191,12 @@ def build_network(
     return network.eval()
 
 
-def logits_of(network: Network, ids: NDArray[np.int32], lengths: NDArray[np.int64]) -> Tensor:
+def logits_of(
+    network: Network,
+    ids: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    unknown: UnknownWords = NO_WORDS,
+) -> Tensor:
     """Return the logits of encoded texts, fp32 `(texts, labels)`, on the CPU."""
     if not len(lengths):
         return torch.empty(0, network.num_classes, dtype=torch.float32)
@@ -195,10 +205,18 @@ def logits_of(network: Network, ids: NDArray[np.int32], lengths: NDArray[np.int6
     if device.type == "cpu" and not torch.is_autocast_enabled("cpu"):  # of the calling thread
         threads = max(min(torch.get_num_threads(), int(lengths.sum()) // _MIN_IDS), 1)
 
+    ngrams = network.ngrams if isinstance(network, BlendedClassifier) else network
+    spelled: list[Tensor] = []
+    if isinstance(ngrams, NgramClassifier) and ngrams.num_char_ngrams and unknown.words:
+        words = unknown.by_token(len(ids))  # (total,)
+        spelled = [ngrams.spell(unknown.words)]
+
     def compute(rows: NDArray[np.int64]) -> Tensor:
         with torch.inference_mode():
-            batch, sizes = padded_batch(ids, starts[rows], lengths[rows], network.padding_id)
-            logits: Tensor = network(batch.to(device), sizes)
+            first, sizes = starts[rows], lengths[rows]
+            batch, counts = padded_batch(ids, first, sizes, network.padding_id)
+            own = [(padded_batch(words, first, sizes, -1)[0].to(device), each) for each in spelled]
+            logits: Tensor = network(batch.to(device), counts, *own)
             return logits  # (batch, labels)
 
     starts = lengths.cumsum() - lengths  # (texts,)

@@ -16,6 +16,7 @@ from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 from textrnn.estimator.batches import learning_loader, prediction_loader
 from textrnn.nn import RecurrentClassifier
 from textrnn.runtime.labels import LabelSet
+from textrnn.text.spelling import UnknownWords
 from textrnn.training import (
     Callback,
     EarlyStopping,
@@ -47,6 +48,8 @@ class Task:
     train_set: WordDataset
     eval_set: WordDataset | None
     eval_given: bool  # rather than held out
+    train_unknown: UnknownWords  # in the training texts, if their spelling counts
+    eval_unknown: UnknownWords
     corpus: WordDataset | None  # to pretrain on: all texts but those held out
     unlabelled: int  # texts without labels in the corpus
     vectors: dict[str, Any] | None  # facts about word vectors, if the embedding has some

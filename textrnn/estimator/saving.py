@@ -119,10 +119,10 @@ def restore(saved: SavedModel, params: AbstractSet[str]) -> Model:
 
 def _cost(model: Model, stored: Network) -> Cost | None:
     """Compare a model with its network as it was stored, on the validation texts."""
-    if model.eval_ids is None:
+    if model.eval_texts is None:
         return None
     before, after = (
-        model.labels.probabilities(logits_of(network, *model.eval_ids).numpy())  # (texts, labels)
+        model.labels.probabilities(logits_of(network, *model.eval_texts).numpy())  # (texts, labels)
         for network in (model.network, stored)
     )
     if model.labels.multi_label:

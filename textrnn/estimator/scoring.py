@@ -83,8 +83,8 @@ class Scoring:
             )
         if model.data["stopped"] == CTRL_C:
             raise KeyboardInterrupt
-        assert model.eval_ids is not None  # noqa: S101 - for the type checker
-        logits = logits_of(model.network, *model.eval_ids)  # (texts, classes)
+        assert model.eval_texts is not None  # noqa: S101 - for the type checker
+        logits = logits_of(model.network, *model.eval_texts)  # (texts, classes)
         targets = torch.from_numpy(self.targets[held_out])
         blocks = range(min(_BLOCKS, len(logits)))
         losses = [float(self.loss(logits[k::_BLOCKS], targets[k::_BLOCKS])) for k in blocks]

@@ -75,13 +75,19 @@ class BlendedClassifier(nn.Module):
         """The `config` of both classifiers, by name."""
         return {"recurrent": self.recurrent.config, "ngrams": self.ngrams.config}
 
-    def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        lengths: Tensor | None = None,
+        unknown: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """Compute the logits of a batch of texts.
 
         Args:
             input_ids: Token ids, int64 or int32, `(batch, time)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`;
                 None counts up to the last id that is not padding. Default: None.
+            unknown: Unknown words, as for the `features` of an `NgramClassifier`. Default: None.
 
         Returns:
             The logits, `(batch, num_classes)`.
@@ -92,7 +98,7 @@ class BlendedClassifier(nn.Module):
                 text has only padding and no given length.
         """
         recurrent = self.recurrent(input_ids, lengths)  # (batch, classes)
-        ngrams = self.ngrams(input_ids, lengths)  # (batch, classes)
+        ngrams = self.ngrams(input_ids, lengths, unknown)  # (batch, classes)
         logits: Tensor = self.scales[0] * recurrent + self.scales[1] * ngrams
         return logits
 

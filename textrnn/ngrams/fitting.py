@@ -1,6 +1,6 @@
 """Fit n-gram classifiers: choose the n-grams, and fit their weights."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from textrnn.data import Batch
 from textrnn.errors import InvalidValueError, check_float, check_int, expected
 from textrnn.ngrams.model import NgramClassifier, check_vectors, ngram_keys, unique_per_row
-from textrnn.ngrams.solver import solve
+from textrnn.ngrams.solver import numbered, solve
 from textrnn.ngrams.spelling import Spelling, check_words
 from textrnn.nn.padding import check_lengths
 from textrnn.training.loaders import check_total, iterate, join_weights
@@ -56,11 +56,13 @@ def fit_ngrams(
         class_weights: Class weights, as for the `Trainer`. Default: None.
         padding_id: Id of padding. Default: 0.
         words: Word of each token id, to also fit weights of at most `max_ngrams` character n-grams
-            of 3 to 5 characters; an empty string has none. None ignores spelling. Default: None.
+            of 3 to 5 characters; an empty string has none. The unknown words that batches number
+            may follow. None ignores spelling. Default: None.
         vectors: Vector of each token id, `(vocab_size, size)`, to also fit weights of the sum of
             those of a text. Zeros have no meaning. Default: None.
-        previous: Classifier to continue from: its n-grams are kept, and the prior is centred on
-            its weights. Weights of spelling are only fitted with `words`; the vectors are its own.
+        previous: Classifier to continue from: its n-grams and character n-grams are kept, and the
+            prior is centred on its weights. Weights of spelling are only fitted with `words`; the
+            vectors are its own.
             Default: None.
 
     Returns:
@@ -151,52 +153,56 @@ def ngram_path(
         check_float("prior_variance", each, minimum=0.0, exclusive=True) for each in prior_variances
     ]
     max_ngrams = check_int("max_ngrams", max_ngrams)
-    empty = previous
-    if empty is None:
+    spelling = None
+    number = 0 if words is None else max(len(words) - vocab_size, 0)  # of unknown words
+    if previous is None:
         empty = NgramClassifier(
             vocab_size,
             num_classes=num_classes,
             num_ngrams=1,
             max_order=max_order,
             padding_id=padding_id,
-            spelling=words is not None,
             vector_size=0 if vectors is None else check_vectors(vectors, vocab_size),
         )
         if vectors is not None:
             empty.vectors = _constant(vectors)
-    if not empty.spelling:
-        words = None
-    elif words is not None:
-        check_words(words, empty.vocab_size)
-    start, spelling = _copy(empty), None
-    if previous is None or words is not None:
-        counts = _NgramCounts.of(loader, empty)
-        if previous is None:
-            start = counts.most_frequent(empty, max_ngrams)
-            if start.vector_size:
-                start.idf[start.num_sparse :] = _vector_weights(counts.of_tokens())
         if words is not None:
-            found = Spelling.of(
-                words, counts.of_tokens(), texts=counts.texts, max_ngrams=max_ngrams
+            check_words(words, empty.vocab_size)
+        counts = _NgramCounts.of(loader, empty, number)
+        if words is not None:
+            spelling = Spelling.most_frequent(
+                words, counts.of_words(), texts=counts.texts, max_ngrams=max_ngrams
             )
-            if previous is None:
-                start.idf[start.num_ngrams : start.num_sparse] = found.norms
-            spelling = found.matrix if found.num_char_ngrams else None
-    solutions = solve(loader, start, variances, spelling=spelling, class_weights=class_weights)
-    return (_copy(start, *weights) for weights in solutions)
+        start = counts.most_frequent(empty, max_ngrams, spelling)
+        if start.vector_size:
+            start.idf[start.num_sparse :] = _vector_weights(counts.of_tokens())
+    else:
+        start = _copy(previous, {})
+        if words is not None and start.num_char_ngrams:
+            check_words(words, start.vocab_size)
+            spelling = Spelling.of(words, start.char_keys, start.char_idf)
+    solutions = solve(
+        loader,
+        start,
+        variances,
+        spelling=None if spelling is None else spelling.matrix,
+        norms=None if spelling is None else spelling.norms,
+        class_weights=class_weights,
+    )
+    return (_copy(start, weights) for weights in solutions)
 
 
-def _copy(
-    model: NgramClassifier, weight: Tensor | None = None, bias: Tensor | None = None
-) -> NgramClassifier:
-    """Return a copy of a classifier, with other weights if given."""
+def _copy(model: NgramClassifier, weights: Mapping[str, Tensor]) -> NgramClassifier:
+    """Return a copy of a classifier on the CPU, with other weights, by name."""
     new = NgramClassifier.from_config(model.config)
-    new.keys, new.idf = model.keys.cpu(), model.idf.cpu()
+    chars = model.num_char_ngrams > 0
+    for name in ("keys", "idf", *["char_keys", "char_idf"] * chars):  # shared
+        setattr(new, name, getattr(model, name).cpu())
     if model.vectors is not None:
         new.vectors = _constant(model.vectors)
     with torch.no_grad():
-        new.weight.copy_(model.weight if weight is None else weight)
-        new.bias.copy_(model.bias if bias is None else bias)
+        for name in ("weight", "bias", *["char_weight"] * chars):
+            getattr(new, name).copy_(weights.get(name, getattr(model, name)))
     return new.eval()
 
 
@@ -220,10 +226,12 @@ class _NgramCounts:
     counts: Tensor  # (ngrams,)
     texts: float  # in all
     vocab_size: int
+    unknown: Tensor  # number of texts with each unknown word, (unknown words,)
 
     @classmethod
-    def of(cls, loader: Iterable[Batch], model: NgramClassifier) -> Self:
-        """Count the n-grams that a model could have."""
+    def of(cls, loader: Iterable[Batch], model: NgramClassifier, number: int) -> Self:
+        """Count the n-grams that a model could have, and so many unknown words."""
+        unknown = torch.zeros(number, dtype=torch.float64)
         keys, counts = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64)
         waiting: list[tuple[Tensor, Tensor | None]] = []
         texts, total = 0, 0.0
@@ -231,6 +239,11 @@ class _NgramCounts:
             ids = batch.input_ids
             lengths = check_lengths(batch.lengths, *ids.shape)
             texts += len(lengths)
+            if (rows := numbered(batch, number)) is not None:
+                rows, times = unique_per_row(rows)  # (batch, time)
+                shares = torch.ones(len(ids)) if batch.weights is None else batch.weights.cpu()
+                shares = shares.double().unsqueeze(1) * ((times > 0) & (rows >= 0))
+                unknown.index_add_(0, rows.clamp(min=0).flatten(), shares.flatten())
             found, times = unique_per_row(
                 ngram_keys(ids, lengths, vocab_size=model.vocab_size, max_order=model.max_order)
             )  # (batch, ngrams)
@@ -248,17 +261,28 @@ class _NgramCounts:
             raise InvalidValueError(expected("loader", "at least one text", []))
         check_total(total)
         keys, counts = _merge(keys, counts, waiting)
-        return cls(keys=keys, counts=counts, texts=total, vocab_size=model.vocab_size)
+        size = model.vocab_size
+        return cls(keys=keys, counts=counts, texts=total, vocab_size=size, unknown=unknown)
 
-    def most_frequent(self, model: NgramClassifier, max_ngrams: int) -> NgramClassifier:
-        """Return a classifier like `model` with the n-grams that occur in most texts."""
+    def most_frequent(
+        self, model: NgramClassifier, max_ngrams: int, spelling: Spelling | None
+    ) -> NgramClassifier:
+        """Return a classifier like `model` with the n-grams of most texts, and of spelling."""
         # A stable sort makes the choice among equally frequent n-grams deterministic.
         kept = self.counts.argsort(descending=True, stable=True)[:max_ngrams].sort().values
-        start = NgramClassifier.from_config(model.config | {"num_ngrams": len(kept)})
+        numbers = {
+            "num_ngrams": len(kept),
+            "num_char_ngrams": 0 if spelling is None else spelling.num_char_ngrams,
+        }
+        start = NgramClassifier.from_config(model.config | numbers)
         start.vectors = model.vectors
         start.keys.copy_(self.keys[kept])
         idf = ((1 + self.texts) / (1 + self.counts[kept])).log() + 1
         start.idf[: len(kept)] = idf
+        if spelling is not None:
+            start.idf[len(kept) : start.num_sparse] = spelling.norms[: model.vocab_size]
+            start.char_keys.copy_(spelling.keys)
+            start.char_idf.copy_(spelling.idf)
         return start
 
     def of_tokens(self) -> Tensor:
@@ -267,6 +291,10 @@ class _NgramCounts:
         single = self.keys < self.vocab_size
         counts[self.keys[single]] = self.counts[single]
         return counts
+
+    def of_words(self) -> Tensor:
+        """Return the number of texts with each token and each unknown word, `(words,)`."""
+        return torch.cat([self.of_tokens(), self.unknown])
 
 
 def _merge(

@@ -1,6 +1,6 @@
 """A linear classifier over n-grams: words and short sequences of words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ from textrnn.errors import (
     expected,
 )
 from textrnn.nn.padding import check_lengths, resolve_lengths
+from textrnn.text.spelling import spell
 
 __all__ = ["NgramClassifier", "check_vectors", "longest_order", "ngram_keys", "unique_per_row"]
 
@@ -28,9 +29,9 @@ class NgramClassifier(nn.Module):
     norm 1. Word order beyond an n-gram is lost, but weights of rare n-grams are learned
     independently of all others. `textrnn.ngrams.fit_ngrams` chooses n-grams and fits weights.
 
-    With `spelling`, each token also has a weight that follows from its character n-grams, so that
+    With character n-grams, each token also has a weight that follows from its own ones, so that
     rare words share what is learned about words with the same stem. Both parts of a text have the
-    same norm.
+    same norm. Words outside the vocabulary have such a weight alone, which `spell` computes.
 
     With `vector_size`, a text has further features: the weighted sum of the vectors of its tokens,
     scaled to norm 1. Vectors that were learned elsewhere give a meaning to tokens that no training
@@ -43,18 +44,22 @@ class NgramClassifier(nn.Module):
         num_ngrams: Number of n-grams that have weights.
         max_order: Maximum n-gram length in tokens. Default: 2.
         padding_id: Id of padding. Default: 0.
-        spelling: Whether each token also has a weight for its spelling. Default: False.
+        num_char_ngrams: Number of character n-grams that have weights; with 0, the spelling of
+            tokens is ignored. Default: 0.
         vector_size: Dimension of the tokens' vectors; 0 is none. Default: 0.
 
     Attributes:
         keys: Keys of the n-grams, ascending, int64 `(num_ngrams,)`.
-        idf: Inverse document frequency of each n-gram, then with `spelling` a factor for the
+        idf: Inverse document frequency of each n-gram, then with character n-grams a factor for the
             spelling of each token, then with vectors the weight of each token's vector.
         weight: Weights `(num_features, num_classes)`: those of the n-grams, of the tokens' spelling
             and of the dimensions of vectors; initially zero.
         vectors: Vector of each token, `(vocab_size, vector_size)`, which no gradient changes;
             initially zero. None without vectors.
         bias: Bias `(num_classes,)`, initially zero.
+        char_keys: Keys of the character n-grams, ascending, int64 `(num_char_ngrams,)`, or None.
+        char_idf: Their inverse document frequencies `(num_char_ngrams,)`, or None.
+        char_weight: Their weights `(num_char_ngrams, num_classes)`, initially zero, or None.
 
     Raises:
         InvalidTypeError: If an argument has a wrong type.
@@ -72,6 +77,9 @@ class NgramClassifier(nn.Module):
     keys: Tensor
     idf: Tensor
     vectors: nn.Parameter | None
+    char_keys: Tensor
+    char_idf: Tensor
+    char_weight: Tensor
 
     def __init__(
         self,
@@ -81,7 +89,7 @@ class NgramClassifier(nn.Module):
         num_ngrams: int,
         max_order: int = 2,
         padding_id: int = 0,
-        spelling: bool = False,
+        num_char_ngrams: int = 0,
         vector_size: int = 0,
     ) -> None:
         super().__init__()
@@ -93,9 +101,7 @@ class NgramClassifier(nn.Module):
         if self.max_order > longest_order(self.vocab_size):
             rule = f"so small that {vocab_size} ** max_order is below 2 ** 63"
             raise InvalidValueError(expected("max_order", rule, max_order))
-        if not isinstance(spelling, bool):
-            raise InvalidTypeError(expected("spelling", "a boolean", spelling))
-        self.spelling = spelling
+        self.num_char_ngrams = check_int("num_char_ngrams", num_char_ngrams, minimum=0)
         self.vector_size = check_int("vector_size", vector_size, minimum=0)
         self.register_buffer("keys", torch.arange(self.num_ngrams))
         factors = self.num_sparse + self.vocab_size * (self.vector_size > 0)
@@ -104,6 +110,15 @@ class NgramClassifier(nn.Module):
             torch.zeros(self.num_features, self.num_classes, dtype=torch.float32)
         )
         self.bias = nn.Parameter(torch.zeros(self.num_classes, dtype=torch.float32))
+        size = self.num_char_ngrams
+        chars = {
+            "char_keys": torch.arange(size),
+            "char_idf": torch.ones(size, dtype=torch.float32),
+            "char_weight": torch.zeros(size, self.num_classes, dtype=torch.float32),
+        }
+        for name, values in chars.items():
+            self.register_buffer(name, values if size else None)
+
         self.vectors = None
         if self.vector_size:
             vectors = torch.zeros(self.vocab_size, self.vector_size, dtype=torch.float32)
@@ -111,8 +126,8 @@ class NgramClassifier(nn.Module):
 
     @property
     def num_sparse(self) -> int:
-        """Number of n-grams, plus that of tokens with `spelling`."""
-        return self.num_ngrams + self.vocab_size * self.spelling
+        """Number of n-grams, plus that of tokens with character n-grams."""
+        return self.num_ngrams + self.vocab_size * bool(self.num_char_ngrams)
 
     @property
     def num_features(self) -> int:
@@ -147,18 +162,48 @@ class NgramClassifier(nn.Module):
         check_keys("config", config, signature(cls).parameters)
         return cls(**config)
 
-    def features(self, input_ids: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def spell(self, words: Sequence[str]) -> Tensor:
+        """Return what is known about words by their spelling.
+
+        Args:
+            words: The words.
+
+        Returns:
+            Norm and weights of the known character n-grams of each word, `(words, 1 +
+            num_classes)`; zeros for a word without any.
+
+        Example:
+            >>> model = NgramClassifier(10, num_classes=2, num_ngrams=3, num_char_ngrams=4)
+            >>> model.spell(["awful", "awfully"]).shape
+            torch.Size([2, 3])
+        """
+        spelled = torch.zeros(len(words), 1 + self.num_classes, dtype=torch.float32)
+        if self.num_char_ngrams:
+            keys, idf = self.char_keys.cpu().numpy(), self.char_idf.float().cpu().numpy()
+            norms, weights = spell(words, keys, idf, self.char_weight.float().cpu().numpy())
+            spelled[:, 0], spelled[:, 1:] = torch.from_numpy(norms), torch.from_numpy(weights)
+        return spelled.to(self.idf)
+
+    def features(
+        self,
+        input_ids: Tensor,
+        lengths: Tensor | None = None,
+        unknown: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Return the known n-grams of texts and their values, without the sums of vectors.
 
         Args:
             input_ids: Token ids, integers `(batch, time)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`;
                 None counts up to the last id that is not padding. Default: None.
+            unknown: Unknown words: the row of each in what `spell` returned, -1 for all other
+                tokens, int64 `(batch, time)`, and what it returned. Default: None.
 
         Returns:
             Rows of `weight`, int64 `(batch, n)`, and their values, `(batch, n)`; rows of the batch
-            end in values of 0. With `spelling`, `num_ngrams + id` is the row of a token. The
-            values of a text have norm 1, or 0 if it has no known n-grams.
+            end in values of 0. With character n-grams, `num_ngrams + id` is the row of a token, and
+            `num_features` plus its row that of an unknown word. The values of a text have norm 1,
+            or 0 if it has no known n-grams.
 
         Raises:
             InvalidTypeError: If `lengths` is not an integer tensor.
@@ -173,20 +218,26 @@ class NgramClassifier(nn.Module):
         )  # (batch, ngrams)
         places = torch.searchsorted(self.keys, keys).clamp_(max=self.num_ngrams - 1)
         # Unknown n-grams get the index after the last one, which sorts to the end.
-        last = self.num_sparse
+        last = self.num_features + (0 if unknown is None else len(unknown[1]))
         places = places.masked_fill(self.keys[places] != keys, last)
-        if self.spelling:  # the keys of single tokens are their ids
+        if self.num_char_ngrams:  # the keys of single tokens are their ids
             tokens = keys[:, : input_ids.shape[1]]  # (batch, time)
             spelled = (tokens + self.num_ngrams).masked_fill(
                 (tokens < 0) | (tokens >= self.vocab_size), last
             )
+            if unknown is not None:
+                rows = unknown[0]  # (batch, time)
+                spelled = torch.where(rows >= 0, rows + self.num_features, spelled)
             places = torch.cat([places, spelled], dim=1)  # (batch, ngrams + time)
         places, counts = unique_per_row(places)  # (batch, features)
         known = (counts > 0) & (places < last)
         places = places.masked_fill(~known, 0)
         times = counts.clamp(min=1).to(self.idf.dtype)  # (batch, features)
-        values = (1 + times.log()) * self.idf[places] * known  # (batch, features)
-        if not self.spelling:
+        idf = self.idf[: self.num_sparse]
+        if unknown is not None:  # after the dimensions of vectors
+            idf = torch.cat([idf, idf.new_zeros(self.vector_size), unknown[1][:, 0]])
+        values = (1 + times.log()) * idf[places] * known  # (batch, features)
+        if not self.num_char_ngrams:
             return places, _normalize(values)
         by_spelling = places >= self.num_ngrams  # (batch, features)
         halves = _normalize(values * ~by_spelling) + _normalize(values * by_spelling)
@@ -237,13 +288,20 @@ class NgramClassifier(nn.Module):
         )  # (batch, size)
         return _normalize(bags).to(sums)
 
-    def forward(self, input_ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        lengths: Tensor | None = None,
+        unknown: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """Compute the logits of a batch of texts.
 
         Args:
             input_ids: Token ids, integers `(batch, time)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`;
                 None counts up to the last id that is not padding. Default: None.
+            unknown: Unknown words, as for `features`; without them, these have no weights.
+                Default: None.
 
         Returns:
             The logits, `(batch, num_classes)`.
@@ -253,14 +311,21 @@ class NgramClassifier(nn.Module):
             InvalidValueError: If the shapes don't fit, a length is out of range, or a text has only
                 padding and no given length.
         """
-        places, values = self.features(input_ids, lengths)  # (batch, ngrams)
-        bags = nn.functional.embedding_bag(
-            places, self.weight, per_sample_weights=values.to(self.weight.dtype), mode="sum"
-        )
+        places, values = self.features(input_ids, lengths, unknown)  # (batch, ngrams)
+        values = values.to(self.weight.dtype)
+        logits = self.bias.expand(len(values), -1)  # (batch, classes)
+        if unknown is not None:
+            others = places >= self.num_features  # (batch, ngrams)
+            weights = unknown[1][places[others] - self.num_features, 1:].to(values)
+            texts = others.nonzero()[:, 0]  # (entries,)
+            logits = logits.index_add(0, texts, values[others].unsqueeze(1) * weights)
+            places, values = places.masked_fill(others, 0), values.masked_fill(others, 0)
         if self.vectors is not None:
-            sums = self.vector_sums(input_ids, lengths).to(self.weight.dtype)  # (batch, size)
-            bags = bags + sums @ self.weight[-self.vector_size :]
-        return bags + self.bias  # (batch, classes)
+            sums = self.vector_sums(input_ids, lengths).to(values)  # (batch, size)
+            logits = logits + sums @ self.weight[-self.vector_size :]
+        return logits + nn.functional.embedding_bag(
+            places, self.weight, per_sample_weights=values, mode="sum"
+        )
 
     def extra_repr(self) -> str:
         """Return the arguments."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from textrnn.data import Batch
+from textrnn.errors import InvalidValueError, expected
 from textrnn.ngrams.model import NgramClassifier
 from textrnn.training.loaders import (
     check_labels,
@@ -23,7 +24,7 @@ from textrnn.training.loaders import (
 )
 from textrnn.training.losses import ClassWeights, Loss, balanced_weights
 
-__all__ = ["SparseMatrix", "solve"]
+__all__ = ["SparseMatrix", "numbered", "solve"]
 
 _MAX_STEPS = 100
 _TOLERANCE = 1e-5  # expected gain of a step, as a share of the loss, below which a fit ends
@@ -82,10 +83,17 @@ def solve(
     variances: Iterable[float],
     *,
     spelling: SparseMatrix | None = None,
+    norms: Tensor | None = None,
     class_weights: ClassWeights = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield weight `(features, classes)` and bias `(classes,)` for each of several priors."""
-    examples = _Examples.of(loader, start)
+) -> Iterator[dict[str, Tensor]]:
+    """Yield the weights by name, those of character n-grams included, for each of several priors.
+
+    `spelling` `(words, char_ngrams)` has the character n-grams of all tokens and unknown words, and
+    `norms` `(words,)` the norms of its rows before scaling; without them, weights of spelling stay
+    those of `start`.
+    """
+    unknown = start.idf[:0] if norms is None else norms[start.vocab_size :]
+    examples = _Examples.of(loader, start, unknown)
     if isinstance(class_weights, str) and class_weights == "balanced":
         class_weights = balanced_weights(examples.labels, start.num_classes, examples.weights)
     return map(_Solver(examples, start, spelling, Loss(class_weights=class_weights)), variances)
@@ -108,9 +116,14 @@ class _Solver:
     ) -> None:
         self.examples = examples
         self.center = start.weight.detach()  # of the prior
+        self.char_center = start.char_weight
         self.loss_of = loss
         self.ratios = _LogCountRatios.of(examples, start, spelling)
-        self.offset = examples.matrix.times(self.center)  # (texts, classes)
+        center = self.center
+        if spelling is not None:  # unknown words follow the features
+            unknown = spelling.times(self.char_center)[start.vocab_size :]
+            center = torch.cat([center, unknown])
+        self.offset = examples.matrix.times(center)  # (texts, classes)
         texts = len(examples.labels)
         self.point = self.offset.new_zeros(2, texts + 1, start.num_classes)
         self.point[:, -1] = start.bias.detach()
@@ -122,8 +135,8 @@ class _Solver:
         )
 
     @torch.no_grad()
-    def __call__(self, variance: float) -> tuple[Tensor, Tensor]:
-        """Return the best weight and bias, found from those of the prior before."""
+    def __call__(self, variance: float) -> dict[str, Tensor]:
+        """Return the best weights, found from those of the prior before."""
         self._set_penalty(1 / (self.examples.total * variance))
         loss, slopes = self._loss(self.offset + _logits(self.point))
         gradient = self._gradient(slopes)
@@ -137,7 +150,14 @@ class _Solver:
             self.point += step
             before, gradient = gradient, self._gradient(slopes)
             self._remember(step, gradient - before)
-        return self.center + self._weight(self.point[0]), self.point[0, -1].clone()
+        sums = self.examples.matrix.transposed_times(self.point[0, :-1])  # (features, classes)
+        best = {
+            "weight": self.center + self.ratios.weight(sums)[: len(self.center)],
+            "bias": self.point[0, -1].clone(),
+        }
+        if self.ratios.spelling is not None:
+            best["char_weight"] = self.char_center + self.ratios.char_weight(sums)
+        return best
 
     def _set_penalty(self, penalty: float) -> None:
         """Set the weight of the L2 penalty, which changes the curvature along past steps."""
@@ -230,6 +250,16 @@ def _dot(left: Tensor, right: Tensor) -> float:
     return float((left[0] * right[1]).sum())
 
 
+def numbered(batch: Batch, number: int) -> Tensor | None:
+    """Return the unknown words of a batch if some count, each below their number."""
+    if not number or batch.unknown is None:
+        return None
+    rows = batch.unknown.cpu()
+    if rows.numel() and int(rows.max()) >= number:
+        raise InvalidValueError(expected("unknown", f"numbers below {number}", int(rows.max())))
+    return rows
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Examples:
     """Texts as a matrix `(texts, features)`, with their labels and weights."""
@@ -240,8 +270,9 @@ class _Examples:
     total: float  # of the weights
 
     @classmethod
-    def of(cls, loader: Iterable[Batch], model: NgramClassifier) -> Self:
+    def of(cls, loader: Iterable[Batch], model: NgramClassifier, norms: Tensor) -> Self:
         """Compute the features of all texts of a loader, and check their labels."""
+        # `norms` are those of the unknown words, whose columns follow those of the features.
         columns, values, lengths, labels = [], [], [], []
         weights: list[Tensor | None] = []
         for batch in iterate(loader):
@@ -249,8 +280,9 @@ class _Examples:
             check_labels(targets, model.num_classes)
             labels.append(targets)
             weights.append(batch.weights)
-            ids = batch.input_ids.cpu()
-            places, amounts = model.features(ids, batch.lengths)
+            ids, rows = batch.input_ids.cpu(), numbered(batch, len(norms))
+            unknown = None if rows is None else (rows, norms.unsqueeze(1))
+            places, amounts = model.features(ids, batch.lengths, unknown)
             if model.vector_size:
                 sums = model.vector_sums(ids, batch.lengths)  # (batch, size)
                 dense = torch.arange(model.num_sparse, model.num_features)
@@ -260,11 +292,13 @@ class _Examples:
             columns.append(places[held].int())
             values.append(amounts[held])
             lengths.append(held.sum(dim=1))
+        if not labels:
+            raise InvalidValueError(expected("loader", "at least one text", []))
         matrix = SparseMatrix.of(
             torch.cat(columns),
             torch.cat(values),
             torch.cat(lengths),
-            num_columns=model.num_features,
+            num_columns=model.num_features + len(norms),
         )
         texts = join_weights(weights, [len(part) for part in labels])
         total = float(sum(map(len, labels)) if texts is None else texts.double().sum())
@@ -310,16 +344,16 @@ class _LogCountRatios:
             ratios = ((ours + 1) / (texts + 2)).log() - ((theirs + 1) / (others + 2)).log()
             return ratios.square_()
 
+        vectors = slice(model.num_sparse, model.num_features)
         spelling_squares = texts.new_empty(0, model.num_classes)
         if spelling is not None:
             # A text counts once for each of its words that have a character n-gram.
-            tokens = slice(model.num_ngrams, model.num_sparse)
-            by_token = [each[tokens] for each in counts]  # (tokens, classes)
-            parts = (spelling.transposed_times(each, binary=True) for each in by_token)
+            by_word = [_words(each, model.num_ngrams, vectors) for each in counts]
+            parts = (spelling.transposed_times(each, binary=True) for each in by_word)
             spelling_squares = squares(*parts)
         return cls(
             squares=squares(*(each[: model.num_ngrams] for each in counts)),
-            vectors=slice(model.num_sparse, model.num_features),
+            vectors=vectors,
             spelling=spelling,
             spelling_squares=spelling_squares,
         )
@@ -331,7 +365,20 @@ class _LogCountRatios:
         torch.mul(sums[:ngrams], self.squares, out=weight[:ngrams])
         torch.mul(sums[self.vectors], _VECTOR_SQUARE, out=weight[self.vectors])
         if self.spelling is not None:
-            tokens = slice(ngrams, self.vectors.start)
-            spelled = self.spelling.transposed_times(sums[tokens])  # (char_ngrams, classes)
-            weight[tokens] = self.spelling.times(spelled * self.spelling_squares)
+            words = self.spelling.times(self.char_weight(sums))  # (words, classes)
+            tokens = self.vectors.start - ngrams
+            weight[ngrams : self.vectors.start] = words[:tokens]
+            weight[self.vectors.stop :] = words[tokens:]
         return weight
+
+    def char_weight(self, sums: Tensor) -> Tensor:
+        """Return the weights of the character n-grams, `(char_ngrams, classes)`."""
+        if self.spelling is None:
+            return self.spelling_squares  # none
+        words = _words(sums, len(self.squares), self.vectors)
+        return self.spelling.transposed_times(words) * self.spelling_squares
+
+
+def _words(rows: Tensor, ngrams: int, vectors: slice) -> Tensor:
+    """Return the rows of the spelling of tokens and of unknown words, `(words, classes)`."""
+    return torch.cat([rows[ngrams : vectors.start], rows[vectors.stop :]])

@@ -15,6 +15,7 @@ from textrnn.runtime.onnx import OnnxNetwork
 from textrnn.runtime.predictor import Predictor
 from textrnn.text.columns import read_texts
 from textrnn.text.encoding import TextEncoder
+from textrnn.text.spelling import UnknownWords
 from textrnn.text.tokenizers import Tokenizer
 
 __all__ = ["Networks", "RuntimeClassifier", "load"]
@@ -58,15 +59,17 @@ class Networks:
             kind = OnnxNetwork if backend == "onnx" else RecurrentNetwork
             self._recurrent = kind(network, weights)
 
-    def logits(self, ids: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+    def logits(
+        self, ids: NDArray[np.int32], lengths: NDArray[np.int64], unknown: UnknownWords
+    ) -> NDArray[np.float32]:
         """Return the logits of encoded texts, `(texts, classes)`."""
         if not len(lengths):
             return np.empty((0, self._num_classes), np.float32)
-        parts: list[NDArray[np.float32]] = [
-            part.logits(ids, lengths)  # (texts, classes)
-            for part in (self._recurrent, self._ngrams)
-            if part is not None
-        ]
+        parts: list[NDArray[np.float32]] = []  # (texts, classes)
+        if self._recurrent is not None:
+            parts.append(self._recurrent.logits(ids, lengths))
+        if self._ngrams is not None:
+            parts.append(self._ngrams.logits(ids, lengths, unknown))
         if len(parts) == 1:
             return parts[0]
         blended: NDArray[np.float32] = self._scales[0] * parts[0] + self._scales[1] * parts[1]
@@ -94,9 +97,9 @@ class _Model:
         )
         self._networks = Networks(saved.network, saved.ngrams, saved.weights, backend=backend)
 
-    def encode(self, texts: Any) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Return the ids of a column of texts, and the number of ids of each."""
-        return self._encode(read_texts(texts))
+    def encode(self, texts: Any) -> tuple[NDArray[np.int32], NDArray[np.int64], UnknownWords]:
+        """Return ids of a column of texts, number of ids of each, and their unknown words."""
+        return self._encode.with_unknown(read_texts(texts))
 
     def probabilities(self, texts: Any) -> NDArray[np.float64]:
         """Return the probabilities of a column of texts, `(texts, labels)`."""

@@ -74,4 +74,5 @@ def expand(stored: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 def _is_quantized(name: str, dimensions: int, precision: str) -> bool:
     """Tell whether a weight is stored as int8: the network's matrices, but not n-grams."""
     # Rounded to eight bits, n-grams cost ten times as much accuracy as the whole network.
-    return precision == "int8" and dimensions == 2 and name.removeprefix("ngrams.") != "weight"
+    is_linear = name.removeprefix("ngrams.") in {"weight", "char_weight"}
+    return precision == "int8" and dimensions == 2 and not is_linear

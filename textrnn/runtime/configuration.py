@@ -25,7 +25,7 @@ _SIZES = ("vocab_size", "num_classes", "hidden_size", "embedding_size")
 _SHARED = ("vocab_size", "num_classes", "padding_id")  # by the network and the n-grams
 _DROPOUTS = ("dropout", "embedding_dropout", "layer_dropout")
 _NETWORK = {*_SIZES, *_DROPOUTS, "bidirectional", "cell", "num_layers", "padding_id", "pooling"}
-_NGRAMS = {*_SHARED, "num_ngrams", "max_order", "spelling", "vector_size"}
+_NGRAMS = {*_SHARED, "num_ngrams", "num_char_ngrams", "max_order", "vector_size"}
 _GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 _POOLINGS = ("max", "mean", "last", "attention")
 _MAX_LAYERS = 1000
@@ -75,13 +75,12 @@ def _check_ngrams(ngrams: Any) -> None:
     check_keys("ngrams", ngrams, _NGRAMS)
     for name in ("vocab_size", "num_classes", "num_ngrams"):
         check_int(f"ngrams.{name}", ngrams[name])
-    check_int("ngrams.padding_id", ngrams["padding_id"], minimum=0)
+    for name in ("num_char_ngrams", "padding_id", "vector_size"):
+        check_int(f"ngrams.{name}", ngrams[name], minimum=0)
     order = check_int("max_order", ngrams["max_order"], maximum=63)
     if ngrams["vocab_size"] ** order > max(_MAX_KEY, ngrams["vocab_size"]):
         rule = f"so small that {ngrams['vocab_size']} ** max_order is below 2 ** 63"
         raise InvalidValueError(expected("max_order", rule, order))
-    _check_flag("spelling", ngrams["spelling"])
-    check_int("ngrams.vector_size", ngrams["vector_size"], minimum=0)
 
 
 def weight_layout(network: Mapping[str, Any] | None, ngrams: Mapping[str, Any] | None) -> Layout:
@@ -103,13 +102,18 @@ def weight_layout(network: Mapping[str, Any] | None, ngrams: Mapping[str, Any] |
 
 def _linear_layout(ngrams: Mapping[str, Any]) -> Layout:
     words, size = ngrams["vocab_size"], ngrams["vector_size"]
-    sparse = ngrams["num_ngrams"] + words * ngrams["spelling"]
+    classes, chars = ngrams["num_classes"], ngrams["num_char_ngrams"]
+    sparse = ngrams["num_ngrams"] + words * bool(chars)
     layout: Layout = {
         "keys": ("int64", (ngrams["num_ngrams"],)),
         "idf": ("float32", (sparse + words * (size > 0),)),
-        "weight": ("float32", (sparse + size, ngrams["num_classes"])),
-        "bias": ("float32", (ngrams["num_classes"],)),
+        "weight": ("float32", (sparse + size, classes)),
+        "bias": ("float32", (classes,)),
     }
+    if chars:
+        layout["char_keys"] = ("int64", (chars,))
+        layout["char_idf"] = ("float32", (chars,))
+        layout["char_weight"] = ("float32", (chars, classes))
     if size:
         layout["vectors"] = ("float32", (words, size))
     return layout

@@ -1,12 +1,13 @@
 """The logits of a linear model over n-grams, in NumPy."""
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textrnn.runtime.batches import consecutive
+from textrnn.text.spelling import NO_WORDS, UnknownWords, spell
 
 __all__ = ["Ngrams"]
 
@@ -15,6 +16,14 @@ _Integers: TypeAlias = NDArray[np.int64]
 
 _MAX_IDS = 16_384  # in a batch, to bound the memory
 _LEAST_NORM = 1e-12  # by which features are divided
+
+
+class _Spelled(NamedTuple):
+    """What the spelling of unknown words tells."""
+
+    rows: NDArray[np.int32]  # the word at each token, -1 for known ones, (tokens,)
+    norms: _Floats  # (words,)
+    weights: _Floats  # (words, classes)
 
 
 class Ngrams:
@@ -31,30 +40,42 @@ class Ngrams:
     def __init__(self, config: Mapping[str, Any], weights: Mapping[str, NDArray[Any]]) -> None:
         self._vocab_size = int(config["vocab_size"])
         self._max_order = int(config["max_order"])
-        self._spelling = bool(config["spelling"])
         self._vectors: _Floats | None = None  # (vocabulary, size)
         if config["vector_size"]:
             self._vectors = weights["vectors"]
         self._keys, self._idf = weights["keys"], weights["idf"]  # (ngrams,) and (features,)
         self._weight = weights["weight"]  # (features, classes)
-        self._num_sparse = len(self._keys) + self._vocab_size * self._spelling
+        names = ("char_keys", "char_idf", "char_weight") if config["num_char_ngrams"] else ()
+        self._chars = [weights[name] for name in names]
+        self._num_sparse = len(self._keys) + self._vocab_size * bool(self._chars)
         self.bias = weights["bias"]  # (classes,)
 
-    def logits(self, ids: NDArray[np.int32], lengths: _Integers) -> _Floats:
+    def logits(
+        self, ids: NDArray[np.int32], lengths: _Integers, unknown: UnknownWords = NO_WORDS
+    ) -> _Floats:
         """Compute the logits of encoded texts.
 
         Args:
             ids: Token ids of all texts, one after the other, `(total,)`.
             lengths: Number of ids of each text, at least 1, `(texts,)`.
+            unknown: Their unknown words, which have no weights otherwise. Default: none.
 
         Returns:
             The logits, `(texts, classes)`.
         """
+        spelled = self._spell(unknown, len(ids))
+        num_features = self._num_sparse
         logits = np.empty((len(lengths), len(self.bias)), np.float32)
         logits[:] = self.bias
         for texts, tokens in consecutive(lengths, max_ids=_MAX_IDS):
             sizes = lengths[texts]
-            owners, places, values = self._features(ids[tokens], sizes)
+            owners, places, values = self._features(ids[tokens], sizes, _part(spelled, tokens))
+            if spelled is not None:
+                others = places >= num_features  # (entries,)
+                weights = spelled.weights[places[others] - num_features]  # (others, classes)
+                rows = texts.start + owners[others]
+                np.add.at(logits, rows, values[others, np.newaxis] * weights)
+                owners, places, values = owners[~others], places[~others], values[~others]
             bounds = owners.searchsorted(np.arange(len(sizes) + 1)).tolist()
             for row, first in enumerate(bounds[:-1]):
                 last = bounds[row + 1]
@@ -64,8 +85,14 @@ class Ngrams:
                 logits[texts] += _scaled(sums).astype(np.float32) @ self._weight[self._num_sparse :]
         return logits
 
-    def contributions(self, ids: NDArray[np.int32], index: int) -> NDArray[np.float64]:
-        """Divide the logit of a class, less its bias, among the tokens of a text.
+    def contributions(
+        self,
+        ids: NDArray[np.int32],
+        lengths: _Integers,
+        targets: _Integers,
+        unknown: UnknownWords = NO_WORDS,
+    ) -> NDArray[np.float64]:
+        """Divide the logit of a class for each text, less its bias, among the text's tokens.
 
         The contribution of an n-gram is divided equally among its occurrences, and that of each
         among its words; `<bos>` and `<eos>` get a share only where there are no words.
@@ -73,18 +100,35 @@ class Ngrams:
         A vector's contribution is divided equally among the occurrences of its token.
 
         Args:
-            ids: Token ids of the text, `<bos>` and `<eos>` included, `(tokens,)`.
-            index: Class id.
+            ids: Token ids of all texts, `<bos>` and `<eos>` included, `(total,)`.
+            lengths: Number of ids of each text, `(texts,)`.
+            targets: Class id for each text, `(texts,)`.
+            unknown: Unknown words of the texts. Default: none.
 
         Returns:
-            Contribution of each token, `(tokens,)`.
+            Contribution of each token, `(total,)`.
         """
-        size, num_ngrams = len(ids), len(self._keys)
+        found, spelled = np.zeros(len(ids)), self._spell(unknown, len(ids))
+        ends = lengths.cumsum()  # (texts,)
+        for start, end, index in zip(ends - lengths, ends, targets.tolist(), strict=True):
+            tokens = slice(start, end)
+            found[tokens] = self._contributions(ids[tokens], index, _part(spelled, tokens))
+        return found
+
+    def _contributions(
+        self, ids: NDArray[np.int32], index: int, spelled: _Spelled | None
+    ) -> NDArray[np.float64]:
+        """Divide the logit of a class among the tokens of a text, `(tokens,)`."""
+        size, num_ngrams, num_features = len(ids), len(self._keys), self._num_sparse
         words = ids.astype(np.int64)  # (tokens,)
         is_word = np.ones(size, dtype=np.bool_)
         is_word[[0, -1]] = False
-        _, held, values = self._features(ids, np.array([size]))  # (features,)
-        parts = values.astype(np.float64) * self._weight[held, index]  # (features,)
+        _, held, values = self._features(ids, np.array([size]), spelled)  # (features,)
+        weights = self._weight[np.minimum(held, num_features - 1), index]  # (features,)
+        if spelled is not None:
+            others = held >= num_features
+            weights[others] = spelled.weights[held[others] - num_features, index]
+        parts = values.astype(np.float64) * weights  # (features,)
         tokens = np.zeros(size)
         for order in range(1, min(self._max_order, size) + 1):
             spans = np.lib.stride_tricks.sliding_window_view(np.arange(size), order)
@@ -92,9 +136,9 @@ class Ngrams:
             rows = self._keys.searchsorted(keys).clip(max=num_ngrams - 1)
             known = self._keys[rows] == keys
             spans, rows = spans[known], rows[known]  # (occurrences, order)
-            if self._spelling and order == 1:
+            if self._chars and order == 1:
                 spans = np.concatenate([spans, np.arange(size)[:, np.newaxis]])
-                rows = np.concatenate([rows, num_ngrams + words])
+                rows = np.concatenate([rows, self._places(words, spelled)])
             places = held.searchsorted(rows)  # (occurrences,)
             each = parts[places] / np.bincount(places, minlength=len(held))[places]
             shared = is_word[spans]  # (occurrences, order)
@@ -126,7 +170,7 @@ class Ngrams:
         """
         size, base = len(self._keys), self._vocab_size
         weight = self._weight[:size, index].astype(np.float64)
-        if self._spelling:
+        if self._chars:
             single = np.flatnonzero(self._keys < base)
             weight[single] += self._weight[size + self._keys[single], index]
         weight *= self._idf[:size]
@@ -158,8 +202,21 @@ class Ngrams:
         table *= factors[:, np.newaxis]
         return np.add.reduceat(table, texts.searchsorted(np.arange(len(lengths))))
 
+    def _spell(self, unknown: UnknownWords, tokens: int) -> _Spelled | None:
+        """Return what is known about unknown words among so many tokens, if there are any."""
+        if not (self._chars and unknown.words):
+            return None
+        return _Spelled(unknown.by_token(tokens), *spell(unknown.words, *self._chars))
+
+    def _places(self, words: _Integers, spelled: _Spelled | None) -> _Integers:
+        """Return the row of each token's spelling, those of unknown words after `weight`."""
+        places = len(self._keys) + words  # (tokens,)
+        if spelled is not None:
+            places = np.where(spelled.rows < 0, places, self._num_sparse + spelled.rows)
+        return places
+
     def _features(
-        self, ids: NDArray[np.int32], lengths: _Integers
+        self, ids: NDArray[np.int32], lengths: _Integers, spelled: _Spelled | None
     ) -> tuple[_Integers, _Integers, _Floats]:
         """Return texts, ascending, rows of `weight` and values of n-grams, `(entries,)` each."""
         words = ids.astype(np.int64)  # (tokens,)
@@ -173,14 +230,20 @@ class Ngrams:
         places = self._keys.searchsorted(keys)
         np.minimum(places, len(self._keys) - 1, out=places)
         known = self._keys[places] == keys
-        entries = texts[known] * self._num_sparse + places[known]
-        if self._spelling:
-            spelled = owners * self._num_sparse + len(self._keys) + words
-            entries = np.concatenate([entries, spelled])
+        last = self._num_sparse - 1
+        num_features = self._num_sparse + (0 if spelled is None else len(spelled.norms))
+        entries = texts[known] * num_features + places[known]
+        if self._chars:
+            spellings = owners * num_features + self._places(words, spelled)
+            entries = np.concatenate([entries, spellings])
         entries, counts = np.unique(entries, return_counts=True)
-        texts, places = np.divmod(entries, self._num_sparse)
-        values = (1 + np.log(counts.astype(np.float32))) * self._idf[places]
-        if self._spelling:
+        texts, places = np.divmod(entries, num_features)
+        factors = self._idf[np.minimum(places, last)]
+        if spelled is not None:
+            others = places > last
+            factors[others] = spelled.norms[places[others] - last - 1]
+        values = (1 + np.log(counts.astype(np.float32))) * factors
+        if self._chars:
             values = _normalize(values, 2 * texts + (places >= len(self._keys)))
         return texts, places, _normalize(values, texts)
 
@@ -190,6 +253,11 @@ def _scaled(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     norms = np.linalg.norm(sums, axis=1, keepdims=True)  # (texts, 1)
     scaled: NDArray[np.float64] = sums / np.maximum(norms, _LEAST_NORM)
     return scaled
+
+
+def _part(spelled: _Spelled | None, tokens: slice) -> _Spelled | None:
+    """Return the same for some of the tokens."""
+    return None if spelled is None else spelled._replace(rows=spelled.rows[tokens])
 
 
 def _normalize(values: _Floats, groups: _Integers) -> _Floats:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from textrnn.errors import InvalidValueError, check_float, check_int
 from textrnn.runtime.labels import LabelSet
+from textrnn.text.spelling import UnknownWords
 from textrnn.text.tokenizers import Tokenizer
 from textrnn.text.vocabulary import Vocabulary
 
@@ -33,8 +34,8 @@ class FittedModel(Protocol):
     def tokenizer(self) -> Tokenizer:
         """The tokenizer."""
 
-    def encode(self, texts: Any) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Return the ids of a column of texts, and the number of ids of each."""
+    def encode(self, texts: Any) -> tuple[NDArray[np.int32], NDArray[np.int64], UnknownWords]:
+        """Return ids of a column of texts, number of ids of each, and their unknown words."""
 
     def probabilities(self, texts: Any) -> NDArray[np.float64]:
         """Return the probabilities of a column of texts, `(texts, labels)`."""
@@ -170,10 +171,10 @@ class Predictor(ABC):
             InvalidTypeError: If `texts` is not a column of strings.
         """
         model = self._model()
-        ids, lengths = model.encode(texts)  # (total,), (texts,)
+        _, lengths, unknown = model.encode(texts)
         rows = np.repeat(np.arange(len(lengths)), lengths)  # (total,)
-        unknown = np.bincount(rows[ids == model.vocabulary.unk_id], minlength=len(lengths))
-        return unknown / np.maximum(lengths - 2, 1)
+        counts = np.bincount(rows[unknown.positions], minlength=len(lengths))
+        return counts / np.maximum(lengths - 2, 1)
 
     def _decide(self, texts: Any, threshold: Threshold | None) -> NDArray[Any]:
         """Return class ids `(texts,)`, or which labels a text has, bool `(texts, labels)`."""

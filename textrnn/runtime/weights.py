@@ -21,6 +21,7 @@ _TYPES: dict[str, np.dtype[Any]] = {
 }
 _ENTRY = {"dtype", "shape", "data_offsets"}
 _MAX_VALUES = 2**20  # of the header
+_KEYS = ("keys", "char_keys")  # of n-grams, which are searched
 
 
 def needed_bytes(layout: Layout) -> int:
@@ -45,9 +46,10 @@ def parse_weights(data: bytes, layout: Layout) -> dict[str, NDArray[Any]]:
             raise ValueError(f"{show(name)} has numbers beyond {MAX_WEIGHT:g}")
     if missing := sorted(layout.keys() - weights.keys()):
         raise ValueError(f"{show(missing[0])} is not as the configuration has it")
-    keys = weights.get("ngrams.keys")
-    if keys is not None and (keys[0] < 0 or not (keys[1:] > keys[:-1]).all()):
-        raise ValueError("'ngrams.keys' do not rise from 0 on")
+    for name, keys in weights.items():
+        is_keys = name.rpartition(".")[2] in _KEYS
+        if is_keys and (keys[0] < 0 or not (keys[1:] > keys[:-1]).all()):
+            raise ValueError(f"{show(name)} do not rise from 0 on")
     return weights
 
 

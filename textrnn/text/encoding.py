@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from textrnn.errors import InvalidTypeError, check_int, expected
 from textrnn.text.bulk import batches, check_tokenizer, tokenize
+from textrnn.text.spelling import UnknownWords
 from textrnn.text.tokenizers import Tokenizer
 from textrnn.text.vocabulary import Vocabulary
 
@@ -88,13 +89,38 @@ class TextEncoder:
 
     def __call__(self, texts: Iterable[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """Return the ids of all texts, and the number of ids of each."""
+        ids, lengths, _ = self._encode(texts, None)
+        return ids, lengths
+
+    def with_unknown(
+        self, texts: Iterable[str]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], UnknownWords]:
+        """Return the same, and the unknown words."""
+        found: dict[str, int] = {}
+        ids, lengths, rows = self._encode(texts, found)
+        # Ascending, so that no sum over the words of a text depends on other texts.
+        words = sorted(found)
+        order = np.empty(len(words), dtype=np.int32)
+        order[[found[word] for word in words]] = np.arange(len(words), dtype=np.int32)
+        positions = np.flatnonzero(ids == self.vocabulary.unk_id)
+        return ids, lengths, UnknownWords(words, positions, order[rows])
+
+    def _encode(
+        self, texts: Iterable[str], found: dict[str, int] | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
+        """Return ids and lengths, and the number of each unknown word, if `found` collects them."""
         get, unk_id = self.vocabulary.get, self.vocabulary.unk_id
         flat = np.empty(0, dtype=np.int32)
         used = 0
         lengths = [np.empty(0, dtype=np.int64)]
+        rows = [np.empty(0, dtype=np.int32)]
         for batch in batches(texts):
             tokens, sizes = tokenize(batch, self.tokenizer, limit=self._limit)
             words = np.fromiter(map(get, tokens, repeat(unk_id)), np.int32, len(tokens))
+            if found is not None:
+                places = np.flatnonzero(words == unk_id).tolist()
+                numbers = [found.setdefault(tokens[place], len(found)) for place in places]
+                rows.append(np.array(numbers, dtype=np.int32))
             counts = np.array(sizes, dtype=np.int64)
             ids = _with_edges(words, counts, self._bos, self._eos)
             if used + len(ids) > len(flat):
@@ -104,7 +130,7 @@ class TextEncoder:
             used += len(ids)
             lengths.append(counts + len(self._bos) + len(self._eos))
         flat.resize(used, refcheck=False)
-        return flat, np.concatenate(lengths)
+        return flat, np.concatenate(lengths), np.concatenate(rows)
 
 
 def _with_edges(
