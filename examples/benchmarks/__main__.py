@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from examples.benchmarks import deploy, peers, prediction, scaling, texts, training
+from examples.benchmarks import deploy, fits, peers, prediction, scaling, texts, training
 from examples.benchmarks.corpus import Corpus
 from examples.benchmarks.measuring import Measurement
 from examples.benchmarks.report import report, table, write_plot
@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, Callable[[Corpus, int], Iterator[Measurement]]] = {
     "peers-raw": peers.raw_texts,
     "prediction": prediction.many_strings,
     "latency": prediction.one_string,
+    "fits": fits.fits,
     "deploy": deploy.deploy,
     "notebook": training.against_the_notebook,
     "matrix-rate": training.matrix_rate,
