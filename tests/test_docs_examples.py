@@ -80,6 +80,7 @@ def test_the_commands_that_are_shown_work(tmp_path):
     for name, times in (("train", 40), ("valid", 8), ("test", 8)):
         (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows * times, ""]))
     (tmp_path / "lines.txt").write_text("oil stocks fall\nthe striker falls\n")
+    (tmp_path / "glove.6B.100d.txt").write_text("oil 1 0\nprices 1 1\nstriker 0 1\nscores 0 2\n")
     (tmp_path / "news.tsv").write_text("sports\tCup\tThey won\nbusiness\tOil\tUp again\n" * 8)
 
     rows = ["you oil,1,0,1", "the striker,0,1,0", "stocks,0,0,0"] * 8

@@ -29,10 +29,12 @@ def build(network, ngrams):
 
 @given(strategies.configurations())
 def test_the_layout_is_that_of_the_modules(configuration):
-    """Names, types and shapes equal those of the `state_dict` of every configuration."""
+    """They equal those of the `state_dict`, without vectors of n-grams that are the embedding."""
     network, ngrams = configuration
     check_configuration(network, ngrams)
     state = build(network, ngrams).state_dict()
+    vectors = state.pop("ngrams.vectors", None)
+    assert vectors is None or vectors.shape == state["recurrent.embedding.weight"].shape
     kinds = {torch.float32: "float32", torch.int64: "int64"}
     layout = {name: (kinds[each.dtype], tuple(each.shape)) for name, each in state.items()}
     assert weight_layout(network, ngrams) == layout
