@@ -366,7 +366,7 @@ def test_a_model_returns_logits(change, error, message):
             call()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # by torch.jit
 def test_scripted_and_traced_models_are_taken():
     """TorchScript has signatures of its own."""
     batch = torch.ones(2, 3, dtype=torch.int64), torch.tensor([3, 3])
