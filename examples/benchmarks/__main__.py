@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Corpus, int], Iterator[Measurement]]] = {
     "peers-batches": peers.same_batches,
     "peers-raw": peers.raw_texts,
     "prediction": prediction.many_strings,
+    "reviews": prediction.reviews,
     "latency": prediction.one_string,
     "fits": fits.fits,
     "deploy": deploy.deploy,

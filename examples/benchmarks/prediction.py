@@ -46,9 +46,19 @@ def many_strings(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
         ours,
         theirs,
         work=work,
-        bar=4,
+        bar=6,
         aim=8,
     )
+
+
+def reviews(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
+    """Predict probabilities of long texts with the default settings."""
+    train, texts = corpus.imdb.head(2000), corpus.imdb.texts[-2000:]
+    classifier = TextClassifier(progress=False).fit(train.texts, train.labels)
+    classifier.predict_proba(texts)
+    rates = [len(texts) / timed(partial(classifier.predict_proba, texts)) for _ in range(repeats)]
+    name = "reviews of IMDB to probabilities, TextClassifier()"
+    yield figure(name, rates, unit="texts/s", bar=1500, smaller_is_better=False)
 
 
 def one_string(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
@@ -75,5 +85,5 @@ def one_string(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
         finally:
             torch.set_num_threads(threads)
         name = f"one string to probabilities, GRU 256, threads: {number}"
-        yield figure(name, warm, unit="ms", bar=2.0, aim=0.7)
+        yield figure(name, warm, unit="ms", bar=1.0, aim=0.7)
         yield figure(f"{name}, empty caches", cold, unit="ms")

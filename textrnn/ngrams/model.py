@@ -313,19 +313,23 @@ class NgramClassifier(nn.Module):
         """
         places, values = self.features(input_ids, lengths, unknown)  # (batch, ngrams)
         values = values.to(self.weight.dtype)
-        logits = self.bias.expand(len(values), -1)  # (batch, classes)
+        others = torch.zeros_like(places, dtype=torch.bool)
         if unknown is not None:
             others = places >= self.num_features  # (batch, ngrams)
+        logits = self.bias + nn.functional.embedding_bag(
+            places.masked_fill(others, 0),
+            self.weight,
+            per_sample_weights=values.masked_fill(others, 0),
+            mode="sum",
+        )  # (batch, classes)
+        if unknown is not None:
             weights = unknown[1][places[others] - self.num_features, 1:].to(values)
             texts = others.nonzero()[:, 0]  # (entries,)
             logits = logits.index_add(0, texts, values[others].unsqueeze(1) * weights)
-            places, values = places.masked_fill(others, 0), values.masked_fill(others, 0)
         if self.vectors is not None:
             sums = self.vector_sums(input_ids, lengths).to(values)  # (batch, size)
             logits = logits + sums @ self.weight[-self.vector_size :]
-        return logits + nn.functional.embedding_bag(
-            places, self.weight, per_sample_weights=values, mode="sum"
-        )
+        return logits
 
     def extra_repr(self) -> str:
         """Return the arguments."""
