@@ -24,7 +24,9 @@ from textrnn.nn import (
     mean_pool,
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # tracing is deprecated
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore:.torch.jit:FutureWarning"
+)  # tracing is deprecated
 
 IDS, LENGTHS = torch.tensor([[2, 5, 3], [2, 3, 0]]), torch.tensor([3, 2])
 STATES = torch.randn(2, 3, 4)
