@@ -228,7 +228,7 @@ def test_one_name_is_one_number(caplog, tmp_path):
     wanted = [classifier.classes_.tolist().index(label) for label in LABELS]
     log_loss = -np.log(classifier.predict_proba(TEXTS)[range(len(TEXTS)), wanted]).mean()
     assert whole.keys() == alone.metrics_.keys()
-    assert whole["log_loss"] == pytest.approx(log_loss, rel=1e-5, abs=1e-6)
+    assert whole["log_loss"] == pytest.approx(log_loss, rel=1e-5, abs=1e-7)  # of fp32
     assert whole["accuracy"] == classifier.score(TEXTS, LABELS)
     assert whole["log_loss"] < best["eval_log_loss"]
     assert caplog.messages[-1].startswith("Network and n-grams, with the weights ")

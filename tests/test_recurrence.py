@@ -85,6 +85,19 @@ def test_gradients_of_gradients_are_refused(cell, power):
         gradient.square().sum().backward()
 
 
+def test_gradients_of_gradients_of_an_lstm_are_right():
+    """PyTorch's operations give them; in fp32 they are those of double precision."""
+    encoder, inputs = RecurrentEncoder(4, 5, cell="lstm"), torch.randn(2, 3, 4)
+    found = []
+    for dtype in (torch.float, torch.double):
+        given = inputs.to(dtype).requires_grad_()
+        states = encoder.to(dtype)(given, torch.tensor([3, 2]))
+        (gradient,) = torch.autograd.grad(states.square().sum(), given, create_graph=True)
+        found.append(torch.autograd.grad(gradient.square().sum(), given)[0].double())
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-5)
+    assert found[1].abs().max() > 1e-3
+
+
 def test_functional_transforms_use_pytorch_operations():
     """`torch.func.grad` gives the same gradient, by PyTorch's operations."""
     encoder = RecurrentEncoder(4, 5)
