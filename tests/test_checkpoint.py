@@ -6,6 +6,8 @@ import json
 import os
 import random
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import warnings
@@ -410,6 +412,34 @@ def test_a_killed_run_leaves_its_folder_to_others(tmp_path):
     assert steps(tmp_path) == [".lock"]
     fit(Checkpoint(tmp_path), epochs=1)
     assert steps(tmp_path) == ["step-00000004"]
+
+
+def _claim_with_worker(path: Path, worker: int) -> None:
+    """Claim a file, fork a worker that lives until the other end of `worker` closes, and die."""
+    with ExitStack() as exits:
+        assert files.claim(path, "killed", exits)
+        if not os.fork():
+            exits.close()  # which must not remove the file of the other process
+            os.write(worker, b"x" if path.exists() else b"-")
+            os.read(worker, 1)
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
+def test_workers_of_a_killed_run_do_not_hold_its_folder(tmp_path):
+    """They notice only after seconds that their parent is dead."""
+    here, worker = socket.socketpair()
+    with here, worker, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*multi-threaded", category=DeprecationWarning)
+        killed = os.fork()
+        if not killed:
+            here.close()  # whose end is the worker's end
+            _claim_with_worker(tmp_path / ".lock", worker.fileno())
+        assert os.waitstatus_to_exitcode(os.waitpid(killed, 0)[1]) == -signal.SIGKILL
+        assert here.recv(1) == b"x"
+        with ExitStack() as exits:
+            assert files.claim(tmp_path / ".lock", "next", exits)
 
 
 def test_a_run_that_is_refused_leaves_no_lock(run):

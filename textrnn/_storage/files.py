@@ -184,14 +184,35 @@ def claim(path: Path, owner: str, exits: ExitStack) -> bool:
         if has_locks and path.exists() and os.path.samestat(path.stat(), os.fstat(descriptor)):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, owner.encode())
-            exits.callback(os.close, descriptor)
-            exits.callback(path.unlink, missing_ok=True)
+            _claims.add(descriptor)
+            exits.callback(_release, descriptor, path)
             break
         os.close(descriptor)
         if not has_locks:
             path.unlink(missing_ok=True)
             break
     return True
+
+
+_claims: set[int] = set()
+
+
+def _release(descriptor: int, path: Path) -> None:
+    """Remove and close the file of a claim, unless it is another process's."""
+    if descriptor in _claims:
+        _claims.remove(descriptor)
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _leave_claims() -> None:
+    """Close the parent's claims: a worker lives some seconds longer than its killed parent."""
+    while _claims:
+        os.close(_claims.pop())
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_leave_claims)
 
 
 def _lock(descriptor: int, *, wait: bool) -> bool:
