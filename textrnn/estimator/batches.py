@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
+from textrnn.data.targets import read_weights
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 from textrnn.runtime.batches import batches_by_length
 from textrnn.runtime.labels import LabelValues, label_values
@@ -30,7 +31,9 @@ __all__ = [
     "learning_loader",
     "padded_batch",
     "prediction_loader",
+    "read_eval_set",
     "read_examples",
+    "read_sample_weight",
     "read_strings",
 ]
 
@@ -63,6 +66,20 @@ def read_examples(
     if not strings:
         raise InvalidValueError(expected(names[0], "at least one text", []))
     return strings, values
+
+
+def read_eval_set(eval_set: Any) -> Examples:
+    """Return the texts and labels of a pair of columns."""
+    try:
+        texts, labels = eval_set
+    except (TypeError, ValueError):
+        raise InvalidTypeError(expected("eval_set", "a pair (texts, labels)", eval_set)) from None
+    return read_examples(texts, labels, ("eval_set[0]", "eval_set[1]"))
+
+
+def read_sample_weight(weights: Any, texts: int) -> NDArray[np.float64] | None:
+    """Return the weight of each text, `(texts,)`; None weights all alike."""
+    return None if weights is None else read_weights(weights, texts, "sample_weight")
 
 
 class WordDropout:

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import torch
 
 from textrnn._text_table import Table, html_tables, printable
+from textrnn._version import __version__
 from textrnn.estimator.fit_report import FitReport
 from textrnn.estimator.model import Model
-from textrnn.estimator.settings import WITHOUT_NETWORK
+from textrnn.estimator.settings import OPTIONS, WITHOUT_NETWORK, Chosen
 from textrnn.text.tokenizers import is_known
 
 __all__ = ["Cost", "html_summary", "model_card"]
@@ -35,7 +36,6 @@ def model_card(
     *,
     precision: str,
     cost: Cost | None,
-    version: str,
     license: str | None = None,
     repo_id: str | None = None,
 ) -> str:
@@ -50,7 +50,7 @@ def model_card(
         (
             f"It assigns a text {kind} out of {len(model.labels)}. It is "
             f"{', beside '.join(_parts(model))}, trained{_vectors(data)} on "
-            f"{data['train_texts']:,} texts with textrnn {version}."
+            f"{data['train_texts']:,} texts with textrnn {__version__}."
         ),
         "## Use",
         _use(model, repo_id),
@@ -71,12 +71,12 @@ def model_card(
         "## Limits",
         _limits(model),
         "## Versions",
-        f"textrnn {version}, PyTorch {torch.__version__}, Python {platform.python_version()}.",
+        f"textrnn {__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def html_summary(model: Model, title: str, chosen: Sequence[str]) -> str:
+def html_summary(model: Model, title: str, params: Mapping[str, Any]) -> str:
     """Describe a model in a notebook: texts, metrics, labels, its parts and chosen settings."""
     data, settings = model.data, model.settings
     facts = [["training texts", f"{data['train_texts']:,}"]]
@@ -88,13 +88,17 @@ def html_summary(model: Model, title: str, chosen: Sequence[str]) -> str:
     more = len(rows) - _MAX_LABELS
     labels += [[f"and {more:,} more", ""]] if more > 0 else []
     tables = [Table(facts, head=False), Table([["label", "training texts"], *labels])]
-    options = [[name, str(settings[name])] for name in chosen]
+    chosen = [
+        [option.name, str(settings[option.name])]
+        for option in OPTIONS
+        if option.is_setting and isinstance(option.default, Chosen) and params[option.name] is None
+    ]
     parts = [
         '<code style="white-space:pre-wrap;overflow-wrap:anywhere;background:none">',
         f"{escape(printable(title))}</code>",
         html_tables([*tables, Table(model.report.rows()), model.report.conclusion]),
         "<details><summary>Settings chosen by the preset and the number of texts</summary>",
-        html_tables([Table([["setting", "value"], *options])]),
+        html_tables([Table([["setting", "value"], *chosen])]),
         "</details>",
     ]
     return "".join(parts)

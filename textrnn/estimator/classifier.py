@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from dataclasses import replace
 from inspect import Parameter, signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,10 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from textrnn._version import __version__
-from textrnn.data.targets import read_weights
 from textrnn.errors import (
-    InvalidTypeError,
     InvalidValueError,
     NotFittedError,
     check_choice,
@@ -26,7 +22,12 @@ from textrnn.errors import (
     show,
 )
 from textrnn.estimator.attribution import explain
-from textrnn.estimator.batches import read_examples, read_strings
+from textrnn.estimator.batches import (
+    read_eval_set,
+    read_examples,
+    read_sample_weight,
+    read_strings,
+)
 from textrnn.estimator.card import html_summary
 from textrnn.estimator.evaluation import Evaluation, MultilabelEvaluation, evaluate
 from textrnn.estimator.explanation import Explanations
@@ -36,20 +37,16 @@ from textrnn.estimator.learning import learn
 from textrnn.estimator.model import Model, Network
 from textrnn.estimator.network import resolve_device
 from textrnn.estimator.saving import restore, write_folder
-from textrnn.estimator.settings import OPTIONS, Chosen
-from textrnn.runtime.compact import PRECISIONS
 from textrnn.runtime.folder import SavedModel, read_folder
 from textrnn.runtime.predictor import Predictor, Threshold
 from textrnn.text import Tokenizer
-from textrnn.text.tokenizers import NAMES, is_known
+from textrnn.text.tokenizers import NAMES
 from textrnn.training import History
 
 __all__ = ["TextClassifier"]
 
 _ROUTED = {"fit": ("sample_weight", "eval_set", "unlabelled"), "score": ("sample_weight",)}
 """The arguments of methods that scikit-learn's metadata routing may pass."""
-
-_NOT_SAVED = {option.name for option in OPTIONS if not option.saved}
 
 
 class TextClassifier(Predictor):
@@ -282,20 +279,13 @@ class TextClassifier(Predictor):
             MissingKeyError: If `eval_set`, `class_weight` or continued training has an unknown
                 label.
         """
-        pair = None
-        if eval_set is not None:
-            try:
-                eval_texts, eval_labels = eval_set
-            except (TypeError, ValueError):
-                rule = "a pair (texts, labels)"
-                raise InvalidTypeError(expected("eval_set", rule, eval_set)) from None
-            pair = read_examples(eval_texts, eval_labels, ("eval_set[0]", "eval_set[1]"))
+        eval_examples = None if eval_set is None else read_eval_set(eval_set)
         before = self._fitted if self.warm_start and self.__sklearn_is_fitted__() else None
         more = None if unlabelled is None else read_strings("unlabelled", unlabelled)
         examples = read_examples(texts, labels)
-        weights = _read_sample_weight(sample_weight, len(examples[0]))
+        weights = read_sample_weight(sample_weight, len(examples[0]))
         self._fitted = learn(
-            self.get_params(), examples, pair, more, before=before, sample_weight=weights
+            self.get_params(), examples, eval_examples, more, before=before, sample_weight=weights
         )
         return self
 
@@ -346,7 +336,7 @@ class TextClassifier(Predictor):
         """
         known = self._model().labels
         strings, values = read_examples(texts, labels)
-        weights = _read_sample_weight(sample_weight, len(strings))
+        weights = read_sample_weight(sample_weight, len(strings))
         targets, valid = known.encode_known(values)
         same = self._decide(strings, None) == targets
         right = (same.all(axis=1) if known.multi_label else same) & valid  # (texts,)
@@ -470,7 +460,15 @@ class TextClassifier(Predictor):
         """
         if license is not None:
             check_license(license)
-        self._write(path, weights, custom_tokenizer, columns, license=license)
+        write_folder(
+            path,
+            self._model(),
+            self.get_params(),
+            weights=weights,
+            custom_tokenizer=custom_tokenizer,
+            columns=columns,
+            license=license,
+        )
 
     def export(self, path: str | os.PathLike[str], *, custom_tokenizer: bool = False) -> None:
         """Write the classifier into a folder as `save` does, with `model.onnx` for other programs.
@@ -490,30 +488,8 @@ class TextClassifier(Predictor):
                 no network.
             OSError: If the folder can't be written. An older model is intact then.
         """
-        self._write(path, "fp32", custom_tokenizer, None, onnx=True)
-
-    def _write(
-        self,
-        path: str | os.PathLike[str],
-        weights: str,
-        custom_tokenizer: bool,
-        columns: Mapping[str, Any] | None,
-        *,
-        onnx: bool = False,
-        **card: str | None,
-    ) -> None:
-        """Write the classifier into a folder; `card` has further facts for the model card."""
-        model = self._model()
-        check_choice("weights", weights, PRECISIONS)
-        if not (is_known(model.tokenizer) or custom_tokenizer):
-            rule = "one of this library, which JSON can describe (or pass custom_tokenizer=True)"
-            raise InvalidTypeError(expected("tokenizer", rule, model.tokenizer))
-        params = {k: v for k, v in self.get_params().items() if k not in _NOT_SAVED}
-        if columns is not None:
-            model = replace(model, data={**model.data, "columns": dict(columns)})
-        write_folder(
-            path, model, params=params, precision=weights, onnx=onnx, version=__version__, **card
-        )
+        model, params = self._model(), self.get_params()
+        write_folder(path, model, params, custom_tokenizer=custom_tokenizer, onnx=True)
 
     @classmethod
     def load(
@@ -546,7 +522,7 @@ class TextClassifier(Predictor):
         cls, saved: SavedModel, *, tokenizer: Tokenizer | None, device: str | torch.device
     ) -> Self:
         """Return the classifier of a folder that was read."""
-        model = restore(saved, cls._defaults().keys() - _NOT_SAVED)
+        model = restore(saved, cls._defaults().keys())
         if tokenizer is None and saved.tokenizer != NAMES["wordpunct"]:
             tokenizer = saved.tokenizer  # so that another fit uses the same one
         classifier = cls(**saved.parameters, tokenizer=tokenizer, device=device)
@@ -600,7 +576,15 @@ class TextClassifier(Predictor):
         check_license(license)
         with TemporaryDirectory() as scratch:
             folder = Path(scratch, "model")
-            self._write(folder, weights, custom_tokenizer, None, license=license, repo_id=repo_id)
+            write_folder(
+                folder,
+                self._model(),
+                self.get_params(),
+                weights=weights,
+                custom_tokenizer=custom_tokenizer,
+                license=license,
+                repo_id=repo_id,
+            )
             return upload(
                 folder, repo_id, private=private, token=token, commit_message=commit_message
             )
@@ -808,14 +792,7 @@ class TextClassifier(Predictor):
         """Return a summary of a fitted classifier for a notebook, or None before `fit`."""
         if not self.__sklearn_is_fitted__():
             return None
-        chosen = [
-            option.name
-            for option in OPTIONS
-            if option.is_setting
-            and isinstance(option.default, Chosen)
-            and getattr(self, option.name) is None
-        ]
-        return html_summary(self._fitted, repr(self), chosen)
+        return html_summary(self._fitted, repr(self), self.get_params())
 
     def __sklearn_is_fitted__(self) -> bool:
         """Tell whether `fit` was called."""
@@ -830,7 +807,3 @@ class TextClassifier(Predictor):
             classifier_tags=utils.ClassifierTags(multi_class=True, multi_label=True),
             input_tags=utils.InputTags(one_d_array=True, two_d_array=False, string=True),
         )
-
-
-def _read_sample_weight(weights: Any, texts: int) -> NDArray[np.float64] | None:
-    return None if weights is None else read_weights(weights, texts, "sample_weight")

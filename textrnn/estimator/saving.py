@@ -5,22 +5,26 @@ import math
 import os
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save as save_tensors
 
+from textrnn._version import __version__
 from textrnn.errors import (
     CorruptFileError,
     InvalidTypeError,
     InvalidValueError,
+    check_choice,
     expected,
 )
 from textrnn.estimator.card import Cost, model_card
 from textrnn.estimator.model import Model, Network, build_network, logits_of
 from textrnn.estimator.saved_settings import complete_settings, read_report
+from textrnn.estimator.settings import OPTIONS
 from textrnn.nn.export import to_onnx
-from textrnn.runtime.compact import compact
+from textrnn.runtime.compact import PRECISIONS, compact
 from textrnn.runtime.folder import (
     FOLDER_FORMAT,
     FORMAT_VERSION,
@@ -31,23 +35,32 @@ from textrnn.runtime.folder import (
     sound,
 )
 from textrnn.runtime.labels import label_to_json
-from textrnn.text.tokenizers import describe_tokenizer
+from textrnn.text.tokenizers import describe_tokenizer, is_known
 from textrnn.training import History
 
 __all__ = ["restore", "write_folder"]
+
+_NOT_SAVED = {option.name for option in OPTIONS if not option.saved}
 
 
 def write_folder(
     path: str | os.PathLike[str],
     model: Model,
-    *,
     params: Mapping[str, Any],
-    precision: str,
-    onnx: bool,
-    version: str,
+    *,
+    custom_tokenizer: bool,
+    weights: str = "fp32",
+    onnx: bool = False,
+    columns: Mapping[str, Any] | None = None,
     **card: str | None,
 ) -> None:
     """Write a model, its parameters and its card into a folder, in place of an older model."""
+    check_choice("weights", weights, PRECISIONS)
+    if not (is_known(model.tokenizer) or custom_tokenizer):
+        rule = "one of this library, which JSON can describe (or pass custom_tokenizer=True)"
+        raise InvalidTypeError(expected("tokenizer", rule, model.tokenizer))
+    if columns is not None:
+        model = replace(model, data={**model.data, "columns": dict(columns)})
     network = None
     if onnx:
         if model.recurrent is None:
@@ -57,15 +70,17 @@ def write_folder(
             )
         network = to_onnx(model.recurrent)
     recurrent, ngrams = model.configs
-    weights = compact(model.weights(), precision)
+    stored_weights = compact(model.weights(), weights)
     training = {
-        "parameters": {name: _to_json(name, value) for name, value in params.items()},
+        "parameters": {
+            name: _to_json(name, value) for name, value in params.items() if name not in _NOT_SAVED
+        },
         "settings": model.settings,
         "data": model.data,
         "report": model.report.to_dict(),
     }
     with FOLDER_FORMAT.replace(path) as target:
-        target.write("model.safetensors", save_tensors(weights))
+        target.write("model.safetensors", save_tensors(stored_weights))
         if network is not None:
             target.write(ONNX_FILE, network)
         target.write_json("vocabulary.json", model.vocabulary.to_dict())
@@ -77,10 +92,10 @@ def write_folder(
         target.write_json("training.json", training)
         config = {
             "format_version": FORMAT_VERSION,
-            "textrnn_version": version,
+            "textrnn_version": __version__,
             "network": recurrent,
             "ngrams": ngrams,
-            "weights": precision,
+            "weights": weights,
             "files": target.files,
         }
         target.write_json("config.json", config)
@@ -93,14 +108,14 @@ def write_folder(
             raise InvalidValueError(
                 f"Expected the classifier to be one that can be loaded again, but got: {reason}"
             ) from error
-        cost = None if precision == "fp32" else _cost(model, stored.network)
-        text = model_card(model, precision=precision, cost=cost, version=version, **card)
+        cost = None if weights == "fp32" else _cost(model, stored.network)
+        text = model_card(model, precision=weights, cost=cost, **card)
         target.write("README.md", text.encode("utf-8", "replace"))
 
 
 def restore(saved: SavedModel, params: AbstractSet[str]) -> Model:
     """Return the model of a folder, whose parameters are of these names."""
-    settings = complete_settings(saved, params)
+    settings = complete_settings(saved, params - _NOT_SAVED)
     with sound(saved.path / "history.json", "history"):
         history = History.from_json(json.dumps(saved.history))
         check_names(history.names)
