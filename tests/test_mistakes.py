@@ -139,6 +139,7 @@ def test_mistakes_print_and_convert(fitted):
     assert lines[0].endswith(str(first.explanation))
     assert first.explanation._repr_html_() in found._repr_html_()
     facts = json.loads(found.to_json())[0]
+    assert facts == json.loads(first.to_json())
     assert facts["text"] == first.text
     assert (facts["label"], facts["predicted"]) == (first.label, first.predicted)
     assert facts["explanation"] == json.loads(first.explanation.to_json())

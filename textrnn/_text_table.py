@@ -1,12 +1,11 @@
 """Tables of text, printed and in HTML."""
 
 import unicodedata
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple, TypeAlias
 
-__all__ = ["Rows", "Table", "Tabular", "html_tables", "printable", "text_table"]
+__all__ = ["Rows", "Table", "html_tables", "printable", "text_table"]
 
 Rows: TypeAlias = Sequence[Sequence[str]]
 
@@ -21,22 +20,6 @@ class Table(NamedTuple):
 
     rows: Rows
     head: bool = True
-
-
-class Tabular(ABC):
-    """A result that prints as tables, and shows in a notebook as the same tables."""
-
-    @abstractmethod
-    def _tables(self) -> Sequence[Table | str]:
-        """Return the tables, and sentences between them."""
-
-    def __str__(self) -> str:
-        parts = self._tables()
-        return "\n\n".join(x if isinstance(x, str) else text_table(x.rows) for x in parts)
-
-    def _repr_html_(self) -> str:
-        """Return the tables in HTML, in the colours of the page."""
-        return html_tables(self._tables())
 
 
 def text_table(rows: Rows, *, right: bool = True) -> str:

@@ -1,6 +1,5 @@
 """Evaluate a classifier on labelled texts, and show those that it labels wrongly."""
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import pad
 
+from textrnn._results import Result, Results
 from textrnn._text_table import printable
 from textrnn.errors import InvalidValueError, check_int, expected
 from textrnn.estimator.attribution import explain
@@ -29,7 +29,7 @@ __all__ = ["Evaluation", "Mistake", "Mistakes", "MultilabelEvaluation", "evaluat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mistake:
+class Mistake(Result):
     """A text whose prediction is wrong.
 
     It prints as a line: the text's label, the predicted one, and the words that speak for it.
@@ -69,29 +69,12 @@ class Mistake:
         return f"<div>{escape(labels)}</div>{self.explanation._repr_html_()}"
 
 
-class Mistakes(tuple[Mistake, ...]):
+class Mistakes(Results[Mistake]):
     """Texts whose predictions are wrong, which print and show one after the other."""
 
     __slots__ = ()
 
-    def to_dict(self) -> list[dict[str, Any]]:
-        """Return the mistakes as plain data for JSON."""
-        return [each.to_dict() for each in self]
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Return the mistakes as JSON text.
-
-        Args:
-            indent: The number of spaces per level, or None for a single line. Default: 2.
-        """
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
-
-    def __str__(self) -> str:
-        return "\n\n".join(map(str, self))
-
-    def _repr_html_(self) -> str:
-        """Return the HTML of all mistakes."""
-        return "".join(each._repr_html_() for each in self)
+    _separator = "\n\n"
 
 
 class _Wrong(NamedTuple):

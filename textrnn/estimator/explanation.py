@@ -1,12 +1,12 @@
 """Explanations of texts, as marked words, HTML and JSON."""
 
-import json
 import os
 import sys
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from textrnn._results import Result, Results
 from textrnn._text_table import printable
 
 __all__ = ["Explanation", "Explanations"]
@@ -18,7 +18,7 @@ _MAX_OPACITY = 0.6  # leaves the text of light and dark pages legible
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explanation:
+class Explanation(Result):
     """The logit of a label for a text, divided among the words.
 
     `bias`, `weights` and `residual` add up to `logit`. It prints as a line of words, coloured on a
@@ -51,14 +51,6 @@ class Explanation:
         label = self.label if known else str(self.label)
         lists = {"words": list(self.words), "weights": list(self.weights)}
         return {**vars(self), "label": label, **lists}
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Return the explanation as JSON text.
-
-        Args:
-            indent: The number of spaces per level, or None for a single line. Default: 2.
-        """
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
 
     def __str__(self) -> str:
         coloured = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -103,26 +95,7 @@ class Explanation:
         )
 
 
-class Explanations(tuple[Explanation, ...]):
+class Explanations(Results[Explanation]):
     """Explanations of several texts, which print and show one after the other."""
 
     __slots__ = ()
-
-    def to_dict(self) -> list[dict[str, Any]]:
-        """Return the explanations as plain data for JSON."""
-        return [each.to_dict() for each in self]
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Return the explanations as JSON text.
-
-        Args:
-            indent: The number of spaces per level, or None for a single line. Default: 2.
-        """
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self))
-
-    def _repr_html_(self) -> str:
-        """Return the HTML of all explanations."""
-        return "".join(each._repr_html_() for each in self)

@@ -1,6 +1,5 @@
 """The report of a fit: how much the recurrent network and the n-grams each contribute."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,7 +8,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from textrnn._text_table import Table, Tabular
+from textrnn._results import Tabular
+from textrnn._text_table import Table
 from textrnn.errors import InvalidTypeError, check_float, check_int, check_keys, expected
 
 __all__ = ["FitReport", "accuracies", "gain_error"]
@@ -118,14 +118,6 @@ class FitReport(Tabular):
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain data for JSON."""
         return asdict(self)
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Return the report as JSON text.
-
-        Args:
-            indent: The number of spaces per level, or None for a single line. Default: 2.
-        """
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
 
     def rows(self) -> list[list[str]]:
         """Return the rows of its table, the first of which is the head."""

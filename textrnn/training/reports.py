@@ -1,6 +1,5 @@
 """Reports of an evaluation, which print as tables and convert to JSON."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from textrnn._text_table import Table, Tabular, printable
+from textrnn._results import Tabular
+from textrnn._text_table import Table, printable
 
 __all__ = ["ClassScores", "ClassificationReport", "MultilabelReport"]
 
@@ -41,14 +41,6 @@ class _Report(Tabular):
         """Return the report as plain data for JSON, in which a NaN becomes None."""
         public = {name: value for name, value in vars(self).items() if not name.startswith("_")}
         return {name: _plain(value) for name, value in public.items()}
-
-    def to_json(self, *, indent: int | None = 2) -> str:
-        """Return the report as JSON text.
-
-        Args:
-            indent: The number of spaces per level, or None for a single line. Default: 2.
-        """
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True)
