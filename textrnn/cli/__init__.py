@@ -252,11 +252,7 @@ def _add_predict(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "textrnn predict model < lines.txt\n"
         "  textrnn predict model reviews.csv --text-column review --top-k 3",
     )
-    parser.add_argument("model", metavar="FOLDER", help="the saved classifier")
-    parser.add_argument(
-        "file", nargs="?", default="-", metavar="FILE", help="the texts (default: standard input)"
-    )
-    _add_table_options(parser, labelled=False)
+    _add_texts(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object per text")
     parser.add_argument(
         "--proba", action="store_true", help="add the probability of every label (as JSON)"
@@ -282,11 +278,7 @@ def _add_explain(commands: "argparse._SubParsersAction[_Parser]") -> None:
         "textrnn explain model < lines.txt\n"
         "  textrnn explain model reviews.csv --text-column review --html > words.html",
     )
-    parser.add_argument("model", metavar="FOLDER", help="the saved classifier")
-    parser.add_argument(
-        "file", nargs="?", default="-", metavar="FILE", help="the texts (default: standard input)"
-    )
-    _add_table_options(parser, labelled=False)
+    _add_texts(parser)
     parser.add_argument(
         "--label", metavar="LABEL", help="label to explain (default: the predicted)"
     )
@@ -294,6 +286,15 @@ def _add_explain(commands: "argparse._SubParsersAction[_Parser]") -> None:
     form.add_argument("--json", action="store_true", help="print a JSON object per text")
     form.add_argument("--html", action="store_true", help="print an HTML page")
     _add_option(parser, _DEVICE, default=_DEVICE.default)
+
+
+def _add_texts(parser: argparse.ArgumentParser) -> None:
+    """Add a saved classifier, the file of the texts, and the options of a table."""
+    parser.add_argument("model", metavar="FOLDER", help="the saved classifier")
+    parser.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="the texts (default: standard input)"
+    )
+    _add_table_options(parser, labelled=False)
 
 
 def _add_info(commands: "argparse._SubParsersAction[_Parser]") -> None:

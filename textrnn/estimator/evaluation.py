@@ -15,7 +15,7 @@ from textrnn._results import Result, Results
 from textrnn._text_table import printable
 from textrnn.errors import InvalidValueError, check_int, expected
 from textrnn.estimator.attribution import explain
-from textrnn.estimator.explanation import Explanation
+from textrnn.estimator.explanation import Explanation, plain_label
 from textrnn.estimator.model import Model
 from textrnn.runtime.labels import LabelSet, LabelValues
 from textrnn.training import (
@@ -208,9 +208,7 @@ def _named(labels: LabelSet, found: NDArray[Any]) -> list[Any]:
 
 def _plain(label: Any) -> Any:
     """Return a label, or a list of labels, as JSON has them."""
-    if isinstance(label, list):
-        return [_plain(each) for each in label]
-    return label if label is None or isinstance(label, bool | int | float | str) else str(label)
+    return [*map(plain_label, label)] if isinstance(label, list) else plain_label(label)
 
 
 def _shown(label: Any) -> str:

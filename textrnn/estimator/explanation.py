@@ -9,7 +9,7 @@ from typing import Any
 from textrnn._results import Result, Results
 from textrnn._text_table import printable
 
-__all__ = ["Explanation", "Explanations"]
+__all__ = ["Explanation", "Explanations", "plain_label"]
 
 _FOR, _AGAINST = (0, 114, 178), (213, 94, 0)  # distinct for readers with any colour vision
 _SHOWN = 0.1  # share of the largest weight from which a weight is written beside its word
@@ -47,10 +47,8 @@ class Explanation(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the explanation as plain data for JSON; labels that JSON lacks are strings."""
-        known = self.label is None or isinstance(self.label, bool | int | float | str)
-        label = self.label if known else str(self.label)
         lists = {"words": list(self.words), "weights": list(self.weights)}
-        return {**vars(self), "label": label, **lists}
+        return {**vars(self), "label": plain_label(self.label), **lists}
 
     def __str__(self) -> str:
         coloured = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -99,3 +97,8 @@ class Explanations(Results[Explanation]):
     """Explanations of several texts, which print and show one after the other."""
 
     __slots__ = ()
+
+
+def plain_label(label: Any) -> Any:
+    """Return a label as JSON has it, else as a string."""
+    return label if label is None or isinstance(label, bool | int | float | str) else str(label)

@@ -154,7 +154,7 @@ def _train(network: RecurrentClassifier, task: Task) -> Outcome:
         callbacks.append(EarlyStopping(settings["patience"]))
     network.to(device)
 
-    def plain_loss() -> Loss:  # "balanced" weights are known once training has begun
+    def unsmoothed() -> Loss:  # "balanced" weights are known once training has begun
         return Loss(class_weights=trainer.loss.class_weights)
 
     trainer = Trainer(
@@ -172,7 +172,7 @@ def _train(network: RecurrentClassifier, task: Task) -> Outcome:
         weight_averaging=_averaging(settings, len(loader) * settings["epochs"]),
         precision=settings["precision"],
         # A smoothed loss may rate weights worse whose predictions are better.
-        metrics={_MONITOR: lambda logits, *others: plain_loss().to(logits.device)(logits, *others)},
+        metrics={_MONITOR: lambda logits, *others: unsmoothed().to(logits.device)(logits, *others)},
         monitor=_MONITOR,
         callbacks=callbacks,
     )
@@ -181,7 +181,7 @@ def _train(network: RecurrentClassifier, task: Task) -> Outcome:
     return Outcome(
         history=history,
         metrics=_best_metrics(trainer.state),
-        loss=plain_loss(),
+        loss=unsmoothed(),
         stopped=log.stopped,
     )
 
