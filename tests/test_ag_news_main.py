@@ -22,15 +22,6 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "examples" / "ag_news" / "results"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Use one thread, which is fastest for small models."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module", name="folder")
 def _folder(tmp_path_factory):
     """Return a folder with a few training and test texts."""

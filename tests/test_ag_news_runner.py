@@ -24,15 +24,6 @@ SMALL = {"hidden_size": 8, "num_layers": 1, "epochs": 3}
 TIMES = ("seconds", "look_seconds", "texts_per_second")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Use one thread, which is fastest for small models."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module", name="corpus")
 def _corpus():
     """Return a small part of the sample."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import default_collate
 
+from tests import toys
 from textrnn.data.batching import Batch, FetchedTexts, PaddingCollator
 from textrnn.errors import InvalidTypeError, InvalidValueError, MissingKeyError
 
@@ -36,15 +37,6 @@ def fetch(texts, order, labels=None):
     return FetchedTexts(
         flat, starts[order], lengths[order], None if labels is None else labels[order], order
     )
-
-
-def assert_same(first, second):
-    """Compare two batches tensor by tensor, with their types."""
-    for field in dataclasses.fields(Batch):
-        one, other = getattr(first, field.name), getattr(second, field.name)
-        assert (one is None) == (other is None), field.name
-        if one is not None:
-            torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 # --- Batch ----------------------------------------------------------------------------------------
@@ -228,7 +220,7 @@ def test_texts_fetched_at_once_give_the_same_batch(texts, max_length, kind, data
     collate = PaddingCollator(pad_id=3, max_length=max_length)
     fetched = fetch(texts, order, labels)
     batch = collate(fetched)
-    assert_same(batch, collate(list(fetched)))
+    toys.assert_same_batches(batch, collate(list(fetched)))
     assert (labels is None) == (batch.labels is None)
 
 

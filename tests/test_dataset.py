@@ -1,7 +1,6 @@
 """Encoded data sets: single texts, batches, selections and invalid arguments."""
 
 import copy
-import dataclasses
 import pickle
 import random
 from unittest import mock
@@ -15,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Subset
 
-from textrnn.data import Batch, BucketBatchSampler, PaddingCollator, WordDataset
+from tests import toys
+from textrnn.data import BucketBatchSampler, PaddingCollator, WordDataset
 from textrnn.data import flat as flat_module
 from textrnn.data.batching import FetchedTexts
 from textrnn.errors import InvalidTypeError, InvalidValueError
@@ -44,15 +44,6 @@ def make_labels(kind, count):
 
 
 LABELS = st.sampled_from(["none", "ids", "targets"])
-
-
-def assert_same_batches(first, second):
-    """Compare two batches tensor by tensor, with their types."""
-    for field in dataclasses.fields(Batch):
-        one, other = getattr(first, field.name), getattr(second, field.name)
-        assert (one is None) == (other is None), field.name
-        if one is not None:
-            torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def assert_same_items(first, second):
@@ -184,7 +175,7 @@ def test_texts_fetched_at_once_are_the_items(texts, kind, data):
     assert_same_items(fetched, [dataset[i] for i in order])
     if order:
         collate = PaddingCollator(PAD, max_length=5)
-        assert_same_batches(collate(fetched), collate([dataset[i] for i in order]))
+        toys.assert_same_batches(collate(fetched), collate([dataset[i] for i in order]))
 
 
 @pytest.mark.parametrize(

@@ -18,15 +18,6 @@ from textrnn.nn import RecurrentClassifier
 from textrnn.training.lr_finder import find_learning_rate
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Keep tiny networks on one thread: several would wait for each other most of the time."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def make_batch(size: int = 8, seed: int = 0, num_classes: int = 3) -> Batch:
     """Make a batch whose labels follow from its words."""
     generator = torch.Generator().manual_seed(seed)

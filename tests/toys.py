@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,15 @@ def merge(batches: list[Batch]) -> Batch:
         torch.cat(labels),
         weights=torch.cat(weights) if weights else None,
     )
+
+
+def assert_same_batches(first: Batch, second: Batch) -> None:
+    """Compare two batches tensor by tensor, with their types."""
+    for field in fields(Batch):
+        one, other = getattr(first, field.name), getattr(second, field.name)
+        assert (one is None) == (other is None), field.name
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def make_model(seed: int = 0, **settings: Any) -> RecurrentClassifier:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,15 +19,30 @@ _EXTRA = "benchmarks"
 _MARKS = re.compile(r"([.!?,:;'\"()/])")
 
 
+class _Baseline:
+    """A method of optional packages."""
+
+    baseline = True
+    random = False
+    unlabelled = False
+    modules: ClassVar[tuple[str, ...]]
+
+    def prepare(self) -> None:
+        """Import the packages."""
+        self.imported()
+
+    def imported(self) -> list[Any]:
+        """Return the modules."""
+        return [import_extra(name, extra=_EXTRA) for name in self.modules]
+
+
 @dataclass(frozen=True)
-class TfIdf:
+class TfIdf(_Baseline):
     """TF-IDF of words and pairs of words with logistic regression, from scikit-learn."""
 
+    modules = ("sklearn.feature_extraction.text", "sklearn.linear_model")
     name: str = "tf-idf"
     title: str = "TF-IDF + logistic regression"
-    baseline: bool = True
-    random: bool = False
-    unlabelled: bool = False
     ngrams: int = 2
     strength: float = 10.0
     iterations: int = 1000
@@ -42,11 +57,6 @@ class TfIdf:
             "max_iter": self.iterations,
         }
 
-    def prepare(self) -> None:
-        """Import scikit-learn."""
-        import_extra("sklearn.feature_extraction.text", extra=_EXTRA)
-        import_extra("sklearn.linear_model", extra=_EXTRA)
-
     def fit(
         self,
         texts: Sequence[str],
@@ -57,8 +67,7 @@ class TfIdf:
     ) -> Fitted:
         """Train the model, which does not depend on the seed."""
         del seed, unlabelled
-        words = import_extra("sklearn.feature_extraction.text", extra=_EXTRA)
-        linear = import_extra("sklearn.linear_model", extra=_EXTRA)
+        words, linear = self.imported()
         vectorizer = words.TfidfVectorizer(ngram_range=(1, self.ngrams), sublinear_tf=True)
         model = linear.LogisticRegression(C=self.strength, max_iter=self.iterations)
         model.fit(vectorizer.fit_transform(texts), labels)
@@ -67,14 +76,12 @@ class TfIdf:
 
 
 @dataclass(frozen=True)
-class LinearSvc:
+class LinearSvc(_Baseline):
     """A linear support vector machine on TF-IDF of words and characters, from scikit-learn."""
 
+    modules = ("sklearn.feature_extraction.text", "sklearn.pipeline", "sklearn.svm")
     name: str = "linear-svc"
     title: str = "LinearSVC, words + characters"
-    baseline: bool = True
-    random: bool = False
-    unlabelled: bool = False
     ngrams: int = 2
     characters: tuple[int, int] = (2, 5)
 
@@ -90,11 +97,6 @@ class LinearSvc:
             },
         }
 
-    def prepare(self) -> None:
-        """Import scikit-learn."""
-        for part in ("feature_extraction.text", "pipeline", "svm"):
-            import_extra(f"sklearn.{part}", extra=_EXTRA)
-
     def fit(
         self,
         texts: Sequence[str],
@@ -105,9 +107,7 @@ class LinearSvc:
     ) -> Fitted:
         """Train the model, which does not depend on the seed."""
         del seed, unlabelled
-        features = import_extra("sklearn.feature_extraction.text", extra=_EXTRA)
-        pipelines = import_extra("sklearn.pipeline", extra=_EXTRA)
-        svm = import_extra("sklearn.svm", extra=_EXTRA)
+        features, pipelines, svm = self.imported()
         parts = [
             features.TfidfVectorizer(**arguments | {"ngram_range": tuple(arguments["ngram_range"])})
             for arguments in self.settings.values()
@@ -119,18 +119,16 @@ class LinearSvc:
 
 
 @dataclass(frozen=True)
-class NbSvm:
+class NbSvm(_Baseline):
     """A support vector machine on the naive Bayes log-ratios of words and pairs of words.
 
     Its weights are interpolated with their mean magnitude (Wang and Manning, "Baselines and
     Bigrams", 2012). There is one machine against all other classes for each class.
     """
 
+    modules = ("sklearn.feature_extraction.text", "sklearn.svm")
     name: str = "nb-svm"
     title: str = "NB-SVM"
-    baseline: bool = True
-    random: bool = False
-    unlabelled: bool = False
     ngrams: int = 2
     smoothing: float = 1.0
     interpolation: float = 0.25
@@ -144,11 +142,6 @@ class NbSvm:
             "beta": self.interpolation,
         }
 
-    def prepare(self) -> None:
-        """Import scikit-learn."""
-        import_extra("sklearn.feature_extraction.text", extra=_EXTRA)
-        import_extra("sklearn.svm", extra=_EXTRA)
-
     def fit(
         self,
         texts: Sequence[str],
@@ -159,8 +152,7 @@ class NbSvm:
     ) -> Fitted:
         """Train the model, which does not depend on the seed."""
         del seed, unlabelled
-        features = import_extra("sklearn.feature_extraction.text", extra=_EXTRA)
-        svm = import_extra("sklearn.svm", extra=_EXTRA)
+        features, svm = self.imported()
         marks = r"\w+|[^\w\s]"
         vectorizer = features.CountVectorizer(
             ngram_range=(1, self.ngrams), binary=True, token_pattern=marks
@@ -185,18 +177,17 @@ class NbSvm:
 
 
 @dataclass(frozen=True)
-class FastText:
+class FastText(_Baseline):
     """fastText with pairs of words, on lower-case texts with separated punctuation.
 
     It runs in one thread, because results of several threads are not reproducible. Of several
     settings, those that are best on a tenth of the texts are used.
     """
 
+    random = True
+    modules = ("fasttext",)
     name: str = "fasttext"
     title: str = "fastText, 5 epochs"
-    baseline: bool = True
-    random: bool = True
-    unlabelled: bool = False
     choices: tuple[tuple[int, float, int], ...] = ((5, 0.5, 0),)  # epochs, rate, characters
 
     @property
@@ -207,10 +198,6 @@ class FastText:
         return {"wordNgrams": 2, "thread": 1} | (
             {"choices": choices} if len(choices) > 1 else choices[0]
         )
-
-    def prepare(self) -> None:
-        """Import fastText."""
-        import_extra("fasttext", extra=_EXTRA)
 
     def fit(
         self,
@@ -241,7 +228,7 @@ class FastText:
         return Fitted(predict, {"words": len(model.words), "chosen": list(choice)})
 
     def _train(self, lines: Sequence[str], seed: int, choice: tuple[int, float, int]) -> Any:
-        fasttext = import_extra("fasttext", extra=_EXTRA)
+        (fasttext,) = self.imported()
         epochs, rate, characters = choice
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "train.txt")
@@ -267,24 +254,19 @@ def _hits(model: Any, lines: Sequence[str]) -> int:
 
 
 @dataclass(frozen=True)
-class VowpalWabbit:
+class VowpalWabbit(_Baseline):
     """Vowpal Wabbit with pairs of words, on lower-case texts with separated punctuation."""
 
+    random = True
+    modules = ("vowpalwabbit",)
     name: str = "vowpal-wabbit"
     title: str = "Vowpal Wabbit"
-    baseline: bool = True
-    random: bool = True
-    unlabelled: bool = False
     passes: int = 5
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Options of the command line that differ from their defaults."""
         return {"ngram": 2, "passes": self.passes, "b": 24, "loss_function": "logistic"}
-
-    def prepare(self) -> None:
-        """Import Vowpal Wabbit."""
-        import_extra("vowpalwabbit", extra=_EXTRA)
 
     def fit(
         self,
@@ -296,7 +278,7 @@ class VowpalWabbit:
     ) -> Fitted:
         """Train on a file of lines in random order, with one classifier against all per class."""
         del unlabelled
-        vowpal = import_extra("vowpalwabbit", extra=_EXTRA)
+        (vowpal,) = self.imported()
         order = np.random.default_rng(seed).permutation(len(texts)).tolist()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "train.txt")
