@@ -214,7 +214,7 @@ def test_texts_without_labels_must_be_there_and_be_read(run, table, tmp_path):
     assert run(*command, "--skip-bad-rows", "--pretrain-epochs", 1)[0] == 0
     code, _, errors = run(*command, "--warm-start", model, "--skip-bad-rows", "--quiet")
     assert code == 1
-    assert "`unlabelled` to be None where training goes on" in errors
+    assert "`unlabelled` to be None where training continues" in errors
     more.write_text("")
     code, _, errors = run(*command, "--pretrain-epochs", 1)
     assert (code, errors) == (1, f"textrnn: {more} holds no texts.\n")

@@ -209,7 +209,7 @@ def test_continued_training_pretrains_nothing(pretrained_on):
         if "recurrent" in name:
             torch.testing.assert_close(before[name], after[name], atol=1e-3, rtol=0)
     assert classifier.settings_["pretrain_epochs"] == 0
-    with pytest.raises(InvalidValueError, match=r"`unlabelled` to be None where training goes on"):
+    with pytest.raises(InvalidValueError, match="`unlabelled` to be None where training"):
         classifier.fit(TEXTS, LABELS, unlabelled=MORE)
 
 

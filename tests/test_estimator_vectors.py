@@ -179,11 +179,11 @@ def test_training_goes_on_with_the_same_vectors(path, tmp_path):
         assert classifier.data_["vectors"]["file"] == "glove.txt"
         assert (classifier.network_.recurrent.embedding.weight == before).all()
         assert classifier.network_.ngrams.vectors is classifier.network_.recurrent.embedding.weight
-    rule = r"`vectors` to be None or 'glove\.txt', as in the fit that training goes on from"
+    rule = r"`vectors` to be None or 'glove\.txt', as in the earlier fit"
     with pytest.raises(InvalidValueError, match=rf"{rule}, but got 'other'"):
         classifier.set_params(vectors=tmp_path / "other").fit(TEXTS, LABELS)
     plain = small(None, warm_start=True).fit(TEXTS, LABELS)
-    rule = r"`vectors` to be None where training goes on \(warm_start\) without vectors"
+    rule = r"`vectors` to be None where training continues \(warm_start\) without vectors"
     with pytest.raises(InvalidValueError, match=rf"{rule}, but got 'glove\.txt'"):
         plain.set_params(vectors=path).fit(TEXTS, LABELS)
     assert plain.predict(["good"]).tolist() == ["pos"]

@@ -267,8 +267,8 @@ class TextClassifier(Predictor):
             InvalidValueError: If texts, labels and weights differ in number, there are fewer than
                 two labels, a label is missing, labels of different types are written alike, a
                 weight is negative or not finite or all are 0, a parameter is out of range,
-                `embedding_size` is not that of `vectors`, training goes on with other `vectors`, or
-                `unlabelled` is given but nothing is pretrained.
+                `embedding_size` is not that of `vectors`, training continues with other `vectors`,
+                or `unlabelled` is given but nothing is pretrained.
             OSError: If the file of `vectors` is missing or can't be read.
             CorruptFileError: If it is not a file of word vectors.
             KeyboardInterrupt: After Ctrl-C before or while pretraining, or without a network.
@@ -329,8 +329,8 @@ class TextClassifier(Predictor):
         Raises:
             NotFittedError: If `fit` was not called.
             InvalidTypeError: If texts or labels have the wrong type.
-            InvalidValueError: If there are none, they differ in number, a weight is negative or
-                not finite, or all weights are 0.
+            InvalidValueError: If there are no texts, texts and labels differ in number, a weight is
+                negative or not finite, or all weights are 0.
             MissingKeyError: If all labels are unknown, or one is written like a known label of
                 another type; the message lists the known ones.
         """
@@ -359,8 +359,8 @@ class TextClassifier(Predictor):
         Raises:
             NotFittedError: If `fit` was not called.
             InvalidTypeError: If texts or labels have the wrong type.
-            InvalidValueError: If there are none, they differ in number, or `top_k` is given for
-                multi-label data.
+            InvalidValueError: If there are no texts, texts and labels differ in number, or `top_k`
+                is given for multi-label data.
             MissingKeyError: If a label is unknown; the message lists the known ones.
         """
         return self._evaluate(texts, labels, top_k=top_k)
@@ -432,7 +432,7 @@ class TextClassifier(Predictor):
         columns: Mapping[str, Any] | None = None,
         license: str | None = None,
     ) -> None:
-        """Write the classifier into a folder, whole or not at all.
+        """Write the classifier into a folder, atomically.
 
         The folder has the weights as safetensors, JSON, and a model card in Markdown; no code. An
         older model in the folder is replaced.
@@ -543,9 +543,9 @@ class TextClassifier(Predictor):
     ) -> str:
         """Write the classifier into a repository of the Hugging Face Hub, in one commit.
 
-        The repository is made if there is none. It gets the folder that `save` writes: weights,
-        vocabulary, tokenizer, labels and the model card. An older model is replaced; other files of
-        the repository stay. It needs the extra `hub`.
+        The repository is created if it does not exist. It gets the folder that `save` writes:
+        weights, vocabulary, tokenizer, labels and the model card. An older model is replaced; other
+        files of the repository stay. This needs the extra `hub`.
 
         Args:
             repo_id: Name of the repository, "owner/name".
@@ -553,7 +553,8 @@ class TextClassifier(Predictor):
             weights: Precision of the weights in the file, as in `save`. Default: "fp32".
             private: Whether a new repository is private. None is the owner's default.
                 Default: None.
-            token: Access token. None or True is the one that `hf auth login` stored; False is none.
+            token: Access token. None or True is the one that `hf auth login` stored; False sends
+                none.
                 Default: None.
             commit_message: Title of the commit. Default: "Upload a text classifier".
             custom_tokenizer: Whether to leave out a tokenizer that is not one of this library, as

@@ -134,7 +134,7 @@ def _encode(
     if unlabelled is not None and not settings["pretrain_epochs"]:
         rule = "None where nothing is pretrained: pretrain_epochs is 0"
         if before is not None:
-            rule = "None where training goes on (warm_start), since nothing is pretrained again"
+            rule = "None where training continues (warm_start), since nothing is pretrained again"
         raise InvalidValueError(expected("unlabelled", rule, unlabelled))
     class_weights = labels.class_weights(params["class_weight"])
     labels.thresholds(params["threshold"])  # checked here, used by predictions

@@ -187,7 +187,7 @@ def _train(network: RecurrentClassifier, task: Task) -> Outcome:
 
 
 def _best_metrics(state: TrainingState | None) -> dict[str, float]:
-    """Return the metrics of the best weights, which the network has; of the smoothed loss, none."""
+    """Return the metrics of the best weights, without the smoothed loss."""
     if state is None or state.best_value is None:
         return {}
     record = next(each for each in state.history if each["step"] == state.best_step)
@@ -197,7 +197,7 @@ def _best_metrics(state: TrainingState | None) -> dict[str, float]:
 
 
 def _averaging(settings: dict[str, Any], steps: int) -> WeightAveraging | None:
-    """Return how weights are averaged; an EMA covers about a tenth of all steps."""
+    """Return the averaging of weights; an EMA covers about a tenth of all steps."""
     kind = settings["weight_averaging"]
     if kind == "ema":
         return WeightAveraging(kind="ema", decay=min(max(1 - 10 / steps, 0.5), 0.999))
@@ -230,7 +230,7 @@ def plain_loss(task: Task) -> Loss:
 
 def resolve_device(device: Any) -> torch.device:
     """Return the device of that name; `"auto"` is a CUDA GPU if there is one, else the CPU."""
-    rule = "'auto' or the name of a device that is there, such as 'cpu' or 'cuda:0'"
+    rule = "'auto' or the name of an available device, such as 'cpu' or 'cuda:0'"
     if not isinstance(device, str | torch.device):
         raise InvalidTypeError(expected("device", rule, device))
     if device == "auto":

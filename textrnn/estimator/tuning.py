@@ -94,8 +94,8 @@ def tune(
     Args:
         texts: The texts, 100 or more.
         labels: The labels, as `TextClassifier.fit` takes them.
-        minutes: Time for the whole search in minutes, with the last training. One trial is begun
-            in any case.
+        minutes: Time of the search in minutes, the final training included. At least one trial
+            is run.
         trials: Maximum number of trials, those of earlier calls included. Default: None.
         storage: Database of the trials: a URL that Optuna takes, or the path of an SQLite file.
             None keeps them in memory. Default: None.
@@ -165,7 +165,7 @@ class _Search:
             if done >= trials and self._defaults() is not None:
                 break
             self._enqueue_defaults(again=done >= trials)
-            # A search that goes on draws other settings than before, as do others at the same time.
+            # A continued search draws other settings than before, as do others at the same time.
             entropy = [self.scoring.settings["seed"], len(self._trials())]
             with _quiet(self.optuna):
                 self.study.sampler = self.optuna.samplers.TPESampler(

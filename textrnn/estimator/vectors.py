@@ -62,7 +62,7 @@ def known_words(
     *,
     before: Model | None,
 ) -> Words:
-    """Return the words of texts and of a file of vectors; training that goes on keeps its words."""
+    """Return the words of texts and of a file of vectors; continued training keeps its words."""
     path = params["vectors"]
     name = None
     if path is not None:
@@ -87,9 +87,9 @@ def _continued(before: Model, name: str | None) -> Words:
     """Return the words of a model; raise an error for another file than that of its vectors."""
     facts, vocabulary = before.data["vectors"], before.vocabulary
     if name is not None and (facts is None or name != facts["file"]):
-        rule = "None where training goes on (warm_start) without vectors"
+        rule = "None where training continues (warm_start) without vectors"
         if facts is not None:
-            rule = f"None or {show(facts['file'])}, as in the fit that training goes on from"
+            rule = f"None or {show(facts['file'])}, as in the earlier fit"
         raise InvalidValueError(expected("vectors", rule, name))
     weight: Any = None if before.ngrams is None else before.ngrams.vectors
     if before.recurrent is not None:

@@ -62,8 +62,7 @@ def fit_ngrams(
             those of a text. Zeros have no meaning. Default: None.
         previous: Classifier to continue from: its n-grams and character n-grams are kept, and the
             prior is centred on its weights. Weights of spelling are only fitted with `words`; the
-            vectors are its own.
-            Default: None.
+            vectors are its own. Default: None.
 
     Returns:
         The classifier, on the CPU, in evaluation mode.
@@ -116,7 +115,7 @@ def ngram_path(
     """Fit an n-gram classifier for each of several prior variances, to select one of them.
 
     Each fit starts at the previous solution, so all together take little longer than the last one.
-    A classifier is fitted when the iterator is asked for it.
+    The iterator fits a classifier when it reaches it.
 
     Args:
         loader: Batches with labels, as for `fit_ngrams`.

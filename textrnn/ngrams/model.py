@@ -46,7 +46,7 @@ class NgramClassifier(nn.Module):
         padding_id: Id of padding. Default: 0.
         num_char_ngrams: Number of character n-grams that have weights; with 0, the spelling of
             tokens is ignored. Default: 0.
-        vector_size: Dimension of the tokens' vectors; 0 is none. Default: 0.
+        vector_size: Dimension of the tokens' vectors; 0 without vectors. Default: 0.
 
     Attributes:
         keys: Keys of the n-grams, ascending, int64 `(num_ngrams,)`.
@@ -163,7 +163,7 @@ class NgramClassifier(nn.Module):
         return cls(**config)
 
     def spell(self, words: Sequence[str]) -> Tensor:
-        """Return what is known about words by their spelling.
+        """Return norms and weights of words by their spelling.
 
         Args:
             words: The words.
@@ -196,8 +196,8 @@ class NgramClassifier(nn.Module):
             input_ids: Token ids, integers `(batch, time)`.
             lengths: Number of real tokens of each text, integers `(batch,)`, from 1 to `time`;
                 None counts up to the last id that is not padding. Default: None.
-            unknown: Unknown words: the row of each in what `spell` returned, -1 for all other
-                tokens, int64 `(batch, time)`, and what it returned. Default: None.
+            unknown: Unknown words: the row of each in the result of `spell`, -1 for all other
+                tokens, int64 `(batch, time)`, and that result. Default: None.
 
         Returns:
             Rows of `weight`, int64 `(batch, n)`, and their values, `(batch, n)`; rows of the batch

@@ -211,7 +211,7 @@ class _Solver:
         return step
 
     def _search(self, step: Tensor, gain: float) -> tuple[float, float, Tensor]:
-        """Return the best length of a step, about, and the loss with its gradient there."""
+        """Return a nearly optimal step length, and the loss with its gradient there."""
         start, along = self.offset + _logits(self.point), _logits(step)  # (texts, classes)
         slope = self.penalty * _dot(step[:, :-1], self.point[:, :-1])
         curvature = self.penalty * _dot(step[:, :-1], step[:, :-1])

@@ -1,6 +1,6 @@
 """Cut emoji, and text of scripts that are written without spaces, into characters.
 
-A character is what a reader calls one: a letter with its accents and vowel signs, or an emoji with
+A character is one as readers see it: a letter with its accents and vowel signs, or an emoji with
 its skin tone, joined parts or region.
 """
 

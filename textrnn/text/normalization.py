@@ -1,8 +1,8 @@
 """Give texts that look the same the same characters.
 
-Accented letters are composed (Unicode's NFC), and characters that can't be seen are dropped: soft
-hyphens, zero-width spaces, byte order marks, marks of direction and variation selectors. Those
-that change what a reader sees stay, or become what they mean.
+Accented letters are composed (Unicode's NFC), and invisible characters are dropped: soft hyphens,
+zero-width spaces, byte order marks, marks of direction and variation selectors. Characters that
+change the appearance of a text stay, or become what they mean.
 """
 
 import functools

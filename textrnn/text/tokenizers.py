@@ -212,10 +212,10 @@ class WordPunctTokenizer(_Options):
     relatives. N-grams of these tokens take the place of words. Each emoji is a token as well, with
     its skin tone and joined parts, and so is a flag.
 
-    Texts are normalized first, so that what looks the same is the same token. Accents are composed
-    (Unicode's NFC). Characters that can't be seen are dropped: soft hyphens, zero-width spaces,
+    Texts are normalized first, so that texts that look the same have the same tokens. Accents are
+    composed (Unicode's NFC). Invisible characters are dropped: soft hyphens, zero-width spaces,
     byte order marks, marks of direction, variation selectors and the others that Unicode calls
-    default-ignorable. Those that carry meaning stay: joiners (ZWJ, ZWNJ) in emoji, next to a virama
+    default-ignorable. Meaningful ones stay: joiners (ZWJ, ZWNJ) in emoji, next to a virama
     in Indic scripts and between letters that join, as in Persian; tags in flags. A zero-width space
     in a script without blanks, such as Thai and Khmer, is a blank.
 

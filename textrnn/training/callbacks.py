@@ -41,13 +41,13 @@ __all__ = [
 class Callback:
     """Base class of callbacks, with hooks that do nothing.
 
-    A callback observes the run or decides between steps; what changes the mathematics of a step
-    is an argument of the `Trainer`. The order of callbacks therefore never affects the result.
+    A callback observes the run or decides between steps; arguments of the `Trainer` change the
+    mathematics of a step. The order of callbacks therefore never affects the result.
     The hooks of a step run in this order: `on_evaluation_end` (if there was an evaluation),
     `on_batch_end`, and after the last step of an epoch `on_epoch_end`. A checkpoint is written
     when all of them have run.
 
-    Another method whose name begins with `on_` would never run, so the `Trainer` refuses it.
+    The `Trainer` refuses other methods whose name begins with `on_`, which would never run.
 
     If several processes train together, the hooks run in each of them. A stop requested in one
     process stops all.
@@ -221,7 +221,7 @@ class FreezeEmbeddings(Callback):
     This protects pretrained embeddings from the first gradients of a new head.
 
     Args:
-        until_epoch: The first epoch, counted from 1, that trains the embeddings.
+        until_epoch: First epoch, counted from 1, that trains the embeddings.
         attribute: Path of the module in the model, such as `"encoder.rnn"`. Default:
             `"embedding"`.
 

@@ -36,7 +36,7 @@ class History(Sequence[Record]):
     copies, so records never change.
 
     Args:
-        records: The first rows. Default: none.
+        records: Records to begin with. Default: none.
 
     Raises:
         InvalidTypeError: If a record is not a mapping of strings to numbers.
@@ -181,7 +181,7 @@ class History(Sequence[Record]):
         return cls._from_rows(rows)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the records to a JSON file, whole or not at all.
+        """Write the records to a JSON file, atomically.
 
         Args:
             path: The file; an existing one is replaced.

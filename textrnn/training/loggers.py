@@ -140,7 +140,7 @@ class TensorBoardLogger(_Logger):
     Needs the extra `tensorboard`.
 
     Args:
-        log_dir: The folder of the event files.
+        log_dir: Folder of the event files.
 
     Raises:
         MissingDependencyError: If tensorboard is not installed.

@@ -35,10 +35,10 @@ class LearningRateCurve:
     """The losses of a range test.
 
     Attributes:
-        rates: The learning rate of each step, growing by a constant factor.
-        losses: The loss of each step's batch, before the step.
+        rates: Learning rate of each step, growing by a constant factor.
+        losses: Loss of each step's batch, before the step.
         smoothed: Bias-corrected exponential moving averages of the losses.
-        suggestion: The rate at which the smoothed loss falls most steeply over the logarithm of
+        suggestion: Rate at which the smoothed loss falls most steeply over the logarithm of
             the rate; None if it falls by less than the typical difference of two batches.
     """
 
@@ -74,10 +74,10 @@ def find_learning_rate(
         loss: A function of logits and labels. Default: the loss of the `Trainer`.
         optimizer: An optimizer of the model's parameters; groups keep the ratio of their rates.
             Default: AdamW.
-        start: The first rate. Default: 1e-5.
-        end: The last rate. Default: 10.
-        num_steps: The number of steps. Default: 100.
-        smoothing: The weight of the past in the moving average, from 0 (none) to 0.999.
+        start: First rate. Default: 1e-5.
+        end: Last rate. Default: 10.
+        num_steps: Number of steps. Default: 100.
+        smoothing: Weight of the past in the moving average, from 0 (none) to 0.999.
             Default: 0.9.
 
     Returns:

@@ -112,17 +112,17 @@ class ClassificationMetrics(_CountingMetric):
     confusions.
 
     Args:
-        num_classes: The number of classes.
-        top_k: The values of `k` of `top_k_accuracy`, the fraction of texts whose class is among
+        num_classes: Number of classes.
+        top_k: Values of `k` of `top_k_accuracy`, the fraction of texts whose class is among
             the `k` most probable ones. Default: none.
-        num_bins: The number of bins of the calibration error. Default: 15.
+        num_bins: Number of bins of the calibration error. Default: 15.
 
     Raises:
         InvalidTypeError: If a setting has a wrong type.
         InvalidValueError: If a setting is out of range.
 
     Attributes:
-        counts: The state of the metric, an int64 tensor on the logits' device. Its sum over
+        counts: State of the metric, an int64 tensor on the logits' device. Its sum over
             processes (`torch.distributed.all_reduce(metrics.counts)`) is the state of all.
 
     Example:
@@ -224,7 +224,7 @@ class ClassificationMetrics(_CountingMetric):
         """Return all values, also for each class.
 
         Args:
-            labels: The names of the classes in the order of their ids. Default: the ids.
+            labels: Names of the classes in the order of their ids. Default: the ids.
 
         Returns:
             The report.
@@ -266,15 +266,15 @@ class MultilabelMetrics(_CountingMetric):
     is left out of the counts.
 
     Args:
-        num_labels: The number of labels.
-        threshold: The probability above which a label is predicted. Default: 0.5.
+        num_labels: Number of labels.
+        threshold: Probability above which a label is predicted. Default: 0.5.
 
     Raises:
         InvalidTypeError: If a setting has a wrong type.
         InvalidValueError: If a setting is out of range.
 
     Attributes:
-        counts: The state of the metric, an int64 tensor on the logits' device. Its sum over
+        counts: State of the metric, an int64 tensor on the logits' device. Its sum over
             processes (`torch.distributed.all_reduce(metrics.counts)`) is the state of all.
 
     Example:
@@ -358,7 +358,7 @@ class MultilabelMetrics(_CountingMetric):
         """Return all values, also for each label.
 
         Args:
-            labels: The names of the labels in the order of their ids. Default: the ids.
+            labels: Names of the labels in the order of their ids. Default: the ids.
 
         Returns:
             The report.

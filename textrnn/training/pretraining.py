@@ -62,22 +62,22 @@ def pretrain(
             can be iterated repeatedly. Weights of texts are ignored.
         eval_dataset: Texts to evaluate on at the end of each epoch; the weights of the lowest
             perplexity are restored at the end. Default: none.
-        epochs: The total number of epochs, also when resuming. Default: 1.
-        batch_size: Texts per batch of a `WordDataset`. Default: so many that a batch has 2,500
-            tokens on average, but from 8 to 128.
-        learning_rate: The highest learning rate. Default: 0.002.
+        epochs: Total number of epochs, also when resuming. Default: 1.
+        batch_size: Texts per batch of a `WordDataset`. Default: that of batches of 2,500
+            tokens on average, from 8 to 128.
+        learning_rate: Maximum learning rate. Default: 0.002.
         weight_decay: Weight decay of AdamW. Default: 0.01.
         dropout: Dropout on states, see `LanguageModel`. Default: 0.1.
-        max_grad_norm: The norm to which larger gradients are scaled, or None for no limit.
+        max_grad_norm: Norm to which larger gradients are scaled, or None for no limit.
             Default: 1.0.
         precision: `"fp32"`, `"bf16"` or `"fp16"`, see `Trainer`. Default: `"fp32"`.
-        device: The device to train on; the classifier is moved there. Default: its own.
-        seed: The seed of the order of a `WordDataset`, of new weights and of dropout. Global
+        device: Device to train on; the classifier is moved there. Default: its own.
+        seed: Seed of the order of a `WordDataset`, of new weights and of dropout. Global
             generators are not used, except by batches of one's own. Default: 0.
         callbacks: Callbacks such as `Checkpoint`; they see the language model. Default: none.
         progress: None for a bar on a terminal or in a notebook, True for a line per epoch elsewhere
             too, False for neither; see `ProgressBar`. Default: None.
-        resume_from: The folder of a `Checkpoint` to continue from, or `"auto"`, see `Trainer.fit`.
+        resume_from: Folder of a `Checkpoint` to continue from, or `"auto"`, see `Trainer.fit`.
             Default: none.
 
     Returns:
@@ -152,8 +152,8 @@ def parameter_groups(
 
     Args:
         model: The classifier.
-        learning_rate: The head's learning rate.
-        decay: The factor by which each layer's rate is smaller than that of the layer above it,
+        learning_rate: Learning rate of the head.
+        decay: Factor by which each layer's rate is smaller than that of the layer above it,
             at least 1. Default: 2.6.
 
     Returns:

@@ -21,10 +21,10 @@ class ClassScores:
 
     Attributes:
         label: The class's name, or its id if no names were given.
-        precision: The fraction of the texts predicted as this class that belong to it.
-        recall: The fraction of the class's texts that were predicted as this class.
-        f1: The harmonic mean of both.
-        support: The number of texts of the class.
+        precision: Fraction of the texts predicted as this class that belong to it.
+        recall: Fraction of the class's texts that were predicted as this class.
+        f1: Harmonic mean of both.
+        support: Number of texts of the class.
     """
 
     label: Any
@@ -48,11 +48,11 @@ class ClassificationReport(_Report):
     """The result of an evaluation in which every text has exactly one class.
 
     Attributes:
-        accuracy: The fraction of texts that were predicted correctly.
-        macro_f1: The mean F1 of the classes that occur among the labels or the predictions.
-        weighted_f1: The mean F1, each class weighted by its support.
-        calibration_error: The expected calibration error, see `ClassificationMetrics`.
-        classes: The scores of every class, in the order of the class ids.
+        accuracy: Fraction of texts that were predicted correctly.
+        macro_f1: Mean F1 of the classes that occur among the labels or the predictions.
+        weighted_f1: Mean F1, each class weighted by its support.
+        calibration_error: Expected calibration error, see `ClassificationMetrics`.
+        classes: Scores of every class, in the order of the class ids.
         confusion: Confusion matrix: the number of texts of class `row` predicted as class `column`.
         top_k_accuracy: For each `k`, the fraction of texts whose class is among the `k` most
             probable ones.
@@ -108,12 +108,12 @@ class MultilabelReport(_Report):
     """The result of an evaluation in which a text has any number of labels.
 
     Attributes:
-        accuracy: The fraction of texts that were predicted with exactly their labels.
-        micro_f1: The F1 of all decisions, whatever their label.
-        macro_f1: The mean F1 of the labels.
-        weighted_f1: The mean F1, each label weighted by its support.
-        classes: The scores of every label, in the order of the label ids.
-        num_texts: The number of texts.
+        accuracy: Fraction of texts that were predicted with exactly their labels.
+        micro_f1: F1 of all decisions, whatever their label.
+        macro_f1: Mean F1 of the labels.
+        weighted_f1: Mean F1, each label weighted by its support.
+        classes: Scores of every label, in the order of the label ids.
+        num_texts: Number of texts.
 
     Example:
         >>> import torch

@@ -57,8 +57,8 @@ __all__ = ["Trainer", "check_model", "check_optimizer"]
 class Trainer:
     """Fit a model to batches, evaluate it, predict with it.
 
-    What changes the mathematics of a step is an argument of the trainer; what observes the run or
-    decides between steps is a `Callback`. The model is called with the `input_ids` (batch, time)
+    Arguments change the mathematics of a step; a `Callback` observes the run or decides between
+    steps. The model is called with the `input_ids` (batch, time)
     and `lengths` (batch,) of a `Batch` and returns logits (batch, classes).
 
     Batches may have weights of their texts: the loss is the weighted mean then, over all batches
@@ -190,10 +190,10 @@ class Trainer:
             eval_loader: Labelled batches to evaluate on. Default: None.
             epochs: Total number of passes over `loader`, also when resuming.
             eval_every: Number of updates between evaluations. Default: one epoch.
-            resume_from: The folder of a `Checkpoint`, or one of the checkpoints in it, to
+            resume_from: Folder of a `Checkpoint`, or one of the checkpoints in it, to
                 continue from exactly. A folder without a complete checkpoint gives a warning, and
                 training starts anew. `"auto"` is the folder of the trainer's own `Checkpoint` if
-                there is a checkpoint in it, and None if there is none yet. Default: None.
+                it has a checkpoint, else None. Default: None.
 
         Returns:
             The history, with a record for each evaluation and at the end of each epoch.

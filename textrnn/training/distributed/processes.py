@@ -31,8 +31,8 @@ class Processes:
     """The processes that train one model together.
 
     Args:
-        rank: The number of this process, from 0. Default: 0.
-        count: The number of processes. Default: 1.
+        rank: Number of this process, from 0. Default: 0.
+        count: Number of processes. Default: 1.
 
     Example:
         >>> Processes().is_main

@@ -52,9 +52,9 @@ class Checkpoint(Callback):
     well, except in workers that live longer than an epoch (`persistent_workers=True`).
 
     Args:
-        directory: The folder of the checkpoints, created if it is missing.
-        every_steps: The number of updates between checkpoints. Default: one after each epoch.
-        keep: The number of newest checkpoints to keep. Default: 2.
+        directory: Folder of the checkpoints, created if it is missing.
+        every_steps: Number of updates between checkpoints. Default: one after each epoch.
+        keep: Number of newest checkpoints to keep. Default: 2.
 
     Raises:
         InvalidValueError: If a number is not positive; when training starts, if the folder holds

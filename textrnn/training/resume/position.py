@@ -46,7 +46,7 @@ class Position:
         resumed, self._resumed = self._resumed, None
         now, ahead = resumed or (None, None)
         if now is not None and consumed:
-            # Run the loader as the interrupted epoch did, then go on with what was drawn since.
+            # Run the loader as the interrupted epoch did, then restore the later generators.
             restore_generators(self._epoch_start, self.loader, self.model)
         self._epoch_start = generator_states(self.loader, self.model)
         self._feed = EpochBatches(self.loader, epoch=epoch, consumed=consumed, prefetched=ahead)
