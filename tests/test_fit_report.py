@@ -132,7 +132,8 @@ def test_a_part_that_is_missing_is_named(params, texts, parts, words):
     assert report.accuracy.keys() == (parts if texts > 100 else set())
     assert (report.gain, report.gain_error) == (None, None)
     assert report.conclusion.startswith(words)
-    rows = [line.split()[0].replace("-", "") for line in str(report).splitlines()[1:-2]]
+    lines = str(report).partition("\n\n")[0].splitlines()[1:]
+    rows = [line.split()[0].replace("-", "") for line in lines]
     assert rows == [*sorted(parts, reverse=True), *["both"] * (len(parts) == 2)]
     for name, value in report.accuracy.items():
         assert value == classifier.metrics_["accuracy"], name
@@ -172,6 +173,8 @@ def test_the_report_is_saved_with_the_model(tmp_path, capsys):
         (("report",), {"gain_error": 2.0}),
         (("report",), {"cpu_seconds": {}}),
         (("report",), {"cpu_seconds": {"both": 1.0}}),
+        (("report",), {"unknown_words": "0.5"}),
+        (("report",), {"unknown_words": 1.5}),
     ],
 )
 def test_a_report_that_can_t_be_is_refused(tmp_path_factory, saved, path, update):

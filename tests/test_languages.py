@@ -53,7 +53,7 @@ def test_text_without_spaces_is_learned_from(language):
     texts, labels = reviews(language, 1000)
     classifier = TextClassifier(device="cpu", progress=False).fit(texts[:800], labels[:800])
     assert classifier.score(texts[800:], labels[800:]) > 0.95
-    assert classifier.data_["eval_unknown"] < 0.05
+    assert classifier.report_.unknown_words < 0.05
 
 
 def test_text_that_is_not_cut_makes_a_warning():
@@ -62,7 +62,7 @@ def test_text_that_is_not_cut_makes_a_warning():
     with pytest.warns(UserWarning, match=r"\d+% of the words of the validation texts are") as found:
         classifier = TextClassifier(tokenizer="word", **QUICK).fit(texts, labels)
     assert [warning.filename for warning in found] == [__file__]
-    assert classifier.data_["eval_unknown"] > 0.5
+    assert classifier.report_.unknown_words > 0.5
 
 
 def test_a_few_unknown_words_make_no_warning():
@@ -71,15 +71,15 @@ def test_a_few_unknown_words_make_no_warning():
         warnings.simplefilter("error")
         few = TextClassifier(**QUICK).fit(*NEWS, eval_set=(["x y z"] * 33, [0] * 33))
         half = TextClassifier(**QUICK).fit(*NEWS, eval_set=(["oil z"] * 99, [1] * 99))
-    assert few.data_["eval_unknown"] == 1.0
-    assert half.data_["eval_unknown"] == 0.5
+    assert few.report_.unknown_words == 1.0
+    assert half.report_.unknown_words == 0.5
 
 
 def test_without_validation_words_no_share_is_unknown():
     """The share is None without validation texts, or if they are empty."""
-    assert TextClassifier(**QUICK).fit(NEWS[0][:20], NEWS[1][:20]).data_["eval_unknown"] is None
+    assert TextClassifier(**QUICK).fit(NEWS[0][:20], NEWS[1][:20]).report_.unknown_words is None
     empty = TextClassifier(**QUICK).fit(*NEWS, eval_set=(["", " "], [0, 1]))
-    assert empty.data_["eval_unknown"] is None
+    assert empty.report_.unknown_words is None
 
 
 @pytest.mark.parametrize(
@@ -154,13 +154,19 @@ def test_the_unknown_share_of_a_text_counts_the_words_that_are_read():
         TextClassifier().unknown_fraction(["oil"])
 
 
-def test_the_card_has_the_share_of_unknown_words(tmp_path):
-    """The model card has it if there were validation words."""
+def test_report_and_card_have_the_share_of_unknown_words(tmp_path):
+    """Both have it if there were validation words, also in a notebook and after loading."""
     for eval_set, shown in ((None, False), ((["oil z"], [1]), True)):
         texts, labels = (part[:20] for part in NEWS)
-        TextClassifier(**QUICK).fit(texts, labels, eval_set=eval_set).save(tmp_path / "m")
+        classifier = TextClassifier(**QUICK).fit(texts, labels, eval_set=eval_set)
+        classifier.save(tmp_path / "m")
         card = (tmp_path / "m" / "README.md").read_text(encoding="utf-8")
         assert ("| unknown words of the validation texts | 50.0% |" in card) == shown
+        sentence = "50.0% of the words of the validation texts are unknown."
+        assert (sentence in str(classifier.report_).splitlines()) == shown
+        assert (f">{sentence}<" in classifier.report_._repr_html_()) == shown
+        assert ("50.0%" in classifier._repr_html_()) == shown
+        assert TextClassifier.load(tmp_path / "m").report_ == classifier.report_
 
 
 def test_the_command_line_names_a_tokenizer(run_cli, tmp_path):
@@ -175,9 +181,9 @@ def test_the_command_line_names_a_tokenizer(run_cli, tmp_path):
     assert (code, errors) == (0, "")
     facts = json.loads(run_cli("info", model, "--json")[1])
     assert facts["tokenizer"] == {"type": "CharTokenizer", "options": {"lowercase": True}}
-    assert facts["data"]["eval_unknown"] == 0
+    assert facts["report"]["unknown_words"] == 0
     lines = run_cli("info", model)[1].splitlines()
-    assert any(line.split() == ["unknown", "validation", "words", "0.0%"] for line in lines)
+    assert "0.0% of the words of the validation texts are unknown." in lines
     assert any(line.split() == ["tokenizer", "CharTokenizer(lowercase=True)"] for line in lines)
     code, _, errors = run_cli("train", "--train", table, "--output", model, "--tokenizer", "no")
     assert code == 2

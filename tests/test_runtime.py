@@ -43,7 +43,6 @@ DATA = {
     "coverage": 1.0,
     "cut_texts": 0,
     "eval_given": False,
-    "eval_unknown": None,
     "eval_texts": 0,
     "mean_words": 3.0,
     "stopped": None,

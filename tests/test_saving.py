@@ -578,8 +578,6 @@ def test_an_unknown_version_is_refused(folder, version):
         ("training.json", ("parameters",), {"pooling": [["max"]]}),
         ("training.json", ("data",), {"train_texts": "32"}),
         ("training.json", ("data",), {"unlabelled_texts": "16"}),
-        ("training.json", ("data",), {"eval_unknown": "0.5"}),
-        ("training.json", ("data",), {"eval_unknown": -0.5}),
         ("training.json", ("data",), {"vectors": "glove.txt"}),
         ("training.json", ("data",), {"vectors": {"file": "glove.txt"}}),
         ("training.json", ("data",), {"vectors": {"file": 3, "size": 5, "coverage": 1.0}}),

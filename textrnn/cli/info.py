@@ -68,8 +68,6 @@ def run(options: Namespace) -> int:
         **_vectors(saved.data["vectors"]),
         "training texts": f"{saved.data['train_texts']:,}",
     }
-    if saved.data["eval_unknown"] is not None:
-        rows["unknown validation words"] = f"{saved.data['eval_unknown']:.1%}"
     for name, value in saved.metrics.items():
         rows[f"validation {name.replace('_', ' ')}"] = f"{value:.4f}"
     for label, found in zip(labels, features, strict=False):

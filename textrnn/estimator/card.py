@@ -58,7 +58,7 @@ def model_card(
         _labels(model),
         *_features(model),
         "## Data",
-        _data(data),
+        _data(model),
         "## Evaluation",
         _evaluation(model, data),
         _table(*_contributions(model.report)),
@@ -82,6 +82,8 @@ def html_summary(model: Model, title: str, params: Mapping[str, Any]) -> str:
     facts = [["training texts", f"{data['train_texts']:,}"]]
     kind = "texts of eval_set" if data["eval_given"] else "held-out texts"
     facts += [[kind, f"{data['eval_texts']:,}"]] if data["eval_texts"] else []
+    unknown = model.report.unknown_words
+    facts += [] if unknown is None else [["unknown words in them", f"{unknown:.1%}"]]
     facts += [[name.replace("_", " "), f"{value:.4f}"] for name, value in model.metrics.items()]
     rows = _label_rows(model)
     labels = [[printable(_short(name)), f"{count:,}"] for name, count in rows[:_MAX_LABELS]]
@@ -189,7 +191,8 @@ def _features(model: Model) -> tuple[str, ...]:
     return "## Words", _table(head, rows)
 
 
-def _data(data: Mapping[str, Any]) -> str:
+def _data(model: Model) -> str:
+    data, unknown = model.data, model.report.unknown_words
     rows = [
         ("training texts", f"{data['train_texts']:,}"),
         ("validation texts", f"{data['eval_texts']:,}"),
@@ -201,8 +204,8 @@ def _data(data: Mapping[str, Any]) -> str:
     if data["vectors"] is not None:
         covered = f"{data['vectors']['coverage']:.1%}"
         rows.append(("words of the training texts that have a vector", covered))
-    if data["eval_unknown"] is not None:
-        rows.append(("unknown words of the validation texts", f"{data['eval_unknown']:.1%}"))
+    if unknown is not None:
+        rows.append(("unknown words of the validation texts", f"{unknown:.1%}"))
     return _table(("", ""), rows)
 
 

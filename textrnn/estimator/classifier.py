@@ -643,7 +643,10 @@ class TextClassifier(Predictor):
 
     @property
     def report_(self) -> FitReport:
-        """Report of the fit: accuracy, blend weights and CPU time of the network and n-grams."""
+        """Report of the fit: accuracy, blend weights and CPU time of network and n-grams.
+
+        It also has the share of unknown words on the validation part.
+        """
         return self._model().report
 
     @property

@@ -1,4 +1,4 @@
-"""The report of a fit: how much the recurrent network and the n-grams each contribute."""
+"""The report of a fit: contributions of the network and of n-grams, and unknown words."""
 
 import math
 from collections.abc import Mapping
@@ -33,6 +33,8 @@ class FitReport(Tabular):
         cpu_seconds: CPU time to fit "ngrams" and "network", all threads of the process included.
         gain_error: Standard error of `gain`, from the texts that either n-grams alone or both label
             correctly, but not the other; None if not both were measured.
+        unknown_words: Share of the words of the validation texts that are outside the vocabulary;
+            None if there are no such words.
 
     Example:
         >>> report = FitReport(
@@ -41,6 +43,7 @@ class FitReport(Tabular):
         ...     blend_weights={"ngrams": 0.8, "network": 0.2},
         ...     cpu_seconds={"ngrams": 3.0, "network": 12.0},
         ...     gain_error=0.003,
+        ...     unknown_words=0.052,
         ... )
         >>> print(report)
                  accuracy  blend weight  CPU seconds
@@ -50,6 +53,8 @@ class FitReport(Tabular):
         <BLANKLINE>
         On 1,000 validation texts, the network adds nothing beyond noise to n-grams (+0.0020,
         standard error 0.0030): network=False leaves it out, and saves 12.0 CPU seconds.
+        <BLANKLINE>
+        5.2% of the words of the validation texts are unknown.
     """
 
     texts: int
@@ -57,6 +62,7 @@ class FitReport(Tabular):
     blend_weights: Mapping[str, float] = field(default_factory=dict)
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     gain_error: float | None = None
+    unknown_words: float | None = None
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
@@ -80,6 +86,8 @@ class FitReport(Tabular):
         if (error is not None) != compared:
             rule = "the standard error of a difference in accuracy"
             raise InvalidTypeError(expected("gain_error", rule, error))
+        if (share := data["unknown_words"]) is not None:
+            check_float("unknown_words", share, minimum=0, maximum=1)
         return cls(**data)
 
     @property
@@ -138,8 +146,12 @@ class FitReport(Tabular):
         return rows
 
     def _tables(self) -> list[Table | str]:
-        """Return the table and the conclusion."""
-        return [Table(self.rows()), self.conclusion]
+        """Return the table, the conclusion and the share of unknown words, if there is one."""
+        parts: list[Table | str] = [Table(self.rows()), self.conclusion]
+        if self.unknown_words is not None:
+            share = f"{self.unknown_words:.1%}"
+            parts.append(f"{share} of the words of the validation texts are unknown.")
+        return parts
 
 
 def accuracies(right: Mapping[str, NDArray[np.bool_]]) -> dict[str, float]:

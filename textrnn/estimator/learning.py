@@ -413,7 +413,6 @@ def _to_model(found: _Fitted, cpu_seconds: dict[str, float], task: Task, outcome
         "coverage": 1 - unknown / max(words, 1),
         "eval_texts": 0 if task.eval_set is None else len(task.eval_set),
         "eval_given": task.eval_given,
-        "eval_unknown": eval_unknown / eval_words if eval_words else None,
         "unlabelled_texts": task.unlabelled,
         "vectors": task.vectors,
         "stopped": outcome.stopped,
@@ -424,6 +423,7 @@ def _to_model(found: _Fitted, cpu_seconds: dict[str, float], task: Task, outcome
         accuracy=found.accuracy,
         cpu_seconds=cpu_seconds,
         gain_error=found.gain_error,
+        unknown_words=eval_unknown / eval_words if eval_words else None,
     )
     if isinstance(found.network, BlendedClassifier):
         names, scales = ("network", "ngrams"), found.network.scales.tolist()

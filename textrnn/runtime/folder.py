@@ -71,7 +71,6 @@ _DATA: dict[str, tuple[type, ...]] = {
     "cut_texts": (int,),
     "eval_given": (bool,),
     "eval_texts": (int,),
-    "eval_unknown": (float, int, type(None)),
     "label_counts": (list,),
     "mean_words": (float, int),
     "stopped": (str, type(None)),

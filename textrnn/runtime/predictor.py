@@ -157,7 +157,7 @@ class Predictor(ABC):
         """Return the share of words of each text that the classifier does not know.
 
         These words are not in the vocabulary. A prediction for a text that has hardly any others
-        says little. `data_["eval_unknown"]` is the share in all validation texts.
+        says little. `report_.unknown_words` is the share in all validation texts.
 
         Args:
             texts: The texts.
