@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.models import change
 from tests.test_estimator import LABELS, SMALL, TEXTS
-from tests.test_saving import change
 from textrnn import TextClassifier, runtime
 from textrnn.cli import main
 from textrnn.errors import CorruptFileError, InvalidValueError
