@@ -594,7 +594,7 @@ def test_spelling_decides_as_well(fitted):
 
 def test_ngrams_that_nobody_asked_for_are_as_long_as_their_keys_allow(monkeypatch):
     """A large vocabulary shortens n-grams, unless their length is given."""
-    monkeypatch.setattr("textrnn.estimator.learning.longest_order", lambda _size: 1)
+    monkeypatch.setattr("textrnn.estimator.task.longest_order", lambda _size: 1)
     assert small(epochs=1).fit(TEXTS, LABELS).settings_["ngram_order"] == 1
     assert small(epochs=1, ngram_order=2).fit(TEXTS, LABELS).settings_["ngram_order"] == 2
 

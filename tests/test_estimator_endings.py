@@ -12,7 +12,7 @@ from tests.test_estimator import LABELS, SMALL, TEXTS
 from textrnn import TextClassifier
 from textrnn.cli import main
 from textrnn.errors import InvalidValueError, NonFiniteLossError
-from textrnn.estimator import learning, network
+from textrnn.estimator import learning, network, task
 from textrnn.ngrams import BlendedClassifier
 from textrnn.ngrams.solver import SparseMatrix
 from textrnn.nn import RecurrentClassifier
@@ -126,7 +126,7 @@ def _held_out(classifier):
     """Return the texts and labels that a classifier held out."""
     labels = np.array([0, 0, 1, 1] * 32)
     settings = classifier.settings_
-    chosen = learning._hold_out(labels, settings["validation_fraction"], settings["seed"])
+    chosen = task._hold_out(labels, settings["validation_fraction"], settings["seed"])
     return [np.array(each)[chosen].tolist() for each in (MANY, THEIRS)]
 
 

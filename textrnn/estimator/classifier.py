@@ -35,8 +35,8 @@ from textrnn.estimator.fit_report import FitReport
 from textrnn.estimator.hub import check_license, check_repo_id, fetch, upload
 from textrnn.estimator.learning import learn
 from textrnn.estimator.model import Model, Network
-from textrnn.estimator.network import resolve_device
 from textrnn.estimator.saving import restore, write_folder
+from textrnn.estimator.task import resolve_device
 from textrnn.runtime.folder import SavedModel, read_folder
 from textrnn.runtime.predictor import Predictor, Threshold
 from textrnn.text import Tokenizer

@@ -6,17 +6,14 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from textrnn.data import WordDataset
-from textrnn.errors import InvalidTypeError, InvalidValueError, expected
+from textrnn.errors import InvalidValueError, expected
 from textrnn.estimator.batches import learning_loader, prediction_loader
+from textrnn.estimator.task import Task
 from textrnn.nn import RecurrentClassifier
-from textrnn.runtime.labels import LabelSet
-from textrnn.text.spelling import UnknownWords
 from textrnn.training import (
     Callback,
     EarlyStopping,
@@ -35,30 +32,10 @@ from textrnn.training.losses import Loss, balanced_weights
 from textrnn.training.pretraining import usual_batch_size
 from textrnn.training.progress import describe_epoch
 
-__all__ = ["Outcome", "Task", "fit_network", "plain_loss", "resolve_device"]
+__all__ = ["Outcome", "fit_network", "plain_loss"]
 
 _LOGGER = logging.getLogger("textrnn")
 _MONITOR = "log_loss"  # the metric that the best weights are chosen by
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """Encoded texts, their labels, and the settings to train with."""
-
-    train_set: WordDataset
-    eval_set: WordDataset | None
-    eval_given: bool  # rather than held out
-    train_unknown: UnknownWords  # in the training texts, if their spelling counts
-    eval_unknown: UnknownWords
-    corpus: WordDataset | None  # to pretrain on: all texts but those held out
-    unlabelled: int  # texts without labels in the corpus
-    vectors: dict[str, Any] | None  # facts about word vectors, if the embedding has some
-    embedding: NDArray[np.float32] | None  # of a new network, (vocabulary, size)
-    labels: LabelSet
-    class_weights: Any
-    settings: dict[str, Any]
-    device: torch.device
-    progress: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,19 +203,3 @@ def plain_loss(task: Task) -> Loss:
     if isinstance(weights, str):  # "balanced"
         weights = balanced_weights(cast("Tensor", data.labels), len(task.labels), data.weights)
     return Loss(class_weights=weights)
-
-
-def resolve_device(device: Any) -> torch.device:
-    """Return the device of that name; `"auto"` is a CUDA GPU if there is one, else the CPU."""
-    rule = "'auto' or the name of an available device, such as 'cpu' or 'cuda:0'"
-    if not isinstance(device, str | torch.device):
-        raise InvalidTypeError(expected("device", rule, device))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        found = torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError):  # raised where torch was built without CUDA
-        found = None
-    if found is None or found.type == "meta":  # which has no numbers
-        raise InvalidValueError(expected("device", rule, str(device)))
-    return found
