@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ from examples.accuracy.data import (
     first_sentence,
     stratified,
 )
+from examples.accuracy.notebook import NotebookGru
 from examples.accuracy.recipes import Recipe, read_recipe
 from examples.accuracy.report import overview, report, write_report
 from examples.accuracy.results import (
@@ -42,7 +44,9 @@ from examples.accuracy.results import (
 )
 from examples.accuracy.rows import Row, rows_of
 from examples.ag_news import data as ag_news
-from examples.ag_news.data import Texts
+from examples.ag_news.data import Corpus, Texts, load_folder
+from examples.ag_news.experiments import EXPERIMENTS
+from examples.ag_news.runner import Runner
 from tests.toys import write_parquet
 from textrnn.errors import (
     CorruptFileError,
@@ -393,6 +397,19 @@ def test_a_missing_package_is_told_at_once(method, module, folder, monkeypatch, 
     assert not out.exists()
 
 
+def test_the_notebooks_gru_is_that_of_the_experiment(tmp_path):
+    """It predicts what the experiment predicts, with the same checkpoint."""
+    train, test = (texts.select(range(200)) for texts in load_folder(SAMPLE))
+    runner = Runner(Corpus.of(train, test), tmp_path, torch.device("cpu"))
+    run = runner.run(EXPERIMENTS["exp1-gru"], 1)
+    gru = NotebookGru("cpu")
+    gru.prepare()
+    fitted = gru.fit(train.texts, train.labels, seed=1)
+    assert fitted.predict(test.texts) == [int(digit) for digit in run.predictions]
+    assert fitted.facts["validation"] == run.chosen["accuracy"]
+    assert gru.settings == run.settings
+
+
 def test_a_recipe_has_settings_as_json_or_plain_words():
     """Lists become tuples, and the classifier checks the names of its parameters."""
     recipe = read_recipe(["my-1", "hidden_size=3", "cell=rnn", 'pooling=["max"]'], device="cpu")
@@ -552,7 +569,9 @@ def test_the_list_names_tasks_and_methods(capsys):
     """The list has all tasks and methods, with their settings."""
     assert main(["--list"]) == 0
     printed = capsys.readouterr().out
-    assert all(f"\n  {name} " in printed for name in [*TASKS, *BASELINES, "default"])
+    assert all(
+        f"\n  {name} " in printed for name in [*TASKS, *BASELINES, "notebook-gru", "default"]
+    )
     assert "ngram_range=[1, 2], sublinear_tf=True, C=10.0, max_iter=1000" in printed
 
 

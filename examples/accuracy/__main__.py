@@ -11,6 +11,7 @@ from pathlib import Path
 from examples.accuracy.baselines import BASELINES
 from examples.accuracy.data import TASKS, Reader, Task
 from examples.accuracy.methods import Method
+from examples.accuracy.notebook import NotebookGru
 from examples.accuracy.recipes import RECIPES, Recipe, read_recipe
 from examples.accuracy.report import write_report
 from examples.accuracy.results import (
@@ -65,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         nargs="+",
         metavar="NAME",
-        help=f"run only these methods: {', '.join([*BASELINES, *RECIPES])} or names of --recipe; "
+        help="run only these methods: "
+        f"{', '.join([*BASELINES, NotebookGru.name, *RECIPES])} or names of --recipe; "
         "default: the baselines and the recipes of --recipe",
     )
     add(
@@ -112,14 +114,15 @@ def _positive(text: str) -> int:
 
 
 def _list() -> None:
-    width = max(map(len, [*TASKS, *BASELINES, *RECIPES]))
+    width = max(map(len, [*TASKS, *BASELINES, NotebookGru.name, *RECIPES]))
     print("tasks:")
     for task in TASKS.values():
         texts = "short sentences of reviews" if task.sentences else "texts"
         size = "all" if task.size is None else f"{task.size:,}"
         print(f"  {task.name:<{width}}  {size} {texts} of {task.source}")
     print("methods:")
-    for method in [*BASELINES.values(), *(Recipe(name, RECIPES[name]) for name in RECIPES)]:
+    recipes = (Recipe(name, RECIPES[name]) for name in RECIPES)
+    for method in [*BASELINES.values(), NotebookGru(), *recipes]:
         settings = ", ".join(f"{key}={value}" for key, value in method.settings.items())
         print(f"  {method.name:<{width}}  {method.title}" + f": {settings}" * bool(settings))
 
@@ -199,7 +202,7 @@ def _methods(options: argparse.Namespace) -> list[Method]:
         raise TextrnnError("Two recipes have the same name.")
     known: dict[str, Method] = dict(BASELINES)
     known |= {name: read_recipe([name], device=options.device) for name in RECIPES}
-    known |= recipes
+    known |= {NotebookGru.name: NotebookGru(options.device)} | recipes
     names = options.model or [*BASELINES, *([] if recipes else ["default"])]
     for name in names:
         if name not in known:

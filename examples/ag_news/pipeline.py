@@ -41,11 +41,12 @@ class Encoded:
         self.vocabulary = Vocabulary.from_texts(
             corpus.train.texts, self.tokenizer, min_freq=min_freq
         )
-        self.train = self._encode(corpus.train)
-        self.validation = self._encode(corpus.validation)
-        self.test = self._encode(corpus.test)
+        self.train = self.encode(corpus.train)
+        self.validation = self.encode(corpus.validation)
+        self.test = self.encode(corpus.test)
 
-    def _encode(self, part: Texts) -> WordDataset:
+    def encode(self, part: Texts) -> WordDataset:
+        """Return texts as sequences of ids."""
         return WordDataset(
             part.texts, part.labels, self.vocabulary, self.tokenizer, max_length=MAX_LENGTH
         )
