@@ -24,12 +24,6 @@ __all__ = ["Analysis", "Comparison", "Row", "analyse", "confusion", "describe_mi
 LEVEL = 0.05  # significance level of adjusted p-values
 
 
-def mcnemar(gained: int, lost: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test."""
-    stats = import_extra("scipy.stats", extra="examples")
-    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
-
-
 def sign_flip_test(differences: NDArray[np.int64]) -> float:
     """Return the exact two-sided p-value of a paired sign-flip test for integer differences.
 
@@ -191,7 +185,11 @@ def _stability(looks: Sequence[Sequence[dict[str, Any]]]) -> dict[str, float] | 
     if min(map(len, looks)) < 2:
         return None
     runs = [[float(look["accuracy"]) for look in run] for run in looks]
-    swings = [mcnemar(look["gained"], look["lost"]) for run in looks for look in run[1:]]
+    swings = [
+        sign_flip_test(np.repeat([1, -1], [look["gained"], look["lost"]]))
+        for run in looks
+        for look in run[1:]
+    ]
     return {
         "looks": min(map(len, looks)),
         "spread": fmean(map(stdev, runs)),

@@ -70,16 +70,9 @@ def _train(classifier: Any, corpus: Corpus) -> dict[str, Any]:
     return {
         "parent": "baseline-mean",
         "group": "model",
-        "seed": 0,
-        "preset": "full",
-        "precision": "fp32",
         "data": corpus.describe(),
-        "steps_per_epoch": 0,
         "seconds": round(seconds, 1),
-        "look_seconds": 0.0,
         "texts_per_second": round(len(train) / max(seconds, 1e-9), 1),
-        "history": [],
-        "looks": [],
         "chosen": {"step": 0, "epoch": 0, "accuracy": float(right.mean())},
         **describe_predictions(probabilities(classifier, test.texts), test),
     }

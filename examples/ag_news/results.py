@@ -5,7 +5,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,20 +40,20 @@ class Result:
     parent: str | None  # the experiment to compare with
     change: str
     group: str  # "notebook", "pooling", "search", or "model": not the notebook's training
-    seed: int
-    preset: str  # "full", or "quick" with reduced settings
-    precision: str
+    seed: int = 0
+    preset: str = "full"  # "full", or "quick" with reduced settings
+    precision: str = "fp32"
     settings: dict[str, Any]
     data: dict[str, Any]  # name, fingerprint and numbers of texts
     environment: dict[str, Any]  # device, versions, commit
     vocabulary_size: int
     parameters: int
-    steps_per_epoch: int
+    steps_per_epoch: int = 0
     seconds: float  # of the run with all evaluations
-    look_seconds: float  # of the evaluations on drawn test texts
+    look_seconds: float = 0.0  # of the evaluations on drawn test texts
     texts_per_second: float  # training texts, without the time of those evaluations
-    history: list[dict[str, float]]
-    looks: list[dict[str, Any]]  # evaluations on drawn test texts, as in the notebook
+    history: list[dict[str, float]] = field(default_factory=list)
+    looks: list[dict[str, Any]] = field(default_factory=list)  # evaluations on drawn test texts
     chosen: dict[str, Any]  # step, epoch and validation accuracy of the selected checkpoint
     predictions: str  # of that checkpoint, one digit per test text
     labels: str
