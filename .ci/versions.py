@@ -3,8 +3,9 @@
     python .ci/versions.py                               # everything: four environments
     python .ci/versions.py --only 3.11-lowest -- tests/test_step.py -x
 
-An environment needs gigabytes where PyTorch comes as a CUDA build. What was installed and what the
-tests said goes to `.ci/versions.json`, in place of the older result of the same environment.
+It needs uv, which also fetches a Python that is not there. An environment needs gigabytes where
+PyTorch comes as a CUDA build. What was installed and what the tests said goes to
+`.ci/versions.json`, in place of the older result of the same environment.
 """
 
 import argparse
@@ -33,8 +34,8 @@ def canonical(name: str) -> str:
     return re.sub("[-_.]+", "-", name).lower()
 
 
-def lowest() -> dict[str, str]:
-    """Return the lowest version of each package that the tests need directly."""
+def direct() -> list[str]:
+    """Return the names of the packages that the tests need directly."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     lines, open_extras = list(project["dependencies"]), ["test"]
@@ -43,7 +44,7 @@ def lowest() -> dict[str, str]:
             inner = re.fullmatch(r"textrnn\[(.*)\]", line)
             open_extras += inner[1].split(",") if inner else []
             lines += [] if inner else [line]
-    return {canonical(name): version for name, version in (line.split(">=") for line in lines)}
+    return sorted({canonical(line.partition(">=")[0]) for line in lines})
 
 
 def output_of(*command: str | Path) -> str:
@@ -56,17 +57,15 @@ def run_one(environment: str, folder: Path, pytest_arguments: list[str]) -> dict
     """Install the environment, run the tests and return what happened."""
     python, _, versions = environment.partition("-")
     old = versions == "lowest"
-    binaries, report = folder / environment / "bin", folder / f"{environment}.xml"
-    constraints = folder / f"{environment}.txt"
-    pins = [f"{name}=={version}\n" for name, version in lowest().items()]
-    constraints.write_text("".join(pins) if old else "")
-
-    output_of(f"python{python}", "-m", "venv", folder / environment)
+    place, report = folder / environment, folder / f"{environment}.xml"
+    python_there = str(place / "bin" / "python")
+    output_of("uv", "venv", "-q", "--seed", "--allow-existing", "--python", python, place)
     output_of(
-        binaries / "python", "-m", "pip", "install", "-q", "-U", "-c", constraints, "-e", ".[test]"
+        *("uv", "pip", "install", "-q", "-U", "--python", place, "-e", ".[test]"),
+        *("--resolution", "lowest-direct" if old else "highest"),
     )
     warnings = WITH_OLD if old else []
-    pytest = [str(binaries / "python"), "-m", "pytest", "-q", f"--junit-xml={report}", *warnings]
+    pytest = [python_there, "-m", "pytest", "-q", f"--junit-xml={report}", *warnings]
     status = subprocess.run(
         [*pytest, *pytest_arguments],
         check=False,
@@ -77,17 +76,17 @@ def run_one(environment: str, folder: Path, pytest_arguments: list[str]) -> dict
     counts = ET.parse(report).getroot()[0].attrib  # noqa: S314 - pytest wrote it just now
     failed = int(counts["failures"]) + int(counts["errors"])
     skipped = int(counts["skipped"])  # with those that are expected to fail
-    listing = json.loads(output_of(binaries / "python", "-m", "pip", "list", "--format=json"))
+    listing = json.loads(output_of("uv", "pip", "list", "--python", place, "--format=json"))
     installed = {canonical(package["name"]): package["version"] for package in listing}
     return {
         "date": f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}",
         "commit": output_of("git", "rev-parse", "--short", "HEAD"),
-        "python": output_of(binaries / "python", "--version").removeprefix("Python "),
+        "python": output_of(python_there, "--version").removeprefix("Python "),
         "pytest": " ".join(pytest_arguments),
         "passed": int(counts["tests"]) - failed - skipped,
         "skipped": skipped,
         "failed": max(failed, int(status != 0)),
-        "packages": {name: installed[name] for name in sorted(lowest())},
+        "packages": {name: installed[name] for name in direct()},
     }
 
 
