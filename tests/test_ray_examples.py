@@ -8,10 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from examples.ray import predict, train
+from examples.ray import measure, predict
 from examples.text_classifier.sample import read_sample
 from textrnn import TextClassifier
-from textrnn.training import LambdaCallback
 
 ray = pytest.importorskip("ray")
 pytestmark = [
@@ -72,17 +71,6 @@ def test_each_row_is_labelled_once_though_a_worker_dies(shards, tmp_path, monkey
 @pytest.mark.usefixtures("cluster")
 def test_training_goes_on_to_the_same_bits_after_a_worker_was_killed(tmp_path):
     """The last checkpoint is that of an uninterrupted run."""
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    train.main([str(whole)])
-
-    def die(state):
-        if state.step == 45 and os.environ["RANK"] == "1" and not (tmp_path / "died").exists():
-            (tmp_path / "died").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    train.launch(lambda: train.train(broken, LambdaCallback(on_batch_end=die)), broken)
-    assert (tmp_path / "died").exists()
-    first, second = (max((folder / "checkpoints").glob("step-*")) for folder in (whole, broken))
-    assert first.name == second.name
-    for file in ("model.safetensors", "best.safetensors"):
-        assert (first / file).read_bytes() == (second / file).read_bytes()
+    facts = measure.train_twice(tmp_path)
+    assert facts["worker_killed_at_step"] is not None
+    assert facts["same_weights"]

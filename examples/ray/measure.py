@@ -1,7 +1,8 @@
-"""Measure `predict.py` on a local cluster: `python -m examples.ray.measure`.
+"""Measure both programs on a local cluster: `python -m examples.ray.measure`.
 
-It labels texts that are made of the halves of two news texts each: a tenth of them in one process
-without Ray, all on Ray, and all on Ray while a worker is killed. Each row must come out once.
+`predict.py` labels texts that are made of the halves of two news texts each: a tenth of them in one
+process without Ray, all on Ray, and all on Ray while a worker is killed. Each row must come out
+once. `train.py` trains twice, once while a worker is killed. The weights must be the same.
 """
 
 import argparse
@@ -13,7 +14,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from threading import TIMEOUT_MAX, Timer
+from threading import Timer
+from typing import Any
 from unittest import mock
 
 import pyarrow as pa
@@ -21,13 +23,16 @@ import torch
 from pyarrow import parquet
 
 from examples.ag_news.results import describe_environment
-from examples.ray import predict
+from examples.ray import predict, train
 from examples.text_classifier.sample import read_sample
 from textrnn import TextClassifier
+from textrnn.training import LambdaCallback, TrainingState
 
-__all__ = ["main"]
+__all__ = ["main", "train_twice"]
 
-RESULTS = Path(__file__).parent / "results" / "predict.json"
+RESULTS = Path(__file__).parent / "results" / "measured.json"
+
+_LAST_STEP = 45  # of the worker that is killed: between two checkpoints
 
 
 def write_texts(folder: Path, texts: int, shards: int) -> None:
@@ -54,9 +59,13 @@ def label_here(model: str, source: str) -> dict[int, str]:
     return labels
 
 
-def label_on_ray(arguments: Sequence[str], workers: int, kill_after: float) -> float:
-    """Label the texts with Ray, kill a worker after some seconds, and return the time."""
+def label_on_ray(
+    arguments: Sequence[str], workers: int, kill_after: float | None = None
+) -> dict[str, float]:
+    """Label the texts with Ray, and kill a worker after some seconds."""
     pids = Path(tempfile.mkdtemp())
+    start = time.perf_counter()
+    killed: dict[str, float] = {}
 
     class Known(predict.Labeller):
         def __init__(self, model: str) -> None:
@@ -65,15 +74,17 @@ def label_on_ray(arguments: Sequence[str], workers: int, kill_after: float) -> f
 
     def kill() -> None:
         os.kill(int(next(pids.iterdir()).name), signal.SIGKILL)
+        killed["worker_killed_after"] = round(time.perf_counter() - start, 1)
 
-    timer = Timer(kill_after, kill)
+    timer = Timer(kill_after or 0, kill)
     with mock.patch.object(predict, "Labeller", Known):
-        start = time.perf_counter()
-        timer.start()
+        if kill_after is not None:
+            timer.start()
         predict.label(*arguments, workers=workers)
-        seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - start
     timer.cancel()
-    return seconds
+    facts = {"seconds": round(seconds, 1), "models_loaded": len(list(pids.iterdir()))}
+    return facts | killed
 
 
 def check(target: Path, texts: int, expected: dict[int, str]) -> dict[str, int]:
@@ -89,6 +100,59 @@ def check(target: Path, texts: int, expected: dict[int, str]) -> dict[str, int]:
     }
 
 
+def measure_prediction(folder: Path, texts: int, workers: int) -> dict[str, Any]:
+    """Label texts in one process, on Ray, and on Ray while a worker is killed half-way."""
+    TextClassifier(progress=False).fit(*read_sample("train")).save(folder / "model")
+    write_texts(folder / "texts", texts, shards=100)
+    paths = [str(folder / "model"), str(folder / "texts")]
+    start, processor = time.perf_counter(), time.process_time()
+    expected = label_here(*paths)
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor
+    result: dict[str, Any] = {
+        "texts": texts,
+        "workers": workers,
+        "one_process": {
+            "texts": len(expected),
+            "texts_per_second": round(len(expected) / seconds),
+            "texts_per_processor_second": round(len(expected) / processor),
+        },
+    }
+    kill_after = None
+    for name in ("ray", "ray_with_a_worker_killed"):
+        facts = label_on_ray([*paths, str(folder / name)], workers, kill_after)
+        kill_after = facts["seconds"] / 2
+        rate = {"texts_per_second": round(texts / facts["seconds"])}
+        result[name] = {**facts, **rate, **check(folder / name, texts, expected)}
+    return result
+
+
+def train_twice(folder: Path) -> dict[str, Any]:
+    """Train on Ray, and again while a worker is killed; compare the last checkpoints."""
+    whole, broken, died = folder / "whole", folder / "broken", folder / "died"
+
+    def die(state: TrainingState) -> None:
+        if state.step == _LAST_STEP and os.environ["RANK"] == "1" and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    start = time.perf_counter()
+    train.launch(lambda: train.train(whole), whole)
+    middle = time.perf_counter()
+    train.launch(lambda: train.train(broken, LambdaCallback(on_batch_end=die)), broken)
+    seconds = [middle - start, time.perf_counter() - middle]
+    first, second = (max((path / "checkpoints").glob("step-*")) for path in (whole, broken))
+    files = ("model.safetensors", "best.safetensors")
+    return {
+        "workers": train.PROCESSES,
+        "last_checkpoint": second.name,
+        "worker_killed_at_step": _LAST_STEP if died.exists() else None,
+        "same_weights": first.name == second.name
+        and all((first / file).read_bytes() == (second / file).read_bytes() for file in files),
+        "seconds": round(seconds[0], 1),
+        "seconds_with_a_worker_killed": round(seconds[1], 1),
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and write the result."""
     import ray
@@ -98,30 +162,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    environment = {"env_vars": {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}}
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    environment = {"env_vars": {**dict.fromkeys(names, "1"), "GLOO_SOCKET_IFNAME": "lo"}}
     ray.init(num_cpus=options.workers + 1, include_dashboard=False, runtime_env=environment)
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        TextClassifier(progress=False).fit(*read_sample("train")).save(folder / "model")
-        write_texts(folder / "texts", options.texts, shards=100)
-        paths = [str(folder / "model"), str(folder / "texts")]
-        start = time.perf_counter()
-        expected = label_here(*paths)
-        rate = len(expected) / (time.perf_counter() - start)
-        alone = options.texts / rate  # seconds
-        runs: list[dict[str, float]] = []
-        for kill_after in (TIMEOUT_MAX, alone / options.workers / 2):
-            target = folder / f"labelled-{len(runs)}"
-            seconds = label_on_ray([*paths, str(target)], options.workers, kill_after)
-            facts = {"seconds": round(seconds, 1), "texts_per_second": options.texts / seconds}
-            runs.append({**facts, **check(target, options.texts, expected)})
-    result = {
-        "texts": options.texts,
-        "workers": options.workers,
-        "one_process": {"texts": len(expected), "texts_per_second": rate},
-        "ray": runs[0],
-        "ray_with_a_worker_killed": runs[1],
-        "environment": describe_environment(torch.device("cpu")),
+        result = {
+            "predict": measure_prediction(Path(name), options.texts, options.workers),
+            "train": train_twice(Path(name)),
+        }
+    result["environment"] = {
+        **describe_environment(torch.device("cpu")),
+        "ray": ray.__version__,
+        "cores": os.cpu_count(),
+        "load_average_before": round(load, 1),
     }
     options.output.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
