@@ -19,6 +19,7 @@ import pytest
 from textrnn import TextClassifier
 from textrnn.cli import main
 from textrnn.estimator.settings import OPTIONS
+from textrnn.runtime.classifier import Networks
 
 ROOT = Path(__file__).parents[1]
 MODEL = str(Path(__file__).parent / "fixtures" / "model")
@@ -305,6 +306,21 @@ def test_json_answers_have_what_was_asked_for(run):
         "top_k": [{"label": "business", "probability": pytest.approx(probabilities[0], abs=1e-6)}],
     }
     assert run("predict", MODEL, "--json", stdin="oil falls\n")[1] == '{"label": "business"}\n'
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--proba", "--top-k", 2)])
+def test_texts_are_computed_once(run, monkeypatch, options):
+    """Labels follow from the probabilities that are printed."""
+    sizes = []
+    logits = Networks.logits
+
+    def counted(self, ids, lengths, unknown):
+        sizes.append(len(lengths))
+        return logits(self, ids, lengths, unknown)
+
+    monkeypatch.setattr(Networks, "logits", counted)
+    assert run("predict", MODEL, *options, stdin="oil falls\nx\n")[0] == 0
+    assert sizes == [2]
 
 
 def test_labels_with_line_ends_stay_on_their_line(run, tmp_path):

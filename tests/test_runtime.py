@@ -1,6 +1,7 @@
 """Predictions without PyTorch equal those of `TextClassifier`."""
 
 import json
+import pickle
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -212,6 +213,14 @@ def test_an_unknown_backend_is_named():
     """The message lists those that there are."""
     with pytest.raises(InvalidValueError, match="`backend` to be one of 'numpy', 'onnx'"):
         runtime.load(MODEL, backend="torch")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_copies_by_pickle_predict_the_same(backend):
+    """Worker processes can be given a classifier, with either backend."""
+    classifier = runtime.load(MODEL, backend=backend)
+    copy = pickle.loads(pickle.dumps(classifier))  # noqa: S301 - our own bytes
+    np.testing.assert_array_equal(copy.predict_proba(PROBE), classifier.predict_proba(PROBE))
 
 
 def test_a_backend_without_its_package_names_the_extra(monkeypatch):

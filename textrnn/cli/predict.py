@@ -17,7 +17,7 @@ from textrnn.runtime.folder import SavedModel, read_folder
 from textrnn.runtime.labels import label_to_json
 from textrnn.runtime.predictor import Predictor
 
-__all__ = ["predicted_labels", "run"]
+__all__ = ["run"]
 
 _FEW_TEXTS = 20_000  # PyTorch predicts more of them faster, the time to import it included
 
@@ -59,36 +59,25 @@ def _classifier(saved: SavedModel, options: Namespace, *, with_torch: bool) -> P
 
 def _answers(classifier: Predictor, texts: list[str], options: Namespace) -> Iterator[str]:
     """Yield a line of output for each text."""
-    found = predicted_labels(classifier, texts)
+    probabilities = classifier.predict_proba(texts)  # (texts, labels)
+    decided = classifier._decide(probabilities)  # noqa: SLF001 # without computing them again
+    labels = classifier.classes_.tolist()
+    several = classifier.multi_label_
+    found = [np.flatnonzero(row) for row in decided] if several else decided[:, np.newaxis]
     if not (options.json or options.proba or options.top_k):
-        yield from ("\t".join(map(printable, labels)) for labels in found)
+        yield from ("\t".join(printable(labels[i]) for i in row) for row in found)
         return
-    names = [label_to_json(label) for label in classifier.classes_.tolist()]
+    names = [label_to_json(label) for label in labels]
     keys = [str(name) for name in names]
     if len(set(keys)) < len(keys):
         keys = [json.dumps(name, ensure_ascii=False) for name in names]
-    probabilities = classifier.predict_proba(texts) if options.proba or options.top_k else None
-    for position, labels in enumerate(found):
-        plain = [label_to_json(label) for label in labels]
-        answer: dict[str, Any] = (
-            {"labels": plain} if classifier.multi_label_ else {"label": plain[0]}
-        )
-        if probabilities is not None:
-            row = [round(value, 6) for value in probabilities[position].tolist()]
-            if options.proba:
-                answer["probabilities"] = dict(zip(keys, row, strict=True))
-            if options.top_k:
-                best = np.argsort(-probabilities[position], kind="stable")[: options.top_k]
-                answer["top_k"] = [{"label": names[i], "probability": row[i]} for i in best]
+    for ids, values in zip(found, probabilities, strict=True):
+        plain = [names[i] for i in ids]
+        answer: dict[str, Any] = {"labels": plain} if several else {"label": plain[0]}
+        row = [round(value, 6) for value in values.tolist()]
+        if options.proba:
+            answer["probabilities"] = dict(zip(keys, row, strict=True))
+        if options.top_k:
+            best = np.argsort(-values, kind="stable")[: options.top_k]
+            answer["top_k"] = [{"label": names[i], "probability": row[i]} for i in best]
         yield to_json(answer)
-
-
-def predicted_labels(classifier: Predictor, texts: list[str]) -> list[list[Any]]:
-    """Return a list of the labels of each text."""
-    found = classifier.predict(texts)
-    if not classifier.multi_label_:
-        return [[label] for label in found.tolist()]
-    if isinstance(found, np.ndarray):
-        names = classifier.classes_.tolist()
-        return [[names[i] for i in np.flatnonzero(row)] for row in found]
-    return list(found)

@@ -338,7 +338,7 @@ class TextClassifier(Predictor):
         strings, values = read_examples(texts, labels)
         weights = read_sample_weight(sample_weight, len(strings))
         targets, valid = known.encode_known(values)
-        same = self._decide(strings, None) == targets
+        same = self._decide(self.predict_proba(strings)) == targets
         right = (same.all(axis=1) if known.multi_label else same) & valid  # (texts,)
         return float(np.average(right, weights=weights))
 

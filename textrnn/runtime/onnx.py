@@ -43,12 +43,17 @@ class OnnxNetwork:
 
     def __init__(self, config: Mapping[str, Any], weights: _Weights) -> None:
         runtime = import_extra("onnxruntime", extra="onnx")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = 1  # a second one makes batches slower
         self._num_classes = int(config["num_classes"])
-        self._session = runtime.InferenceSession(
-            onnx_model(config, weights), options, providers=["CPUExecutionProvider"]
-        )
+        self._model = onnx_model(config, weights)  # the session keeps these bytes too
+        self._session = _session(runtime, self._model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the session, which can't be pickled."""
+        return {name: value for name, value in vars(self).items() if name != "_session"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._session = _session(import_extra("onnxruntime", extra="onnx"), self._model)
 
     def logits(self, ids: NDArray[np.int32], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
         """Compute the logits of encoded texts.
@@ -71,6 +76,13 @@ class OnnxNetwork:
             feed = {"input_ids": batch, "lengths": sizes}
             (logits[rows],) = self._session.run(["logits"], feed)
         return logits
+
+
+def _session(runtime: Any, model: bytes) -> Any:
+    """Return a session of ONNX Runtime on one thread."""
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1  # a second one makes batches slower
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def onnx_model(config: Mapping[str, Any], weights: _Weights) -> bytes:

@@ -72,7 +72,7 @@ class Predictor(ABC):
             MissingKeyError: If a threshold has an unknown label.
         """
         labels = self._model().labels
-        found = self._decide(texts, threshold)
+        found = self._decide(self.predict_proba(texts), threshold)
         if not labels.multi_label:
             return labels.classes[found]
         if labels.matrix:
@@ -176,14 +176,14 @@ class Predictor(ABC):
         counts = np.bincount(rows[unknown.positions], minlength=len(lengths))
         return counts / np.maximum(lengths - 2, 1)
 
-    def _decide(self, texts: Any, threshold: Threshold | None) -> NDArray[Any]:
+    def _decide(
+        self, probabilities: NDArray[np.float64], threshold: Threshold | None = None
+    ) -> NDArray[Any]:
         """Return class ids `(texts,)`, or which labels a text has, bool `(texts, labels)`."""
-        model = self._model()
-        probabilities = model.probabilities(texts)  # (texts, labels)
-        if not model.labels.multi_label:
+        labels = self._model().labels
+        if not labels.multi_label:
             return np.asarray(probabilities.argmax(axis=1))
-        limits = model.labels.thresholds(self.threshold if threshold is None else threshold)
-        return probabilities > limits
+        return probabilities > labels.thresholds(self.threshold if threshold is None else threshold)
 
     @property
     def classes_(self) -> NDArray[Any]:
