@@ -642,6 +642,18 @@ def test_a_picture_has_a_panel_for_each_set(tmp_path):
         assert b"IMDB" in pictures[0]
 
 
+def test_times_in_the_overview_are_plain_numbers(tmp_path):
+    """A range of hardly a decade has no labels in powers of ten, which overlap."""
+    pytest.importorskip("matplotlib")
+    for method, time in (("tf-idf", 3.5), ("wide", 47.0)):
+        (result,) = row_of(method=method, seconds=row_of()[0].seconds | {"fit_processor": time})
+        save_result(tmp_path / "test" / f"{method}.json", result)
+    write_report(tmp_path)
+    picture = (tmp_path / "test-overview.svg").read_text("utf-8")
+    assert ">30</text>" in picture
+    assert "\N{MULTIPLICATION SIGN}" not in picture
+
+
 def test_the_overview_has_the_largest_task_of_each_set():
     """The table has accuracies and processor seconds; the best mean is bold."""
     larger = row_of()[0].data | {"train_texts": 2500}

@@ -94,6 +94,7 @@ def draw_overview(rows: Sequence[Row], path: Path) -> None:
     """Plot accuracy by processor seconds on the largest task of each data set, to be small."""
     matplotlib = import_extra("matplotlib", extra="benchmarks")
     figures = import_extra("matplotlib.figure", extra="benchmarks")
+    tickers = import_extra("matplotlib.ticker", extra="benchmarks")
     groups = largest(rows)
     colors = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(methods_of(rows))}
     columns = min(len(groups), 2)
@@ -115,7 +116,8 @@ def draw_overview(rows: Sequence[Row], path: Path) -> None:
                     linestyle="none",
                     label=first.title,
                 )
-            axes.set_xscale("log")
+            axes.set_xscale("log", subs=[])
+            axes.xaxis.set_major_locator(tickers.LogLocator(subs=(1, 3)))
             axes.xaxis.set_major_formatter("{x:,g}")
             axes.margins(0.15)
             axes.set_title(title, loc="left", fontsize=10)
