@@ -115,7 +115,7 @@ def tune(
     Example:
         >>> texts = ["oil prices soar", "stocks fall", "striker scores", "keeper saves"] * 30
         >>> labels = ["business", "business", "sports", "sports"] * 30
-        >>> tuning = tune(texts, labels, minutes=1, trials=2, hidden_size=8)
+        >>> tuning = tune(texts, labels, minutes=60, trials=2, hidden_size=8)
         >>> print(*tuning.classifier.predict(["oil stocks", "the keeper scores"]))
         business sports
         >>> [trial["trial"] for trial in tuning.trials]
