@@ -323,9 +323,11 @@ class NgramClassifier(nn.Module):
             mode="sum",
         )  # (batch, classes)
         if unknown is not None:
-            weights = unknown[1][places[others] - self.num_features, 1:].to(values)
-            texts = others.nonzero()[:, 0]  # (entries,)
-            logits = logits.index_add(0, texts, values[others].unsqueeze(1) * weights)
+            texts, columns = others.nonzero(as_tuple=True)  # (entries,)
+            rows = places[texts, columns] - self.num_features
+            weights = unknown[1][rows, 1:].to(values)  # (entries, classes)
+            found = values[texts, columns].unsqueeze(1) * weights
+            logits = logits.index_add(0, texts, found)
         if self.vectors is not None:
             sums = self.vector_sums(input_ids, lengths).to(values)  # (batch, size)
             logits = logits + sums @ self.weight[-self.vector_size :]

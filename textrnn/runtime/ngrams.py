@@ -71,15 +71,17 @@ class Ngrams:
             sizes = lengths[texts]
             owners, places, values = self._features(ids[tokens], sizes, _part(spelled, tokens))
             if spelled is not None:
-                others = places >= num_features  # (entries,)
-                weights = spelled.weights[places[others] - num_features]  # (others, classes)
-                rows = texts.start + owners[others]
-                np.add.at(logits, rows, values[others, np.newaxis] * weights)
-                owners, places, values = owners[~others], places[~others], values[~others]
+                known = places < num_features  # (entries,)
+                others = (~known).nonzero()[0]
+                weights = spelled.weights.take(places.take(others) - num_features, axis=0)
+                rows = texts.start + owners.take(others)
+                np.add.at(logits, rows, values.take(others)[:, np.newaxis] * weights)
+                owners, places, values = (x.compress(known) for x in (owners, places, values))
             bounds = owners.searchsorted(np.arange(len(sizes) + 1)).tolist()
             for row, first in enumerate(bounds[:-1]):
                 last = bounds[row + 1]
-                logits[texts.start + row] += values[first:last] @ self._weight[places[first:last]]
+                weights = self._weight.take(places[first:last], axis=0)
+                logits[texts.start + row] += values[first:last] @ weights
             if self._vectors is not None:
                 sums = self._vector_sums(self._vectors, ids[tokens], sizes)  # (texts, size)
                 logits[texts] += _scaled(sums).astype(np.float32) @ self._weight[self._num_sparse :]
@@ -228,20 +230,19 @@ class Ngrams:
             orders.append((keys[within], owners[order:][within]))
         keys, texts = map(np.concatenate, zip(*orders, strict=True))  # (ngrams,)
         places = self._keys.searchsorted(keys)
-        np.minimum(places, len(self._keys) - 1, out=places)
-        known = self._keys[places] == keys
+        known = self._keys.take(places, mode="clip") == keys
         last = self._num_sparse - 1
         num_features = self._num_sparse + (0 if spelled is None else len(spelled.norms))
-        entries = texts[known] * num_features + places[known]
+        entries = (texts * num_features + places).compress(known)
         if self._chars:
             spellings = owners * num_features + self._places(words, spelled)
             entries = np.concatenate([entries, spellings])
         entries, counts = np.unique(entries, return_counts=True)
         texts, places = np.divmod(entries, num_features)
-        factors = self._idf[np.minimum(places, last)]
+        factors = self._idf.take(places, mode="clip")
         if spelled is not None:
-            others = places > last
-            factors[others] = spelled.norms[places[others] - last - 1]
+            others = (places > last).nonzero()[0]
+            factors[others] = spelled.norms.take(places.take(others) - last - 1)
         values = (1 + np.log(counts.astype(np.float32))) * factors
         if self._chars:
             values = _normalize(values, 2 * texts + (places >= len(self._keys)))

@@ -15,6 +15,7 @@ _MIN_SIZE, _MAX_SIZE = 3, 5
 _MAX_CHARACTERS = 100  # of a word, since text without spaces is one word of any length
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, and without a pattern
 _MAX_KEY = np.uint64(2**63 - 1)
+_ROW_BITS = 32  # more character n-grams need more memory than there is
 _MAX_VALUES = 2**20  # of character n-grams times classes at a time, to bound the memory
 
 
@@ -43,7 +44,9 @@ def char_keys(words: Sequence[str]) -> tuple[_Integers, _Integers]:
     marked = [f"<{word[:_MAX_CHARACTERS]}>" if word else "" for word in words]
     data = "".join(marked).encode("utf-32-le", "surrogatepass")
     letters = np.frombuffer(data, "<u4").astype(np.uint64) + np.uint64(1)  # (characters,)
-    owners = np.arange(len(words)).repeat(np.array([len(each) for each in marked], dtype=np.int64))
+    owners = np.arange(len(words), dtype=np.int64).repeat(
+        np.array([len(each) for each in marked], dtype=np.int64)
+    )
     # A key is a hash of 63 bits: the characters as digits in a large base, modulo 2 ** 63.
     hashes, keys, owned = letters, [], []
     for size in range(2, _MAX_SIZE + 1):
@@ -60,14 +63,11 @@ def known_char_ngrams(words: Sequence[str], keys: _Integers) -> tuple[_Integers,
     """Return words, ascending, and their different character n-grams among `keys`, `(entries,)`."""
     found, owners = char_keys(words)
     rows = keys.searchsorted(found)
-    np.minimum(rows, len(keys) - 1, out=rows)
-    known = keys[rows] == found
-    entries = owners[known] * len(keys) + rows[known]
+    known = keys.take(rows, mode="clip") == found
+    entries = (owners << _ROW_BITS | rows).compress(known)
     entries.sort()  # several times as fast as `numpy.unique`
-    different = np.ones(len(entries), dtype=np.bool_)
-    different[1:] = entries[1:] != entries[:-1]
-    owners, rows = np.divmod(entries[different], len(keys))
-    return owners, rows
+    entries = entries.compress(_changes(entries))
+    return entries >> _ROW_BITS, entries & (1 << _ROW_BITS) - 1
 
 
 def spell(
@@ -86,11 +86,20 @@ def spell(
         owners, rows = known_char_ngrams(words[first : first + size], keys)
         if not len(owners):
             continue
-        values = idf[rows].astype(np.float64)  # (entries,)
-        starts = np.flatnonzero(np.diff(owners, prepend=-1))
+        # `take` and `compress` take a fraction of the time of indexing.
+        values = idf.take(rows).astype(np.float64)  # (entries,)
+        starts = _changes(owners).nonzero()[0]
         spelled = owners[starts] + first
         lengths = np.sqrt(np.add.reduceat(values**2, starts))  # (spelled,)
-        sums = np.add.reduceat(values[:, np.newaxis] * weight[rows], starts)  # (spelled, classes)
+        products = values[:, np.newaxis] * weight.take(rows, axis=0)  # (entries, classes)
+        sums = np.add.reduceat(products, starts)  # (spelled, classes)
         norms[spelled] = lengths
         weights[spelled] = sums / np.where(lengths > 0, lengths, 1)[:, np.newaxis]
     return norms, weights
+
+
+def _changes(values: _Integers) -> NDArray[np.bool_]:
+    """Tell which values differ from the one before."""
+    changes = np.ones(len(values), dtype=np.bool_)
+    np.not_equal(values[1:], values[:-1], out=changes[1:])
+    return changes
