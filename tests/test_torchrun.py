@@ -71,7 +71,7 @@ def test_a_job_that_dies_resumes_from_its_checkpoint(tmp_path):
     first, seconds = torchrun(str(script), str(tmp_path))
     assert first.returncode == 1
     assert "exitcode  : -9" in first.stderr
-    assert seconds < 120  # a few on an idle machine
+    assert seconds < SECONDS / 2  # a few on an idle machine
     assert not (tmp_path / "resumed-0.pt").exists()
     steps = sorted(path.name for path in (tmp_path / "broken").glob("step-*"))
     assert steps == ["step-00000002", "step-00000004"]

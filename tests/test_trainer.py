@@ -44,7 +44,7 @@ def press() -> None:
 def test_a_learnable_task_is_learned(cell):
     """The loss falls, unseen texts are classified, and predictions agree with evaluations."""
     trainer = toys.make_trainer(toys.make_model(cell=cell, dropout=0.1))
-    history = trainer.fit(toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=15)
+    history = trainer.fit(toys.bucketed(TRAIN), toys.bucketed(EVAL), epochs=30)
     assert history["loss"][-1] < 0.3 * history["loss"][0]
     figures = trainer.evaluate(toys.bucketed(EVAL))
     assert figures["accuracy"] > 0.8
