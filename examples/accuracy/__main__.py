@@ -200,9 +200,10 @@ def _methods(options: argparse.Namespace) -> list[Method]:
     recipes = {recipe.name: recipe for recipe in described}
     if len(recipes) < len(described):
         raise TextrnnError("Two recipes have the same name.")
-    known: dict[str, Method] = dict(BASELINES)
+    gru = NotebookGru(options.device)
+    known: dict[str, Method] = {**BASELINES, gru.name: gru}
     known |= {name: read_recipe([name], device=options.device) for name in RECIPES}
-    known |= {NotebookGru.name: NotebookGru(options.device)} | recipes
+    known |= recipes
     names = options.model or [*BASELINES, *([] if recipes else ["default"])]
     for name in names:
         if name not in known:

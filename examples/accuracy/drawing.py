@@ -8,10 +8,10 @@ from typing import Any
 from examples.accuracy.rows import Row, by_data, by_difference, largest, methods_of
 from textrnn.errors import import_extra
 
-__all__ = ["draw_accuracies", "draw_costs", "draw_differences", "draw_overview"]
+__all__ = ["COLORS", "draw_accuracies", "draw_costs", "draw_differences", "draw_overview", "tidy"]
 
 _MAX_COLUMNS = 4  # of panels
-_COLORS = (
+COLORS = (
     *("#1d5fa8", "#d9741a", "#2c8a50", "#a0519a", "#c23b30", "#5b6776"),
     *("#17a2b8", "#b8960c", "#7a4a21", "#e377c2", "#1b1b1b"),
 )
@@ -22,7 +22,7 @@ def draw_accuracies(rows: Sequence[Row], path: Path) -> None:
     matplotlib = import_extra("matplotlib", extra="benchmarks")
     figures = import_extra("matplotlib.figure", extra="benchmarks")
     groups = by_data(rows)
-    colors = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(methods_of(rows))}
+    colors = {name: COLORS[i % len(COLORS)] for i, name in enumerate(methods_of(rows))}
     with matplotlib.rc_context({"svg.hashsalt": "textrnn", "font.size": 9}):
         figure = figures.Figure(figsize=(1 + 3.6 * len(groups), 3.6), layout="constrained")
         panels = figure.subplots(1, len(groups), squeeze=False)[0]
@@ -46,7 +46,7 @@ def draw_accuracies(rows: Sequence[Row], path: Path) -> None:
             axes.set_xticks([], minor=True)
             axes.set_title(title, loc="left", fontsize=10)
             axes.set_xlabel("training texts")
-            _tidy(axes)
+            tidy(axes)
         panels[0].set_ylabel("accuracy, %")
         _add_legend(figure, panels)
         figure.savefig(path, metadata={"Date": None})
@@ -57,7 +57,7 @@ def draw_costs(rows: Sequence[Row], path: Path) -> None:
     matplotlib = import_extra("matplotlib", extra="benchmarks")
     figures = import_extra("matplotlib.figure", extra="benchmarks")
     tasks = list(dict.fromkeys(row.task for row in rows))
-    colors = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(methods_of(rows))}
+    colors = {name: COLORS[i % len(COLORS)] for i, name in enumerate(methods_of(rows))}
     columns = min(len(tasks), _MAX_COLUMNS)
     lines = -(-len(tasks) // columns)
     with matplotlib.rc_context({"svg.hashsalt": "textrnn", "font.size": 9}):
@@ -83,7 +83,7 @@ def draw_costs(rows: Sequence[Row], path: Path) -> None:
             axes.set_title(f"{data['title']}, {data['train_texts']:,}", loc="left", fontsize=10)
             axes.set_xlabel("processor seconds of the fit")
             axes.set_ylabel("accuracy, %")
-            _tidy(axes)
+            tidy(axes)
         for axes in panels[len(tasks) :]:
             axes.set_visible(False)
         _add_legend(figure, panels)
@@ -96,7 +96,7 @@ def draw_overview(rows: Sequence[Row], path: Path) -> None:
     figures = import_extra("matplotlib.figure", extra="benchmarks")
     tickers = import_extra("matplotlib.ticker", extra="benchmarks")
     groups = largest(rows)
-    colors = {name: _COLORS[i % len(_COLORS)] for i, name in enumerate(methods_of(rows))}
+    colors = {name: COLORS[i % len(COLORS)] for i, name in enumerate(methods_of(rows))}
     columns = min(len(groups), 2)
     lines = -(-len(groups) // columns)
     options = {"svg.hashsalt": "textrnn", "svg.fonttype": "none", "font.size": 10}
@@ -121,7 +121,7 @@ def draw_overview(rows: Sequence[Row], path: Path) -> None:
             axes.xaxis.set_major_formatter("{x:,g}")
             axes.margins(0.15)
             axes.set_title(title, loc="left", fontsize=10)
-            _tidy(axes)
+            tidy(axes)
         for axes in panels[len(groups) :]:
             axes.set_visible(False)
         for axes in panels[len(groups) - columns : len(groups)]:  # the lowest of each column
@@ -146,13 +146,13 @@ def draw_differences(rows: Sequence[Row], path: Path) -> None:
             for row in found:
                 place = names.index(row.method)
                 axes.plot(row.differences, [place] * len(row.differences), ".", color="#9fb4cc")
-                axes.plot(statistics.fmean(row.differences), place, "o", color=_COLORS[0])
+                axes.plot(statistics.fmean(row.differences), place, "o", color=COLORS[0])
             data = found[0].runs[0].data
             axes.set_title(f"{data['title']}, {data['train_texts']:,}", loc="left", fontsize=10)
             axes.axvline(0, color="#5b6776", linewidth=0.8)
             axes.set_yticks(range(len(names)), names)
             axes.set_xlabel("difference, points")
-            _tidy(axes)
+            tidy(axes)
         panels[0].invert_yaxis()
         figure.savefig(path, metadata={"Date": None})
 
@@ -165,7 +165,7 @@ def _add_legend(figure: Any, panels: Sequence[Any]) -> None:
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
 
 
-def _tidy(axes: Any) -> None:
+def tidy(axes: Any) -> None:
     """Add a faint grid and remove the upper and right frame."""
     axes.grid(color="#e6eaef")
     for side in ("top", "right"):

@@ -12,26 +12,26 @@ from examples.ag_news.experiments import EXPERIMENTS
 from examples.ag_news.pipeline import Encoded, make_model, make_trainer, scale_min_freq
 from examples.ag_news.results import choose_device
 
-__all__ = ["NotebookGru"]
+__all__ = ["EXPERIMENT", "NotebookGru"]
 
-_EXPERIMENT = EXPERIMENTS["exp1-gru"]
+EXPERIMENT = EXPERIMENTS["exp1-gru"]
 
 
 @dataclass(frozen=True)
 class NotebookGru:
     """The network of `exp1-gru`; 5 % of the training texts select its checkpoint."""
 
+    name = "notebook-gru"
+    title = "the notebook's GRU"
+    baseline = False
+    random = True
+    unlabelled = False
     device: str = "auto"
-    name: str = "notebook-gru"
-    title: str = "the notebook's GRU"
-    baseline: bool = False
-    random: bool = True
-    unlabelled: bool = False
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Settings of the experiment."""
-        return _EXPERIMENT.settings()
+        return EXPERIMENT.settings()
 
     def prepare(self) -> None:
         """Need nothing but the library."""
@@ -48,15 +48,15 @@ class NotebookGru:
         del unlabelled
         device = choose_device(self.device)
         corpus = Corpus.of(Texts(texts, labels), Texts(texts[:1], labels[:1]))
-        encoded = Encoded(corpus, scale_min_freq(_EXPERIMENT.min_freq, len(texts)))
+        encoded = Encoded(corpus, scale_min_freq(EXPERIMENT.min_freq, len(texts)))
         loader = encoded.training_loader(seed=seed)
         torch.manual_seed(seed)
-        model = make_model(_EXPERIMENT, encoded.vocabulary)
-        trainer = make_trainer(_EXPERIMENT, model, [], device=device, precision="fp32")
+        model = make_model(EXPERIMENT, encoded.vocabulary)
+        trainer = make_trainer(EXPERIMENT, model, [], device=device, precision="fp32")
         history = trainer.fit(
             loader,
             encoded.evaluation_batches(encoded.validation, device),
-            epochs=_EXPERIMENT.epochs,
+            epochs=EXPERIMENT.epochs,
             eval_every=max(1, len(loader) // 2),
         )
 

@@ -25,7 +25,7 @@ from examples.accuracy.rows import (
 from examples.ag_news.results import write_text
 from textrnn.errors import InvalidValueError
 
-__all__ = ["overview", "report", "write_report"]
+__all__ = ["overview", "report", "spread", "write_report"]
 
 _PARTS = ("test", "validation")
 
@@ -110,14 +110,14 @@ def _summary(rows: Sequence[Row]) -> Iterator[str]:
         if not rivals:
             continue
         cells = [_difference(found[name]) if name in found else "" for name in recipes]
-        best = f"{rivals[0].runs[0].title}, {_spread(rivals[0].accuracies)}"
+        best = f"{rivals[0].runs[0].title}, {spread(rivals[0].accuracies)}"
         yield f"| {_learnt(rivals[0])} | {best} | " + " | ".join(cells) + " |"
 
 
 def _differences(rows: Sequence[Row]) -> Iterator[str]:
     """Yield a row for each method, sorted by mean difference."""
     rivals = {row.task: row.rival for row in rows if row.rival}
-    heads = [f"{_learnt(rival)}: {_spread(rival.accuracies)}" for rival in rivals.values()]
+    heads = [f"{_learnt(rival)}: {spread(rival.accuracies)}" for rival in rivals.values()]
     yield "| method | " + " | ".join(heads) + " |"
     yield "|---|" + "---:|" * len(rivals)
     for name in by_difference(rows):
@@ -142,7 +142,7 @@ def _table(title: str, rows: Sequence[Row]) -> Iterator[str]:
         cells = [
             f"{texts:,}",
             first.title,
-            _spread(row.accuracies),
+            spread(row.accuracies),
             str(len(row.runs)),
             _difference(row),
             f"{_short(row.seconds('fit'))} ({_short(row.seconds('fit_processor'))})",
@@ -198,13 +198,14 @@ def _learnt(row: Row) -> str:
     return f"{data['title']}, {whole}{data['train_texts']:,}"
 
 
-def _spread(values: Sequence[float], form: str = ".2f") -> str:
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Return the mean of values and, if there are several, their standard deviation."""
     mean = format(statistics.fmean(values), form)
     return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
 def _difference(row: Row) -> str:
-    return _spread(row.differences, "+.2f") if row.differences else ""
+    return spread(row.differences, "+.2f") if row.differences else ""
 
 
 def _short(seconds: float) -> str:
