@@ -303,6 +303,15 @@ def test_named_recipes_have_a_preset():
         read_recipe(["my", "unlabelled=yes"], device="cpu").prepare()
 
 
+def test_a_recipe_without_a_network_has_no_epochs():
+    """The result file of n-grams alone has 0 epochs, and the report of the fit."""
+    texts, labels = ["oil prices", "striker scores"] * 60, [0, 1] * 60
+    recipe = read_recipe(["alone", "network=false"], device="cpu")
+    facts = recipe.fit(texts, labels, seed=0).facts
+    assert facts["epochs"] == 0
+    assert facts["report"]["accuracy"] == {"ngrams": 1.0}
+
+
 def test_a_recipe_with_minutes_is_tuned():
     """The result records the trials; pretraining on other texts is not searched."""
     texts, labels = ["oil prices soar", "the keeper saves"] * 60, [0, 1] * 60

@@ -93,9 +93,10 @@ class Recipe:
             classifier.fit(texts, labels, unlabelled=unlabelled)
         facts |= {
             "settings": dict(classifier.settings_),
-            "epochs": classifier.history_[-1]["epoch"],
+            "epochs": classifier.history_[-1]["epoch"] if classifier.history_ else 0,
             "stopped": classifier.stopped_,
             "metrics": dict(classifier.metrics_),
+            "report": classifier.report_.to_dict(),
             "weights": sum(weight.numel() for weight in classifier.network_.parameters()),
             "words": len(classifier.vocabulary_),
         }
