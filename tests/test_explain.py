@@ -35,7 +35,8 @@ def _fitted():
 def _news():
     """Return a classifier of news, and texts that it was not trained on."""
     texts, labels = read_sample("train", 2300)
-    classifier = TextClassifier(device="cpu", progress=False).fit(texts[:2000], labels[:2000])
+    classifier = TextClassifier(network=True, device="cpu", progress=False)
+    classifier.fit(texts[:2000], labels[:2000])
     return classifier, texts[2000:]
 
 

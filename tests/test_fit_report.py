@@ -17,7 +17,7 @@ from tests.test_estimator import LABELS, SMALL, TEXTS
 from textrnn import TextClassifier, runtime
 from textrnn.cli import main
 from textrnn.errors import CorruptFileError, InvalidValueError
-from textrnn.estimator import learning
+from textrnn.estimator import learning, settings
 from textrnn.estimator.fit_report import FitReport, gain_error
 from textrnn.ngrams import BlendedClassifier, NgramClassifier
 from textrnn.nn import RecurrentClassifier
@@ -119,7 +119,7 @@ def test_a_gain_of_two_standard_errors_is_noise(both, words):
     ("params", "texts", "parts", "words"),
     [
         ({}, 8, {"ngrams", "network"}, "Nothing was measured: there were no validation texts."),
-        ({"network": False}, 240, {"ngrams"}, "No network was trained. Measured on 24 validation"),
+        ({"network": False}, 240, {"ngrams"}, "No network was trained: on few"),
         ({"ngram_order": 0}, 240, {"network"}, "No n-grams were fitted. Measured on 24 validation"),
         ({"ngram_order": 0}, 8, {"network"}, "No n-grams were fitted. Nothing was measured: there"),
     ],
@@ -269,7 +269,7 @@ def test_there_is_no_onnx_file_without_a_network(tmp_path, capsys):
     with pytest.raises(InvalidValueError, match="a classifier with a recurrent network"):
         classifier.export(tmp_path / "exported")
     assert main(["export", str(tmp_path / "model"), str(tmp_path / "exported")]) == 1
-    assert "network=False" in capsys.readouterr().err
+    assert "network=True" in capsys.readouterr().err
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
     (tmp_path / "model" / "model.onnx").write_bytes(b"x")
     entry = {"model.onnx": {"bytes": 1, "sha256": "0" * 64}}
@@ -301,6 +301,31 @@ def test_continued_training_adds_or_drops_the_network():
     assert torch.equal(classifier.network_.keys, keys)
     classifier.set_params(network=True, ngram_order=0).fit(TEXTS, LABELS)
     assert isinstance(classifier.network_, RecurrentClassifier)
+
+
+def test_few_texts_have_no_network_and_the_report_says_so():
+    """The report names the option that trains one."""
+    classifier = TextClassifier(device="cpu", progress=False).fit(MANY, FOUR)
+    assert isinstance(classifier.network_, NgramClassifier)
+    assert classifier.settings_["network"] is False
+    assert classifier.report_.conclusion == (
+        "No network was trained: on few texts, it seldom adds to n-grams. network=True trains "
+        "one. Measured on 24 validation texts."
+    )
+    classifier.set_params(network=True, epochs=1).fit(MANY, FOUR)
+    assert isinstance(classifier.network_, BlendedClassifier)
+
+
+def test_continued_training_keeps_its_parts(monkeypatch):
+    """There is a network if there was one, whatever the number of texts and of options."""
+    plain = {"device": "cpu", "progress": False}
+    beside = TextClassifier(**plain, epochs=1).fit(TEXTS, LABELS)
+    beside.set_params(warm_start=True, epochs=None).fit(TEXTS, LABELS)
+    assert isinstance(beside.network_, BlendedClassifier)
+    alone = TextClassifier(**plain).fit(TEXTS, LABELS)
+    monkeypatch.setattr(settings, "_NETWORK_TEXTS", 1)
+    alone.set_params(warm_start=True).fit(TEXTS, LABELS)
+    assert isinstance(alone.network_, NgramClassifier)
 
 
 def test_ctrl_c_leaves_a_classifier_without_a_network_as_it_was(monkeypatch):

@@ -55,8 +55,54 @@ def test_no_preset_is_the_default():
 def test_a_preset_is_the_same_as_its_values(preset):
     """Other settings depend on a preset only as they depend on its values."""
     values = PRESETS[preset]
-    assert chosen(preset=preset) == chosen(**values)
+    assert chosen(preset=preset, network=True) == chosen(**values, network=True)
     assert {name: chosen(preset=preset)[name] for name in values} == values
+
+
+def test_few_texts_train_no_network():
+    """Below 10,000 texts, n-grams predict alone unless a network is asked for."""
+    assert chosen(num_texts=9_999)["network"] is False
+    assert chosen(num_texts=10_000)["network"] is True
+    assert chosen(num_texts=9_999, network=True)["network"] is True
+    assert chosen(num_texts=10_000, network=False)["network"] is False
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"ngram_order": 0},
+        {"preset": "best"},
+        {"pretrain_epochs": 1},
+        {"hidden_size": 64},
+        {"dropout": 0.0},
+        {"cell": "lstm"},
+        {"pooling": ["max"]},
+        {"precision": "bf16"},
+        {"weight_averaging": None},
+        {"vectors": "glove.txt"},
+    ],
+)
+def test_an_option_of_the_network_asks_for_one(params):
+    """On few texts, a network is trained if it is the only model or an option of it is given."""
+    assert chosen(num_texts=100, **params)["network"] is True
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"preset": "fast"},
+        {"ngram_order": 3},
+        {"min_freq": 1},
+        {"max_length": 100},
+        {"class_weight": "balanced"},
+        {"tokenizer": "char"},
+        {"threshold": 0.3},
+        {"seed": 1},
+    ],
+)
+def test_other_options_ask_for_no_network(params):
+    """Options that n-grams have too, and the preset "fast", leave a network out of few texts."""
+    assert chosen(num_texts=100, **params)["network"] is False
 
 
 def test_a_network_is_small_beside_ngrams():

@@ -67,6 +67,15 @@ def test_the_first_trial_has_the_defaults():
     np.testing.assert_array_equal(found.classifier.predict_proba(TEXTS[:4]), expected)
 
 
+def test_a_network_is_searched_where_few_texts_have_none(scored):
+    """The first trial has n-grams alone; a given option of the network settles that it has one."""
+    scored(lambda params, _part: [0.5 if params.get("network") else 0.7] * 10)
+    found = tune(TEXTS, LABELS, minutes=5, trials=8, progress=False)
+    assert found.trials[0]["network"] is False
+    assert found.params["network"] is True
+    assert "network" not in tune(TEXTS, LABELS, minutes=5, trials=1, **SMALL).trials[0]
+
+
 def test_the_trial_with_the_lowest_loss_is_chosen(scored):
     """It beats the defaults in all parts."""
     calls = scored(lambda params, _part: [params["dropout"] + i for i in range(10)])

@@ -40,7 +40,7 @@ def _by_model() -> Iterable[list[str]]:
     given = {
         option.name: None if isinstance(option.default, Chosen) else option.default
         for option in OPTIONS
-    }
+    } | {"network": True}
     beside = choose_settings(given, Data(5_000))
     alone = choose_settings(given | {"ngram_order": 0}, Data(5_000))
     for option in OPTIONS:

@@ -28,7 +28,7 @@ __all__ = ["main", "report", "train_vectors"]
 _SOURCE = "imdb"
 _SKIPGRAM = {"model": "skipgram", "dim": 100, "epoch": 3, "thread": 1}
 _TITLES = {
-    "default": "`TextClassifier()`",
+    "default": "`TextClassifier(network=True)`",
     "vectors": "`TextClassifier(vectors=...)`",
     "average": "average of the vectors + LR",
 }
@@ -104,7 +104,7 @@ def _run(
     reader: Reader, tasks: Sequence[Task], options: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
     """Train and evaluate each method on each draw."""
-    recipes = {"default": {}, "vectors": {"vectors": str(options.vectors)}}
+    recipes = {"default": {"network": True}, "vectors": {"vectors": str(options.vectors)}}
     methods: dict[str, Callable[[Data, int], Fitted]] = {
         name: _recipe(name, settings) for name, settings in recipes.items()
     }

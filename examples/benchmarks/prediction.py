@@ -52,12 +52,13 @@ def many_strings(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
 
 
 def reviews(corpus: Corpus, repeats: int) -> Iterator[Measurement]:
-    """Predict probabilities of long texts with the default settings."""
+    """Predict probabilities of long texts with network and n-grams."""
     train, texts = corpus.imdb.head(2000), corpus.imdb.texts[-2000:]
-    classifier = TextClassifier(progress=False).fit(train.texts, train.labels)
+    classifier = TextClassifier(network=True, progress=False)
+    classifier.fit(train.texts, train.labels)
     classifier.predict_proba(texts)
     rates = [len(texts) / timed(partial(classifier.predict_proba, texts)) for _ in range(repeats)]
-    name = "reviews of IMDB to probabilities, TextClassifier()"
+    name = "reviews of IMDB to probabilities, TextClassifier(network=True)"
     yield figure(name, rates, unit="texts/s", bar=1500, smaller_is_better=False)
 
 

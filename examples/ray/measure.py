@@ -102,7 +102,7 @@ def check(target: Path, texts: int, expected: dict[int, str]) -> dict[str, int]:
 
 def measure_prediction(folder: Path, texts: int, workers: int) -> dict[str, Any]:
     """Label texts in one process, on Ray, and on Ray while a worker is killed half-way."""
-    TextClassifier(progress=False).fit(*read_sample("train")).save(folder / "model")
+    TextClassifier(network=True, progress=False).fit(*read_sample("train")).save(folder / "model")
     write_texts(folder / "texts", texts, shards=100)
     paths = [str(folder / "model"), str(folder / "texts")]
     start, processor = time.perf_counter(), time.process_time()

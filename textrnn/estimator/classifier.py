@@ -68,7 +68,8 @@ class TextClassifier(Predictor):
             Pretraining pays with many texts without labels. None is the same as "default". Default:
             None.
         network: Train a recurrent network; without one, n-grams predict alone. Options of the
-            network have no effect then. Default: True.
+            network have no effect then. Default: True from 10,000 texts, without n-grams, or if
+            another option of it is given.
         cell: Recurrent cell. One of "rnn", "gru" and "lstm". Default: "gru".
         hidden_size: Hidden features in each direction. Default: 64, or 128 without n-grams or with
             pretraining.
@@ -157,7 +158,7 @@ class TextClassifier(Predictor):
         self,
         *,
         preset: str | None = None,
-        network: bool = True,
+        network: bool | None = None,
         cell: str = "gru",
         hidden_size: int | None = None,
         embedding_size: int | None = None,

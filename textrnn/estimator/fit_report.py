@@ -15,6 +15,9 @@ from textrnn.errors import InvalidTypeError, check_float, check_int, check_keys,
 __all__ = ["FitReport", "accuracies", "gain_error"]
 
 _PARTS = ("ngrams", "network", "both")
+_WITHOUT_NETWORK = (
+    "No network was trained: on few texts, it seldom adds to n-grams. network=True trains one."
+)
 _ERRORS = 2  # standard errors that a gain must exceed
 _ROUNDING = 1e-9  # of a difference of two accuracies
 
@@ -115,7 +118,7 @@ class FitReport(Tabular):
         """Return the conclusion where not both parts were trained and measured."""
         parts = ""
         if "network" not in self.cpu_seconds:
-            parts = "No network was trained. "
+            parts = f"{_WITHOUT_NETWORK} "
         elif "ngrams" not in self.cpu_seconds:
             parts = "No n-grams were fitted. "
         if self.accuracy:

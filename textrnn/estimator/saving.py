@@ -66,7 +66,7 @@ def write_folder(
         if model.recurrent is None:
             raise InvalidValueError(
                 "Expected a classifier with a recurrent network, which model.onnx would hold, but "
-                "it has n-grams alone (network=False); `save` writes them."
+                "it has n-grams alone; `save` writes them, and network=True trains one."
             )
         network = to_onnx(model.recurrent)
     recurrent, ngrams = model.configs

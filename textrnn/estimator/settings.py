@@ -36,6 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """The values of each preset for options that are None."""
 
 _MAX_INT = 2**63 - 1  # of 64 bits, which PyTorch and NumPy need
+_NETWORK_TEXTS = 10_000  # from here on, a network adds to n-grams, also of short texts
 _MANY_TEXTS = 20_000  # from here on, rare words and sequences of three words recur
 
 
@@ -46,6 +47,8 @@ class Data(NamedTuple):
     unlabelled: int = 0
     multi_label: bool = False
     supported: bool = True  # whether a linear model does most, and a small network the rest
+    asked: bool = False  # whether an option of the network is given
+    kept: bool | None = None  # whether the classifier to train further has a network
 
 
 class Chosen(NamedTuple):
@@ -111,7 +114,9 @@ def choose_settings(params: Mapping[str, Any], data: Data) -> dict[str, Any]:
     preset_values = PRESETS[preset or "default"]
     given = {name: value for name, value in params.items() if value is not None}
     pretrained = (preset_values | given).get("pretrain_epochs")
-    data = data._replace(supported=params["ngram_order"] != 0 and not pretrained)
+    data = data._replace(
+        supported=params["ngram_order"] != 0 and not pretrained, asked=_asks_for_network(params)
+    )
     settings = {}
     for option in OPTIONS:
         if not option.is_setting:
@@ -131,6 +136,16 @@ def choose_settings(params: Mapping[str, Any], data: Data) -> dict[str, Any]:
     settings["max_length"] = min(settings["max_length"], MAX_LENGTH)
     settings["max_train_length"] = min(settings["max_train_length"], settings["max_length"])
     return settings
+
+
+def _asks_for_network(params: Mapping[str, Any]) -> bool:
+    """Tell whether an option of the network is given; a preset gives none."""
+    for option in OPTIONS:
+        if (option.is_setting or option.name == "vectors") and option.name not in WITHOUT_NETWORK:
+            default = None if isinstance(option.default, Chosen) else option.default
+            if repr(params[option.name]) != repr(default):  # an array has no single truth value
+                return True
+    return False
 
 
 def choose(params: Mapping[str, Any], name: str, data: Data) -> Any:
@@ -156,6 +171,16 @@ def _by_texts(few: Any, many: Any) -> Chosen:
     """Return a default for few training texts and one for many."""
     text = f"{few}, or {many} from {_MANY_TEXTS:,} texts"
     return Chosen(text, lambda data: few if data.texts < _MANY_TEXTS else many)
+
+
+@partial(
+    Chosen,
+    f"True from {_NETWORK_TEXTS:,} texts, without n-grams, or if another option of it is given",
+)
+def _network(data: Data) -> bool:
+    if data.asked or not data.supported:
+        return True
+    return data.texts >= _NETWORK_TEXTS if data.kept is None else data.kept
 
 
 @partial(
@@ -214,7 +239,12 @@ OPTIONS = (
         'Preset of other options; "fast" trains the network briefly, "best" pretrains',
         is_setting=False,
     ),
-    Option("network", _FLAG, True, "Train a recurrent network; without one, n-grams predict alone"),
+    Option(
+        "network",
+        _FLAG,
+        _network,
+        "Train a recurrent network; without one, n-grams predict alone",
+    ),
     Option("cell", _choice("rnn", "gru", "lstm"), "gru", "Recurrent cell"),
     Option("hidden_size", _SIZE, _by_support(64, 128), "Hidden features in each direction"),
     Option("embedding_size", _SIZE, _by_support(64, 128), "Features of a word embedding"),

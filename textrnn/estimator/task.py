@@ -148,7 +148,9 @@ def _tokenizer(given: str | Tokenizer | None, before: Model | None) -> Tokenizer
 
 
 def _settings(params: Mapping[str, Any], data: Data, before: Model | None) -> dict[str, Any]:
-    """Choose the settings; continued training keeps the kind of n-grams and pretrains nothing."""
+    """Choose the settings; continued training keeps its parts and pretrains nothing."""
+    if before is not None:
+        data = data._replace(kept=before.recurrent is not None)
     settings = choose_settings(params, data)
     if before is not None:
         settings["pretrain_epochs"] = 0

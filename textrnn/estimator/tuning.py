@@ -298,6 +298,8 @@ def _is_default(trial: Any) -> bool:
 def _space(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the range of each setting, which has the default; None stands for a switch."""
     space: dict[str, Any] = dict.fromkeys(_FLAGS)
+    if not settings["network"]:
+        space["network"] = None
     for name, (low, high) in _RANGES.items():
         space[name] = (min(low, settings[name]), max(high, settings[name]))
     for name, (low, high) in _FACTORS.items():
