@@ -27,6 +27,7 @@ def complete_settings(saved: SavedModel, params: AbstractSet[str]) -> dict[str, 
         texts=max(saved.data["train_texts"], 1),
         unlabelled=saved.data["unlabelled_texts"],
         multi_label=saved.labels.multi_label,
+        kept=saved.network is not None,
     )
     with sound(path, "training"):
         complete = choose_settings(defaults | saved.parameters, data) | saved.settings
