@@ -13,8 +13,8 @@ import signal
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from threading import Timer
 from typing import Any
 from unittest import mock
 
@@ -60,31 +60,33 @@ def label_here(model: str, source: str) -> dict[int, str]:
 
 
 def label_on_ray(
-    arguments: Sequence[str], workers: int, kill_after: float | None = None
+    arguments: Sequence[str], workers: int, last_batch: int | None = None
 ) -> dict[str, float]:
-    """Label the texts with Ray, and kill a worker after some seconds."""
-    pids = Path(tempfile.mkdtemp())
-    start = time.perf_counter()
-    killed: dict[str, float] = {}
+    """Label the texts with Ray; the first worker that comes to the last batch is killed there."""
+    folder = Path(tempfile.mkdtemp())
+    died = folder / "died"
 
     class Known(predict.Labeller):
         def __init__(self, model: str) -> None:
             super().__init__(model)
-            (pids / str(os.getpid())).touch()
+            self.batches = 0
+            (folder / f"loaded-{os.getpid()}").touch()
 
-    def kill() -> None:
-        os.kill(int(next(pids.iterdir()).name), signal.SIGKILL)
-        killed["worker_killed_after"] = round(time.perf_counter() - start, 1)
+        def __call__(self, columns: predict.Columns) -> predict.Columns:
+            self.batches += 1
+            if self.batches == last_batch:
+                with suppress(FileExistsError):  # another worker was killed
+                    died.touch(exist_ok=False)
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return super().__call__(columns)
 
-    timer = Timer(kill_after or 0, kill)
+    start = time.time()
     with mock.patch.object(predict, "Labeller", Known):
-        if kill_after is not None:
-            timer.start()
         predict.label(*arguments, workers=workers)
-    seconds = time.perf_counter() - start
-    timer.cancel()
-    facts = {"seconds": round(seconds, 1), "models_loaded": len(list(pids.iterdir()))}
-    return facts | killed
+    facts = {"seconds": round(time.time() - start, 1)}
+    if died.exists():
+        facts["worker_killed_after"] = round(died.stat().st_mtime - start, 1)
+    return facts | {"models_loaded": len(list(folder.glob("loaded-*")))}
 
 
 def check(target: Path, texts: int, expected: dict[int, str]) -> dict[str, int]:
@@ -117,10 +119,9 @@ def measure_prediction(folder: Path, texts: int, workers: int) -> dict[str, Any]
             "texts_per_processor_second": round(len(expected) / processor),
         },
     }
-    kill_after = None
-    for name in ("ray", "ray_with_a_worker_killed"):
-        facts = label_on_ray([*paths, str(folder / name)], workers, kill_after)
-        kill_after = facts["seconds"] / 2
+    middle = max(texts // predict.BATCH_SIZE // workers // 2, 1)  # batch of a worker
+    for name, last_batch in (("ray", None), ("ray_with_a_worker_killed", middle)):
+        facts = label_on_ray([*paths, str(folder / name)], workers, last_batch)
         rate = {"texts_per_second": round(texts / facts["seconds"])}
         result[name] = {**facts, **rate, **check(folder / name, texts, expected)}
     return result
