@@ -73,13 +73,23 @@ html_theme_options = {"navigation_with_keys": True}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
+_COMMENT = ["..", ""]  # an empty one, and the end of its paragraph
 
-def _keep_colon(
+
+def _hide_colon(
     _app: Sphinx, what: str, _name: str, _obj: Any, _opts: Any, lines: list[str]
 ) -> None:
     """Prevent napoleon from reading words before a colon in such a docstring as its type."""
     if what in {"attribute", "data", "property"}:
-        lines[:0] = ["..", ""]  # an empty comment
+        lines[:0] = _COMMENT
+
+
+def _show_colon(
+    _app: Sphinx, _what: str, _name: str, _obj: Any, _opts: Any, lines: list[str]
+) -> None:
+    """Remove the comment, or it is the summary in tables."""
+    if lines[:2] == _COMMENT:
+        del lines[:2]
 
 
 def _plain_defaults(
@@ -97,4 +107,5 @@ def setup(app: Sphinx) -> None:
         if field.name == "variable":
             field.label = "Attributes"  # what docstrings call them
     app.connect("autodoc-process-signature", _plain_defaults)
-    app.connect("autodoc-process-docstring", _keep_colon, priority=400)  # before napoleon's 500
+    app.connect("autodoc-process-docstring", _hide_colon, priority=400)  # before napoleon's 500
+    app.connect("autodoc-process-docstring", _show_colon, priority=600)

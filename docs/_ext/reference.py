@@ -74,6 +74,17 @@ class Names(Autosummary):
         return [(name, sign, summary or "Type alias.", real) for name, sign, summary, real in rows]
 
 
+class Members(Autosummary):
+    """A table of methods and properties, each with a summary."""
+
+    def get_items(self, names: list[str]) -> list[tuple[str, str | None, str, str]]:
+        """Return the rows."""
+        rows = super().get_items(names)
+        if bare := [name for name, _, summary, _ in rows if not summary]:
+            raise self.error(f"These have no summary: {', '.join(bare)}.")
+        return rows
+
+
 class Modules(SphinxDirective):
     """A table of the modules of a room, or of single modules, with their first sentences."""
 
@@ -130,7 +141,7 @@ def _page(path: str) -> str:
         lines += ["   :show-inheritance:"] * bool(bases)
     if len(members) > 1:
         lines += ["", "   .. rubric:: Methods and properties", ""]
-        lines += ["   .. autosummary::", "      :nosignatures:", ""]
+        lines += ["   .. members::", "      :nosignatures:", ""]
         lines += [f"      {member}" for member in members]
     return "\n".join([*lines, ""])
 
@@ -172,6 +183,7 @@ def _find_import(
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Register the directives and handlers."""
     app.add_directive("names", Names)
+    app.add_directive("members", Members)
     app.add_directive("modules", Modules)
     app.connect("builder-inited", _write_pages)
     app.connect("missing-reference", _find_import)
