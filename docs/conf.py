@@ -73,22 +73,20 @@ html_theme_options = {"navigation_with_keys": True}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-_COMMENT = ["..", ""]  # an empty one, and the end of its paragraph
-
 
 def _hide_colon(
     _app: Sphinx, what: str, _name: str, _obj: Any, _opts: Any, lines: list[str]
 ) -> None:
     """Prevent napoleon from reading words before a colon in such a docstring as its type."""
     if what in {"attribute", "data", "property"}:
-        lines[:0] = _COMMENT
+        lines[:0] = ["..", ""]  # an empty comment
 
 
 def _show_colon(
     _app: Sphinx, _what: str, _name: str, _obj: Any, _opts: Any, lines: list[str]
 ) -> None:
     """Remove the comment, or it is the summary in tables."""
-    if lines[:2] == _COMMENT:
+    if lines[:1] == [".."]:
         del lines[:2]
 
 
