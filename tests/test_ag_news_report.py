@@ -488,12 +488,13 @@ def test_the_table_of_measured_results_is_that_of_the_committed_runs():
     """Each row of the README of the results has the accuracies of the committed runs."""
     readme = (RESULTS / "README.md").read_text("utf-8")
     found = re.findall(
-        r"^\| `([\w.-]+)` \| ([\d.]*) *\| ([\d.]*) *\| ([\d.]*) *\|$", readme, re.MULTILINE
+        r"^\| `([\w.-]+)` \| ([\d. ±]*?) *\| ([\d.]*) *\| ([\d.]*) *\|$", readme, re.MULTILINE
     )
     expected = {name: ["", "", ""] for name in EXPERIMENTS}
     for column, data in enumerate(("ag-78k", "ag-33k")):
         for row in analyse(load_results(RESULTS / data)).rows:
-            expected[row.name][column] = f"{100 * row.accuracy:.2f}"
+            spread = "" if row.seed_spread is None else f" ± {100 * row.seed_spread:.2f}"
+            expected[row.name][column] = f"{100 * row.accuracy:.2f}{spread}"
             expected[row.name][2] = "" if row.notebook is None else f"{100 * row.notebook:.2f}"
     assert {name: figures for name, *figures in found} == expected
 
