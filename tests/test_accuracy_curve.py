@@ -1,13 +1,17 @@
 """The curve over the number of texts, and its extrapolation."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from examples.accuracy import curve
-from examples.accuracy.curve import ALL_TEXTS, Curve, main, table
+from examples.accuracy.curve import ALL_TEXTS, Curve, main, read_curves, table
 from textrnn.errors import InvalidValueError
 
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "examples" / "accuracy" / "results"
 SIZES = [5_000, 10_000, 20_000, 40_000]
 
 
@@ -60,6 +64,13 @@ def test_a_missing_result_is_an_error(tmp_path, capsys):
     assert main(["--output", str(tmp_path), "--experiments", str(tmp_path)]) == 1
     assert "a power law needs three numbers of texts" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_committed_table_is_that_of_the_committed_runs():
+    """The table and its copies come from the committed results of both examples."""
+    found = table(read_curves(RESULTS, ROOT / "examples" / "ag_news" / "results" / "ag-78k"))
+    assert (RESULTS / "curve.md").read_text("utf-8") == found
+    assert found in (ROOT / "examples" / "ag_news" / "README.md").read_text("utf-8")
 
 
 def test_the_picture_is_the_same_each_time(tmp_path):

@@ -60,7 +60,7 @@ class Curve:
 def read_curves(folder: Path, experiments: Path) -> list[Curve]:
     """Read the curves: those of the accuracy example, and all texts of the notebook's GRU."""
     runs: dict[str, dict[int, list[float]]] = {name: {} for name in _METHODS}
-    for result in load_results(folder, "test"):
+    for result in load_results(folder, "test") + load_results(folder / "networks", "test"):
         if TASKS[result.task].source == "ag_news_78k" and result.method in runs:
             found = runs[result.method].setdefault(result.data["train_texts"], [])
             found.append(100 * result.accuracy)
