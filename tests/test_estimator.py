@@ -491,9 +491,9 @@ def test_an_eval_set_is_a_pair(eval_set):
         ({"learning_rate": 10**400}, "`learning_rate` to be a number above 0, but got <1329-bit"),
         ({"seed": -1}, "`seed` to be a non-negative integer"),
         ({"seed": 2**64}, "`seed` to be an integer from 0 to 9223372036854775807, but got 1844674"),
-        ({"device": "meta"}, "`device` to be 'auto' or the name of a device"),
-        ({"device": "abacus"}, "`device` to be 'auto' or the name of a device"),
-        ({"device": 3}, "`device` to be 'auto' or the name of a device"),
+        ({"device": "meta"}, "`device` to be 'auto' or the name of an available device"),
+        ({"device": "abacus"}, "`device` to be 'auto' or the name of an available device"),
+        ({"device": 3}, "`device` to be 'auto' or the name of an available device"),
         ({"tokenizer": 3}, "`tokenizer` to be a callable"),
     ],
 )

@@ -337,4 +337,4 @@ def test_another_device_is_pytorchs(run_cli):
     """A device that is not there is named, as by `TextClassifier.load`."""
     code, _, errors = run_cli("predict", MODEL, "--device", "abacus", stdin="oil\n")
     assert code == 1
-    assert "Expected `device` to be 'auto' or the name of a device" in errors
+    assert "Expected `device` to be 'auto' or the name of an available device" in errors

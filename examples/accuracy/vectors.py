@@ -104,7 +104,10 @@ def _run(
     reader: Reader, tasks: Sequence[Task], options: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
     """Train and evaluate each method on each draw."""
-    recipes = {"default": {"network": True}, "vectors": {"vectors": str(options.vectors)}}
+    recipes: dict[str, dict[str, Any]] = {
+        "default": {"network": True},
+        "vectors": {"vectors": str(options.vectors)},
+    }
     methods: dict[str, Callable[[Data, int], Fitted]] = {
         name: _recipe(name, settings) for name, settings in recipes.items()
     }

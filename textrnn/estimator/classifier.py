@@ -335,12 +335,12 @@ class TextClassifier(Predictor):
             MissingKeyError: If all labels are unknown, or one is written like a known label of
                 another type; the message lists the known ones.
         """
-        known = self._model().labels
+        model = self._model()
         strings, values = read_examples(texts, labels)
         weights = read_sample_weight(sample_weight, len(strings))
-        targets, valid = known.encode_known(values)
-        same = self._decide(self.predict_proba(strings)) == targets
-        right = (same.all(axis=1) if known.multi_label else same) & valid  # (texts,)
+        targets, valid = model.labels.encode_known(values)
+        same = self._decide(model.probabilities(strings)) == targets
+        right = (same.all(axis=1) if model.labels.multi_label else same) & valid  # (texts,)
         return float(np.average(right, weights=weights))
 
     def evaluate(

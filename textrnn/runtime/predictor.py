@@ -71,8 +71,8 @@ class Predictor(ABC):
             InvalidValueError: If a threshold is not between 0 and 1.
             MissingKeyError: If a threshold has an unknown label.
         """
-        labels = self._model().labels
-        found = self._decide(self.predict_proba(texts), threshold)
+        model = self._model()
+        labels, found = model.labels, self._decide(model.probabilities(texts), threshold)
         if not labels.multi_label:
             return labels.classes[found]
         if labels.matrix:
