@@ -242,6 +242,23 @@ def test_of_two_savers_one_wins(tmp_path):
     assert names(tmp_path) == ["folder"]
 
 
+def test_a_folder_that_is_replaced_while_it_is_listed_is_listed_again(tmp_path, monkeypatch):
+    """The old folder, half removed, is not taken for someone's own."""
+    path, listed = tmp_path / "folder", Path.iterdir
+    save(path, 1)
+
+    def halfway(folder):
+        if folder != path:
+            return listed(folder)
+        monkeypatch.setattr(Path, "iterdir", listed)
+        save(path, 2)
+        return iter([path / "a"])  # what is left of the old one
+
+    monkeypatch.setattr(Path, "iterdir", halfway)
+    save(path, 3)
+    assert load(path) == 3
+
+
 def test_files_that_appear_while_a_folder_is_written_are_kept(tmp_path):
     """They are someone's, as if they had been there before."""
     path = tmp_path / "folder"

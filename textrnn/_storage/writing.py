@@ -98,6 +98,15 @@ def new_folder(path: Path) -> Iterator[NewFolder]:
             raise
 
 
+def _names(folder: Path) -> set[str]:
+    """List a folder that others may replace, whose old files they remove one by one."""
+    while True:
+        before = folder.stat()
+        names = {entry.name for entry in folder.iterdir()}
+        if os.path.samestat(before, folder.stat()):
+            return names
+
+
 def check_writable(path: Path) -> None:
     """Raise the `OSError` that making or replacing a folder at `path` would raise."""
     with ExitStack() as exits:
@@ -213,7 +222,7 @@ class FolderFormat:
         target = Path(os.path.realpath(path))
         rule = f"a new or empty folder, or one with nothing but {self.what}"
         try:
-            names = {entry.name for entry in target.iterdir()}
+            names = _names(target)
         except FileNotFoundError:
             return target
         except NotADirectoryError:
