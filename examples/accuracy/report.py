@@ -53,20 +53,19 @@ def write_report(folder: Path, reference: str | None = None) -> list[Path]:
 
 def overview(rows: Sequence[Row]) -> str:
     """Return a table of accuracy and time on the largest task of each data set."""
-    names = sorted(methods_of(rows), key=lambda name: runs_of(rows, name)[0].baseline)
-    titles = [runs_of(rows, name)[0].title for name in names]
-    lines = ["| training texts | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(names)]
-    for title, group in largest(rows).items():
-        found = {row.method: row for row in group}
-        best = max(row.mean for row in group)
-        cells = [_cell(found[name], best) if name in found else "" for name in names]
-        lines.append(f"| {title.removesuffix(' texts')} | " + " | ".join(cells) + " |")
+    tasks = largest(rows)
+    found = [{row.method: _cell(row, group) for row in group} for group in tasks.values()]
+    titles = [title.removesuffix(" texts") for title in tasks]
+    lines = ["| method | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
+    for name in sorted(methods_of(rows), key=lambda name: runs_of(rows, name)[0].baseline):
+        cells = [cells.get(name, "") for cells in found]
+        lines.append(f"| {runs_of(rows, name)[0].title} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(row: Row, best: float) -> str:
-    mean = f"**{row.mean:.1f} %**" if row.mean == best else f"{row.mean:.1f} %"
-    return f"{mean}, {_short(row.seconds('fit_processor'))} s"
+def _cell(row: Row, group: Sequence[Row]) -> str:
+    bold = "**" if row.mean == max(each.mean for each in group) else ""
+    return f"{bold}{row.mean:.1f} %{bold}, {_short(row.seconds('fit_processor'))} s"
 
 
 def report(rows: Sequence[Row], part: str, reference: str | None = None) -> str:
