@@ -10,10 +10,11 @@ from textrnn.errors import InvalidTypeError, InvalidValueError
 from textrnn.estimator.settings import OPTIONS, PRESETS, Chosen, Data, choose_settings
 
 
-def chosen(*, num_texts=5000, num_unlabelled=0, multi_label=False, **params):
+def chosen(*, num_texts=5000, num_unlabelled=0, multi_label=False, characters=0, **params):
     """Return the settings of a classifier with some parameters."""
     params = TextClassifier(**params).get_params()
-    return choose_settings(params, Data(num_texts, num_unlabelled, multi_label))
+    data = Data(num_texts, num_unlabelled, multi_label, characters=characters)
+    return choose_settings(params, data)
 
 
 def test_the_signature_is_that_of_the_table():
@@ -65,6 +66,14 @@ def test_few_texts_train_no_network():
     assert chosen(num_texts=10_000)["network"] is True
     assert chosen(num_texts=9_999, network=True)["network"] is True
     assert chosen(num_texts=10_000, network=False)["network"] is False
+
+
+def test_many_or_long_texts_have_longer_ngrams():
+    """Sequences of three words are used where they recur."""
+    assert chosen(num_texts=19_999, characters=2_999_999)["ngram_order"] == 2
+    assert chosen(num_texts=20_000)["ngram_order"] == 3
+    assert chosen(num_texts=100, characters=3_000_000)["ngram_order"] == 3
+    assert chosen(num_texts=100, characters=3_000_000, ngram_order=1)["ngram_order"] == 1
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ class TextClassifier(Predictor):
         word_dropout: Probability that a word is hidden in an epoch. Default: 0.1.
         pretrain_epochs: Epochs of pretraining without labels. The preset "best" has 1. Default: 0.
         ngram_order: Maximum n-gram length; 0 turns n-grams off. It is counted in tokens. Default:
-            2, or 3 from 20,000 texts.
+            2, or 3 from 20,000 texts or 3 million characters.
         max_ngrams: Maximum number of n-grams. The most frequent are kept. Default: 262144, or
             524288 from 20,000 texts.
         spelling: Use the character n-grams of words too. There are at most `max_ngrams` of them;

@@ -54,7 +54,10 @@ class Scoring:
             )
         self.labels = LabelSet.of(values)
         self.targets = self.labels.encode(values)  # (texts,) or (texts, labels)
-        self.settings = choose_settings(params, Data(len(self.texts), 0, self.labels.multi_label))
+        facts = Data(
+            len(self.texts), 0, self.labels.multi_label, characters=sum(map(len, self.texts))
+        )
+        self.settings = choose_settings(params, facts)
         self.loss = self._loss()
         self.folds = _folds(self.targets, self.settings["seed"])  # (texts,)
         self.parts = min(FOLDS, math.ceil(FOLDS * _SCORED_TEXTS / len(self.texts)))

@@ -37,7 +37,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 _MAX_INT = 2**63 - 1  # of 64 bits, which PyTorch and NumPy need
 _NETWORK_TEXTS = 10_000  # from here on, a network adds to n-grams, also of short texts
-_MANY_TEXTS = 20_000  # from here on, rare words and sequences of three words recur
+_MANY_TEXTS = 20_000  # from here on, rare words recur, and sequences of three words
+_MANY_CHARACTERS = 3_000_000  # from here on, sequences of three words recur in fewer texts too
 
 
 class Data(NamedTuple):
@@ -49,6 +50,7 @@ class Data(NamedTuple):
     supported: bool = True  # whether a linear model does most, and a small network the rest
     asked: bool = False  # whether an option of the network is given
     kept: bool | None = None  # whether the classifier to train further has a network
+    characters: int = 0  # of all training texts
 
 
 class Chosen(NamedTuple):
@@ -210,6 +212,14 @@ def _min_freq(data: Data) -> int:
     return 2 if data.unlabelled < _MANY_TEXTS else 5
 
 
+@partial(
+    Chosen,
+    f"2, or 3 from {_MANY_TEXTS:,} texts or {_MANY_CHARACTERS // 10**6} million characters",
+)
+def _ngram_order(data: Data) -> int:
+    return 3 if data.texts >= _MANY_TEXTS or data.characters >= _MANY_CHARACTERS else 2
+
+
 @partial(Chosen, f"1, or those of PyTorch from {_MANY_TEXTS:,} texts")
 def _num_threads(data: Data) -> int | None:
     # Each small operation waits for the last thread, which a busy core delays tenfold.
@@ -256,7 +266,7 @@ OPTIONS = (
     Option("layer_dropout", _SHARE, 0.0, "Dropout between recurrent layers"),
     Option("word_dropout", _SHARE, _always(0.1), "Probability that a word is hidden in an epoch"),
     Option("pretrain_epochs", _COUNT, _always(0), "Epochs of pretraining without labels"),
-    Option("ngram_order", _COUNT, _by_texts(2, 3), "Maximum n-gram length; 0 turns n-grams off"),
+    Option("ngram_order", _COUNT, _ngram_order, "Maximum n-gram length; 0 turns n-grams off"),
     Option("max_ngrams", _POSITIVE, _by_texts(2**18, 2**19), "Maximum number of n-grams"),
     Option("spelling", _FLAG, _by_texts(True, False), "Use the character n-grams of words too"),
     Option(

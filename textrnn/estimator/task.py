@@ -68,9 +68,10 @@ def make_task(
     texts, targets, weights = list(compress(texts, used)), targets[used], weights[used]
     weighted = bool((weights != 1).any())
     eval_weights = None
-    settings = _settings(
-        params, Data(len(texts), len(unlabelled or ()), labels.multi_label), before
+    facts = Data(
+        len(texts), len(unlabelled or ()), labels.multi_label, characters=sum(map(len, texts))
     )
+    settings = _settings(params, facts, before)
     if unlabelled is not None and not settings["pretrain_epochs"]:
         rule = "None where nothing is pretrained: pretrain_epochs is 0"
         if before is not None:
