@@ -236,7 +236,7 @@ def _sparkline(name: str, values: Sequence[float]) -> str:
         return ""
     low, high = min(finite), max(finite)
     points = " ".join(
-        f"{80 * i / (len(finite) - 1):.1f},{18 - 16 * (value - low) / ((high - low) or 1):.1f}"
+        f"{80 * i / (len(finite) - 1):.1f},{18 - 16 * ((value - low) / ((high - low) or 1)):.1f}"
         for i, value in enumerate(finite)
     )
     return (
