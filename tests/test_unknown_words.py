@@ -46,7 +46,7 @@ def test_unknown_words_speak_for_the_label_of_their_stem(fitted):
         "bad", "bad", "good", "good",
     ]  # fmt: skip
     assert (np.abs(margins(fitted, ["awfully", "dullness", "brightly", "joyfulness"])) > 0.1).all()
-    assert margins(fitted, ["qqqqq", "\U0001f600"]).tolist() == [0, 0]
+    assert margins(fitted, ["qqqqq", "\U0001f600"]) == pytest.approx(0, abs=1e-6)
     blind = TextClassifier(**SMALL, spelling=False).fit(TEXTS, LABELS)
     assert margins(blind, NEW[:-1]) == pytest.approx(0, abs=1e-6)
 
