@@ -211,7 +211,7 @@ def test_the_time_limit_of_nltk_is_lifted(monkeypatch):
 
 
 def test_an_nltk_without_a_time_limit_works(monkeypatch):
-    """Older NLTK releases have no time limit to lift."""
+    """Not every release of NLTK has a time limit to lift."""
     monkeypatch.delattr(nltk, "redos", raising=False)
     monkeypatch.setitem(sys.modules, "nltk.redos", None)
     tokenize = tokenizers.nltk_tokenizer.__wrapped__()

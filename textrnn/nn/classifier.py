@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 
 from textrnn._storage import write_atomically
 from textrnn.errors import InvalidValueError, check_float, check_int, check_keys, expected
@@ -19,7 +20,7 @@ from textrnn.nn.layers import (
     first_weights_from,
     set_generator,
 )
-from textrnn.nn.padding import check_batch, is_exporting
+from textrnn.nn.padding import check_batch
 from textrnn.nn.pooling import Pooling
 from textrnn.nn.recurrence import is_unmodified
 

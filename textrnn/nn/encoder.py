@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -23,7 +24,7 @@ from textrnn.errors import (
 )
 from textrnn.nn.inference import Packing, read_layer
 from textrnn.nn.layers import check_generator, drop, first_weights_from
-from textrnn.nn.padding import check_lengths, check_type, is_exporting, refuse_tracing, token_mask
+from textrnn.nn.padding import check_lengths, check_type, refuse_tracing, token_mask
 from textrnn.nn.recurrence import is_unmodified, run_layer
 
 __all__ = ["RecurrentEncoder"]
@@ -313,12 +314,7 @@ def _run(cell: str, steps: Tensor, weights: list[Tensor], *, train: bool) -> Ten
     return run(steps, start, weights, *settings)[0]
 
 
-@torch.library.custom_op(
-    "textrnn::run_direction",
-    mutates_args=(),
-    # PyTorch reads it from the annotations, but 2.6 knows no `list[Tensor]`.
-    schema="(str cell, Tensor steps, Tensor[] weights) -> Tensor",
-)
+@torch.library.custom_op("textrnn::run_direction", mutates_args=())
 def _run_exported(cell: str, steps: Tensor, weights: list[Tensor]) -> Tensor:
     """Return the same from one operation, which `torch.export` does not unroll."""
     return _run(cell, steps, weights, train=False)

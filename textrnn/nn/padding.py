@@ -1,9 +1,8 @@
 """Check padded batches, and tell real tokens from padding."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
+from torch.compiler import is_exporting
 
 from textrnn.errors import InvalidTypeError, InvalidValueError, expected
 
@@ -11,17 +10,12 @@ __all__ = [
     "check_batch",
     "check_lengths",
     "check_type",
-    "is_exporting",
     "refuse_tracing",
     "resolve_lengths",
     "token_mask",
 ]
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-
-# PyTorch 2.6 has no such function, and can't export what depends on values.
-is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", bool)
-"""Tell whether `torch.export` records the call, so that tensors have no values to look at."""
 
 
 def check_batch(
@@ -33,7 +27,7 @@ def check_batch(
     if lengths is None:
         lengths = resolve_lengths(input_ids, padding_id)
     lengths = check_lengths(lengths, *input_ids.shape)
-    if not is_exporting() and len(lengths):
+    if not is_exporting() and len(lengths):  # while exporting, tensors have no values to look at
         input_ids = input_ids[:, : int(lengths.max())]
     return input_ids, lengths  # (batch, time) and (batch,)
 
