@@ -365,11 +365,28 @@ def test_the_extra_is_named(monkeypatch):
         tune(TEXTS, LABELS, minutes=1)
 
 
-def test_the_command_saves_the_model_and_the_trials(run_cli, tmp_path):
-    """The same command goes on with the trials beside the model, which it replaces."""
-    table = tmp_path / "train.csv"
+@pytest.fixture
+def table(tmp_path):
+    """Return a table of all texts."""
+    path = tmp_path / "train.csv"
     rows = zip(LABELS, TEXTS, strict=True)
-    table.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in rows))
+    path.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in rows))
+    return path
+
+
+def test_a_time_too_short_for_a_trial_trains_with_the_defaults(run_cli, table, tmp_path):
+    """The command saves the model and says so; there are no trials to draw."""
+    command = ["tune", "--train", table, "--minutes", 1e-6, "--output", tmp_path / "model"]
+    code, output, errors = run_cli(*command)
+    assert code == 0
+    assert "held-out texts" in output
+    assert "The time was too short for a trial." in errors
+    assert not (tmp_path / "model.trials.png").exists()
+    assert len(TextClassifier.load(tmp_path / "model").classes_) == 2
+
+
+def test_the_command_saves_the_model_and_the_trials(run_cli, table, tmp_path):
+    """The same command goes on with the trials beside the model, which it replaces."""
     model = tmp_path / "model"
     command = ["tune", "--train", table, "--minutes", 5, "--output", model, "--device", "cpu"]
     command += ["--hidden-size", 4, "--epochs", 1]

@@ -35,8 +35,11 @@ def run(options: Namespace) -> int:
         )
         columns = columns_of(options.train, options)
         tuning.classifier.save(options.output, weights=options.weights, columns=columns)
-        picture = output.with_name(f"{output.name}.trials.png")
-        plot_trials(tuning.trials).savefig(picture)
-        log.info("Saved to %s, and the picture of the trials to %s.", options.output, picture)
+        if tuning.trials:
+            picture = output.with_name(f"{output.name}.trials.png")
+            plot_trials(tuning.trials).savefig(picture)
+            log.info("Saved to %s, and the picture of the trials to %s.", options.output, picture)
+        else:
+            log.info("Saved to %s. The time was too short for a trial.", options.output)
     write_trained(tuning.classifier, table, None, options, settings=tuning.params)
     return 130 if tuning.classifier.stopped_ == CTRL_C else 0

@@ -94,8 +94,8 @@ def tune(
     Args:
         texts: The texts, 100 or more.
         labels: The labels, as `TextClassifier.fit` takes them.
-        minutes: Time of the search in minutes, the final training included. At least one trial
-            is run.
+        minutes: Time of the search in minutes, the final training included. If it is too short
+            for a trial, the defaults are kept.
         trials: Maximum number of trials, those of earlier calls included. Default: None.
         storage: Database of the trials: a URL that Optuna takes, or the path of an SQLite file.
             None keeps them in memory. Default: None.
