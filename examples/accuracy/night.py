@@ -111,7 +111,7 @@ def _run(data: Data, options: argparse.Namespace) -> dict[str, Any]:
 
     linear = TextClassifier(network=False, seed=options.seed, validation_fraction=0)
     linear.fit(train.texts, train.labels)
-    ngrams = [np.log(linear.predict_proba(part.texts)) for part in (checked, data.judge)]
+    ngrams = [np.log(linear.predict_proba(part.texts).clip(1e-9)) for part in (checked, data.judge)]
     seconds["ngrams"], begun = time.process_time() - begun, time.process_time()
 
     sets = [
